@@ -1,0 +1,55 @@
+//! The daemons running natively: real clients, then a real browser.
+
+use anyhow::Result;
+
+use super::{Tally, counted};
+use crate::appliance::Ports;
+use crate::builder::Builder;
+use crate::dev::Session;
+use crate::payload;
+
+/// Not the ports of `dev`, so that one may run beside the tests.
+const PORTS: Ports = Ports { https: 18443, http: 18480 };
+
+pub fn run(builder: &Builder) -> Result<Tally> {
+    payload::compile(builder)?;
+    payload::build_portal(builder)?;
+    let mut tally = clients(builder)?;
+    tally += browser(builder)?;
+    Ok(tally)
+}
+
+fn clients(builder: &Builder) -> Result<Tally> {
+    let mut session = Session::start(builder, PORTS)?;
+    let code = session.claim_code()?;
+    let ready = session.reach()?.claim(&code)?;
+    ready.inside(builder)?.write(&builder.cache().join("ready-clients.json"))?;
+    let tally = run_clients(builder, "/cache/ready-clients.json")?;
+    session.stop()?;
+    Ok(tally)
+}
+
+/// Runs the real client libraries against whatever a ready file describes.
+pub fn run_clients(builder: &Builder, ready: &str) -> Result<Tally> {
+    let script = format!(
+        "set -e; test -x /cache/venv-clients/bin/python || python3 -m venv /cache/venv-clients; \
+         /cache/venv-clients/bin/pip install -q -r tests/clients/requirements.txt; \
+         exec /cache/venv-clients/bin/python tests/clients/run.py {ready}"
+    );
+    counted(builder, "real clients", "clients", &["sh", "-c", &script])
+}
+
+fn browser(builder: &Builder) -> Result<Tally> {
+    let mut session = Session::start(builder, PORTS)?;
+    let code = session.claim_code()?;
+    let ready = session.reach()?.unclaimed(&code);
+    ready.inside(builder)?.write(&builder.cache().join("ready-browser.json"))?;
+    builder.run("installing what drives the browser", "browser-install", &[
+        "npm", "--prefix", "tests/portal", "ci", "--no-audit", "--no-fund",
+    ])?;
+    let tally = counted(builder, "the portal in Chromium", "browser", &[
+        "npm", "--prefix", "tests/portal", "test", "--silent", "--", "/cache/ready-browser.json",
+    ])?;
+    session.stop()?;
+    Ok(tally)
+}
