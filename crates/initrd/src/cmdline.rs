@@ -1,0 +1,114 @@
+//! What GRUB asks for on the kernel command line.
+
+use crate::{Error, gpt::Guid};
+
+/// One of the two places a system lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Partition `root-a`.
+    A,
+    /// Partition `root-b`.
+    B,
+}
+
+impl Slot {
+    /// The label of the slot's partition.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::A => "root-a",
+            Self::B => "root-b",
+        }
+    }
+}
+
+/// How much a factory reset takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// Settings, accounts and history; the models stay.
+    Settings,
+    /// The whole data partition.
+    Everything,
+}
+
+impl Reset {
+    /// Reads the word used on the command line and in the request file.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word.trim() {
+            "settings" => Some(Self::Settings),
+            "everything" => Some(Self::Everything),
+            _ => None,
+        }
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Everything => "everything",
+        }
+    }
+}
+
+/// What this boot is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The slot to start.
+    pub slot: Slot,
+    /// The partition GRUB loaded the kernel from; tells two flashed disks apart.
+    pub slot_guid: Option<Guid>,
+    /// A factory reset chosen in GRUB's menu.
+    pub reset: Option<Reset>,
+}
+
+/// Reads the kernel command line. The last of several equal keys counts, as with the kernel's own.
+pub fn parse(line: &str) -> Result<Request, Error> {
+    let (mut slot, mut slot_guid, mut reset) = (None, None, None);
+    for word in line.split_ascii_whitespace() {
+        match word.split_once('=') {
+            Some(("actionbooster.slot", "A")) => slot = Some(Slot::A),
+            Some(("actionbooster.slot", "B")) => slot = Some(Slot::B),
+            Some(("actionbooster.slot", _)) => slot = None,
+            Some(("actionbooster.partition", guid)) => slot_guid = Guid::parse(guid),
+            Some(("actionbooster.factory-reset", grade)) => reset = Reset::parse(grade),
+            _ => {}
+        }
+    }
+    Ok(Request { slot: slot.ok_or(Error::NoSlot)?, slot_guid, reset })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_is_required_and_the_last_one_counts() {
+        for (line, expected) in [
+            ("quiet actionbooster.slot=A", Some(Slot::A)),
+            ("actionbooster.slot=A actionbooster.slot=B\n", Some(Slot::B)),
+            ("quiet", None),
+            ("actionbooster.slot=C", None),
+            ("xactionbooster.slot=A", None),
+        ] {
+            assert_eq!(parse(line).ok().map(|request| request.slot), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_reset_needs_one_of_the_two_words() {
+        for (word, expected) in [
+            ("settings", Some(Reset::Settings)),
+            ("everything", Some(Reset::Everything)),
+            ("yes", None),
+            ("", None),
+        ] {
+            let line = format!("actionbooster.slot=A actionbooster.factory-reset={word}");
+            assert_eq!(parse(&line).unwrap().reset, expected, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_partition_is_ignored_rather_than_fatal() {
+        let request = parse("actionbooster.slot=A actionbooster.partition=banana").unwrap();
+        assert_eq!(request.slot_guid, None);
+    }
+}

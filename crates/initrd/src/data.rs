@@ -1,0 +1,239 @@
+//! The data partition: made, grown, repaired, reset, and put in place as `/var` and `/etc`.
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::Path;
+
+use nix::mount::MsFlags;
+
+use crate::cmdline::Reset;
+use crate::partitions::{Partition, disk_sectors, on_disk, scan};
+use crate::superblock::{self, Superblock};
+use crate::{Error, console, mounts, reset, tools};
+
+/// Label of the partition.
+pub const LABEL: &str = "data";
+/// Where it is mounted; `/var` and the upper side of `/etc` are folders in it.
+pub const MOUNT: &str = "/data";
+/// Says, in words for the owner, why the data partition is not in use.
+pub const DAMAGED: &str = "/run/actionbooster/data-damaged";
+
+const SYS: &str = "/sys";
+const SECTOR_BYTES: u64 = 512;
+/// Free space behind the partition that is worth growing into.
+const WORTH_GROWING_SECTORS: u64 = 64 * 1024 * 1024 / SECTOR_BYTES;
+
+/// What has to be done to the partition table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableStep {
+    /// Nothing.
+    Keep,
+    /// There is no data partition yet.
+    Make,
+    /// The disk is larger than it was.
+    Grow,
+    /// The owner wants everything gone.
+    Recreate,
+}
+
+/// Decides about the partition table.
+pub fn table_step(data: Option<&Partition>, disk_sectors: u64, reset: Option<Reset>) -> TableStep {
+    match (data, reset) {
+        (None, _) => TableStep::Make,
+        (Some(_), Some(Reset::Everything)) => TableStep::Recreate,
+        (Some(data), _) => {
+            let end = data.start_sectors.saturating_add(data.length_sectors);
+            let free = disk_sectors.saturating_sub(end);
+            if free >= WORTH_GROWING_SECTORS { TableStep::Grow } else { TableStep::Keep }
+        }
+    }
+}
+
+/// Whether the file system should be checked before it is mounted.
+///
+/// A power cut alone is no reason: the kernel replays the journal. No superblock is one, because
+/// the check can bring a copy of it back.
+pub fn needs_check(superblock: Option<Superblock>) -> bool {
+    superblock.is_none_or(|found| found.errors)
+}
+
+/// Whether the file system is smaller than its partition.
+pub fn needs_growing(superblock: Superblock, partition: &Partition) -> bool {
+    let bytes = partition.length_sectors.saturating_mul(SECTOR_BYTES);
+    bytes.saturating_sub(superblock.size_bytes) >= WORTH_GROWING_SECTORS * SECTOR_BYTES
+}
+
+/// Puts `/var` and `/etc` in place: from the data partition if it can be used at all, else from
+/// memory, and then with the reason in [`DAMAGED`].
+pub fn provide(disk: &str, asked: Option<Reset>) -> Result<(), Error> {
+    let Err(reason) = from_disk(disk, asked) else { return Ok(()) };
+    console::tell(&format!("the data partition cannot be used: {reason}"));
+    from_memory(&reason)
+}
+
+fn from_disk(disk: &str, asked: Option<Reset>) -> Result<(), Error> {
+    let mut partition = prepare_table(disk, asked)?;
+    open(&partition)?;
+    let mut wanted = reset::requested(Path::new(MOUNT));
+    if asked == Some(Reset::Settings) {
+        reset::request(Path::new(MOUNT), Reset::Settings)?;
+        wanted = asked;
+    }
+    match wanted {
+        Some(Reset::Settings) => {
+            console::tell("factory reset: removing settings, keeping models");
+            reset::clear_settings(Path::new(MOUNT))?;
+        }
+        Some(Reset::Everything) => {
+            mounts::detach(MOUNT)?;
+            partition = prepare_table(disk, wanted)?;
+            open(&partition)?;
+        }
+        None => {}
+    }
+    put_in_place().or_else(|error| {
+        console::tell(&format!("{error}; checking the data partition"));
+        mounts::detach(MOUNT)?;
+        tools::repair(&partition.device())?;
+        mount_data(&partition)?;
+        put_in_place()
+    })
+}
+
+/// Brings the partition table in order and returns the data partition.
+fn prepare_table(disk: &str, reset: Option<Reset>) -> Result<Partition, Error> {
+    let before = scan(Path::new(SYS));
+    let existing = on_disk(&before, disk, LABEL);
+    let sectors = disk_sectors(Path::new(SYS), disk).unwrap_or(0);
+    match table_step(existing, sectors, reset) {
+        TableStep::Keep => {}
+        TableStep::Make => {
+            console::note("making the data partition");
+            tools::repart(disk, false)?;
+        }
+        TableStep::Recreate => {
+            console::tell("factory reset: making a new data partition");
+            tools::repart(disk, true)?;
+        }
+        TableStep::Grow => {
+            console::note("growing the data partition");
+            // A partition that did not grow is still a good one.
+            tools::repart(disk, false).unwrap_or_else(|error| console::tell(&error.to_string()));
+        }
+    }
+    let after = scan(Path::new(SYS));
+    on_disk(&after, disk, LABEL).cloned().ok_or_else(|| Error::NoData { disk: disk.to_owned() })
+}
+
+/// Mounts the partition, checking and repairing it when it asks for it or cannot be mounted.
+fn open(partition: &Partition) -> Result<(), Error> {
+    let device = partition.device();
+    if needs_check(read_superblock(&device)) {
+        console::tell("checking the data partition");
+        tools::repair(&device)?;
+    }
+    mount_data(partition).or_else(|error| {
+        console::tell(&format!("{error}; checking the data partition"));
+        tools::repair(&device)?;
+        mount_data(partition)
+    })?;
+    if read_superblock(&device).is_some_and(|found| needs_growing(found, partition)) {
+        tools::grow(&device).unwrap_or_else(|error| console::tell(&error.to_string()));
+    }
+    Ok(())
+}
+
+fn mount_data(partition: &Partition) -> Result<(), Error> {
+    let flags = MsFlags::MS_NOATIME | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mounts::attach(&partition.device(), MOUNT, "ext4", flags, "errors=remount-ro")
+}
+
+fn read_superblock(device: &str) -> Option<Superblock> {
+    let mut block = [0; superblock::BYTES];
+    File::open(device).ok()?.read_exact_at(&mut block, superblock::OFFSET).ok()?;
+    Superblock::parse(&block)
+}
+
+/// Makes the folders that `/var` and `/etc` come from and puts them in place.
+///
+/// The features that tie an overlay to one lower side stay off: the lower side is a slot, and slots
+/// change with every update.
+fn put_in_place() -> Result<(), Error> {
+    for folder in ["var", "etc-overlay", "etc-overlay/upper", "etc-overlay/work"] {
+        let path = Path::new(MOUNT).join(folder);
+        DirBuilder::new().mode(0o755).recursive(true).create(&path).map_err(Error::file("make", &path))?;
+    }
+    let options = format!(
+        "lowerdir=/etc,upperdir={MOUNT}/etc-overlay/upper,workdir={MOUNT}/etc-overlay/work,\
+         index=off,redirect_dir=off,metacopy=off,xino=off"
+    );
+    mounts::attach("etc", "/etc", "overlay", MsFlags::MS_NOATIME, &options)?;
+    mounts::bind(&format!("{MOUNT}/var"), "/var")
+}
+
+fn from_memory(reason: &Error) -> Result<(), Error> {
+    // It may be that only a later step failed.
+    while mounts::detach(MOUNT).is_ok() {}
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mounts::attach("tmpfs", MOUNT, "tmpfs", flags, "mode=0755,size=50%")?;
+    let folder = Path::new(DAMAGED).parent().unwrap_or(Path::new("/run"));
+    fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
+    fs::write(DAMAGED, format!("{reason}\n")).map_err(Error::file("write", DAMAGED))?;
+    put_in_place()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn partition(start_gib: u64, length_gib: u64) -> Partition {
+        Partition {
+            name: "vda4".into(),
+            disk: "vda".into(),
+            label: LABEL.into(),
+            number: 4,
+            start_sectors: start_gib * GIB / SECTOR_BYTES,
+            length_sectors: length_gib * GIB / SECTOR_BYTES,
+        }
+    }
+
+    #[test]
+    fn the_table_changes_only_when_it_must() {
+        let data = partition(3, 5);
+        let gib = GIB / SECTOR_BYTES;
+        for (existing, disk, reset, expected) in [
+            (None, 8 * gib, None, TableStep::Make),
+            (None, 8 * gib, Some(Reset::Everything), TableStep::Make),
+            (Some(&data), 8 * gib, None, TableStep::Keep),
+            (Some(&data), 8 * gib + 100, None, TableStep::Keep),
+            (Some(&data), 16 * gib, None, TableStep::Grow),
+            (Some(&data), 8 * gib, Some(Reset::Settings), TableStep::Keep),
+            (Some(&data), 16 * gib, Some(Reset::Everything), TableStep::Recreate),
+            // A disk whose size is unknown must not look as if it had room.
+            (Some(&data), 0, None, TableStep::Keep),
+        ] {
+            assert_eq!(table_step(existing, disk, reset), expected, "{disk} {reset:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_missing_or_complaining_file_system_is_checked() {
+        for (superblock, expected) in [
+            (None, true),
+            (Some(Superblock { errors: true, size_bytes: GIB }), true),
+            (Some(Superblock { errors: false, size_bytes: GIB }), false),
+        ] {
+            assert_eq!(needs_check(superblock), expected, "{superblock:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_system_grows_to_its_partition() {
+        for (size_bytes, expected) in [(5 * GIB, false), (5 * GIB - 4096, false), (2 * GIB, true), (6 * GIB, false)] {
+            let superblock = Superblock { errors: false, size_bytes };
+            assert_eq!(needs_growing(superblock, &partition(3, 5)), expected, "{size_bytes}");
+        }
+    }
+}

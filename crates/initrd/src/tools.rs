@@ -1,0 +1,69 @@
+//! The slot's own tools for partitions and file systems.
+
+use std::process::{Command, Output, Stdio};
+
+use crate::{Error, console};
+
+const DEFINITIONS: &str = "--definitions=/usr/share/actionbooster/repart.d";
+/// e2fsck(8): bits of the exit code from here up mean that errors are left.
+const FSCK_ERRORS_LEFT: i32 = 4;
+
+/// Makes the data partition, or grows it to the end of the disk.
+///
+/// systemd-repart makes the file system first and writes the partition table last.
+pub(crate) fn repart(disk: &str, recreate: bool) -> Result<(), Error> {
+    let mut arguments = vec!["--dry-run=no", "--empty=refuse", "--offline=no", "--seed=random", DEFINITIONS];
+    if recreate {
+        arguments.push("--factory-reset=yes");
+    }
+    let device = format!("/dev/{disk}");
+    arguments.push(&device);
+    let output = run("systemd-repart", "/usr/bin/systemd-repart", &arguments)?;
+    if output.status.success() { Ok(()) } else { Err(failed("systemd-repart", &output)) }
+}
+
+/// Repairs a file system: first what is safe, then everything.
+pub(crate) fn repair(device: &str) -> Result<(), Error> {
+    let mut last = None;
+    for grade in [["-p"].as_slice(), ["-f", "-y"].as_slice()] {
+        let mut arguments = grade.to_vec();
+        arguments.push(device);
+        let output = run("e2fsck", "/usr/sbin/e2fsck", &arguments)?;
+        if output.status.code().is_some_and(|code| code < FSCK_ERRORS_LEFT) {
+            return Ok(());
+        }
+        last = Some(failed("e2fsck", &output));
+    }
+    last.map_or(Ok(()), Err)
+}
+
+/// Grows a mounted file system to its partition.
+pub(crate) fn grow(device: &str) -> Result<(), Error> {
+    let output = run("resize2fs", "/usr/sbin/resize2fs", &[device])?;
+    if output.status.success() { Ok(()) } else { Err(failed("resize2fs", &output)) }
+}
+
+fn run(tool: &'static str, path: &'static str, arguments: &[&str]) -> Result<Output, Error> {
+    let output = Command::new(path)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Error::file("start", path))?;
+    for line in printed(&output).lines() {
+        console::note(&format!("{tool}: {line}"));
+    }
+    Ok(output)
+}
+
+fn printed(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+fn failed(tool: &'static str, output: &Output) -> Error {
+    let text = printed(output);
+    let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    Error::Tool { tool, detail: format!("{} ({})", last.trim(), output.status) }
+}
