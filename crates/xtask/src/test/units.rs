@@ -12,9 +12,8 @@ use crate::builder::Builder;
 fn limit(unit: &str) -> u32 {
     match unit {
         // It configures the firewall, zRAM, keys and other units, so it must be root.
-        "booster-provisioner.service" | "booster-announce.service" => 55,
-        // It is the owner's console: root by physical access.
-        "booster-console@.service" => 55,
+        // The console is the owner's, root by physical access.
+        "booster-provisioner.service" | "booster-announce.service" | "booster-console@.service" => 55,
         // It holds a model and, where there is one, a GPU.
         "booster-runner@.service" => 20,
         _ => 15,
