@@ -1,0 +1,295 @@
+/**
+ * The box's HTTP interface as the portal uses it: every path and shape in one place.
+ * Refusals are RFC 9457 problems and become `ApiError`; a box that does not answer becomes one
+ * with status 0.
+ */
+import { events } from './sse';
+
+/** A text in both of the product's languages. */
+export interface Localized {
+  en: string;
+  es: string;
+}
+
+export interface Owner {
+  name: string;
+}
+
+export interface Session {
+  owner: Owner | null;
+  scopes: string[];
+  via: 'session' | 'key';
+}
+
+export interface Component {
+  name: string;
+  status: string;
+  detail?: string | null;
+}
+
+export interface Health {
+  status: 'ok' | 'degraded' | 'starting';
+  version: string;
+  components: Component[];
+}
+
+export interface Model {
+  id: string;
+  name: string;
+  description: Localized;
+  languages: string[];
+  roles: string[];
+  size_bytes: number;
+  built_in: boolean;
+  licence: string;
+  state: 'idle' | 'loading' | 'ready' | 'failed';
+}
+
+export interface Answer {
+  model: string;
+  text: string | null;
+  error: string | Problem | null;
+  prompt_tokens: number | null;
+  generated_tokens: number | null;
+  duration_ms: number | null;
+}
+
+export interface Summary {
+  text: string;
+  model: string | null;
+  method: 'model' | 'single' | 'extractive';
+}
+
+/** What `POST /query` streams. */
+export type QueryEvent =
+  | { kind: 'start'; id: string; models: string[] }
+  | { kind: 'token'; model: string; text: string }
+  | { kind: 'answer'; answer: Answer }
+  | { kind: 'summary_token'; text: string }
+  | { kind: 'summary'; summary: Summary }
+  | { kind: 'done' };
+
+export type Scope = 'infer' | 'jobs' | 'read' | 'admin';
+
+export interface ApiKey {
+  id: string | number;
+  name: string;
+  scopes: Scope[];
+  created_at: string | number;
+  hint: string;
+}
+
+export interface Settings {
+  online: boolean;
+  hostname: string;
+  ssh_keys: string[];
+  /** Absent unless the box could not put the change into effect by itself. */
+  applied?: boolean;
+}
+
+/** The provisioner's report. Parts are optional because a damaged box reports less. */
+export interface Provisioning {
+  generated_at: string;
+  result: 'ok' | 'degraded';
+  mode: { name: string; title: Localized; reasons: Localized[] };
+  memory?: {
+    total_bytes: number;
+    zram_bytes: number;
+    swappiness: number;
+    model_budget_bytes: number;
+    daemon_limits: Record<string, number>;
+  };
+  network?: { hostname: string; mdns_name: string; online: boolean; addresses: string[] };
+  firewall?: { incoming: unknown[]; outgoing: unknown[] };
+  tls?: { ca_sha256: string; not_after: string; names: string[] };
+  accelerators?: { device: string; groups: string[]; given_to: string[] }[];
+  missing_firmware?: { driver: string; device: string; file: string; package: string | null; advice: Localized }[];
+  storage?: { data: 'ok' | 'damaged'; detail: Localized | null };
+  steps?: { name: string; status: 'unchanged' | 'applied' | 'failed' | 'skipped'; detail: string | null }[];
+}
+
+export interface Hardware {
+  board: { kind: string; name: string; vendor: string | null };
+  cpu: {
+    architecture: string;
+    model: string;
+    logical_cpus: number;
+    features: Record<string, boolean>;
+    clusters: { cpus: number[]; core: string; max_khz: number | null; capacity: number }[];
+  };
+  memory: { total_bytes: number };
+  npus: { name: string; driver: string | null; device_node: string | null }[];
+  gpus: { name: string; vendor: string; driver: string | null; render_node: string | null; vram_bytes: number | null }[];
+  disks: { device_node: string; model: string; bus: string; size_bytes: number; removable: boolean; system: boolean }[];
+  interfaces: { name: string; kind: string; mac: string | null; speed_mbps: number | null }[];
+  cameras: { name: string; device_node: string }[];
+  microphones: { name: string; card: number }[];
+  tpm: { device_node: string; version_major: number } | null;
+  watchdogs: { device_node: string; identity: string }[];
+  kvm: boolean;
+}
+
+/** The body of a refusal. */
+export interface Problem {
+  type?: string;
+  title?: string;
+  status?: number;
+  detail?: string;
+}
+
+/** A refusal, or (status 0) a box that does not answer. */
+export class ApiError extends Error {
+  override name = 'ApiError';
+
+  constructor(
+    readonly status: number,
+    readonly problem: Problem,
+  ) {
+    super(problem.detail ?? problem.title ?? `HTTP ${status}`);
+  }
+
+  /** The last word of the problem's type, such as `wrong-code`. */
+  get kind(): string {
+    return (this.problem.type ?? '').replace(/^.*[/:#]/, '');
+  }
+}
+
+let onSignedOut: () => void = () => undefined;
+
+/** Says what to do when the box no longer accepts the session. */
+export function whenSignedOut(callback: () => void): void {
+  onSignedOut = callback;
+}
+
+type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
+
+async function send(method: Method, path: string, body?: unknown, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers);
+  if (!headers.has('accept')) headers.set('accept', 'application/json');
+  if (body !== undefined) headers.set('content-type', 'application/json');
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      cache: 'no-store',
+      ...init,
+      method,
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
+    });
+  } catch (cause) {
+    if (cause instanceof DOMException && cause.name === 'AbortError') throw cause;
+    throw new ApiError(0, { type: 'unreachable' });
+  }
+  if (!response.ok) throw new ApiError(response.status, await problemOf(response));
+  return response;
+}
+
+async function problemOf(response: Response): Promise<Problem> {
+  const type = response.headers.get('content-type') ?? '';
+  if (!type.includes('json')) return { title: `HTTP ${response.status}` };
+  try {
+    return (await response.json()) as Problem;
+  } catch {
+    return { title: `HTTP ${response.status}` };
+  }
+}
+
+/** A request of somebody who is signed in: a 401 means that the session has ended. */
+async function call<T>(method: Method, path: string, body?: unknown, init?: RequestInit): Promise<T> {
+  try {
+    const response = await send(method, path, body, init);
+    return (response.status === 204 ? undefined : await response.json()) as T;
+  } catch (cause) {
+    if (cause instanceof ApiError && cause.status === 401) onSignedOut();
+    throw cause;
+  }
+}
+
+/** A request that needs no session. */
+async function open<T>(method: Method, path: string, body?: unknown, init?: RequestInit): Promise<T> {
+  return (await (await send(method, path, body, init)).json()) as T;
+}
+
+export const api = {
+  health: (signal?: AbortSignal) => open<Health>('GET', '/health', undefined, signal ? { signal } : {}),
+  claimed: async () => (await open<{ claimed: boolean }>('GET', '/api/v1/claim')).claimed,
+  claim: (code: string, name: string, password: string) =>
+    open<{ owner: Owner }>('POST', '/api/v1/claim', { code, name, password }),
+  login: (name: string, password: string) => open<{ owner: Owner }>('POST', '/api/v1/login', { name, password }),
+  logout: () => call<void>('POST', '/api/v1/logout', {}),
+  /** Who is signed in, or null. */
+  session: async (): Promise<Session | null> => {
+    try {
+      return await open<Session>('GET', '/api/v1/session');
+    } catch (cause) {
+      if (cause instanceof ApiError && cause.status === 401) return null;
+      throw cause;
+    }
+  },
+  changePassword: (current: string, next: string) =>
+    call<void>('POST', '/api/v1/password', { current, new: next }),
+  models: async () => (await call<{ models: Model[] }>('GET', '/api/v1/models')).models,
+  provisioning: () => call<Provisioning>('GET', '/api/v1/provisioning'),
+  hardware: () => call<Hardware>('GET', '/api/v1/hardware'),
+  keys: async () => (await call<{ keys: ApiKey[] }>('GET', '/api/v1/keys')).keys,
+  createKey: (name: string, scopes: Scope[]) =>
+    call<ApiKey & { key: string }>('POST', '/api/v1/keys', { name, scopes }),
+  revokeKey: (id: ApiKey['id']) => call<void>('DELETE', `/api/v1/keys/${encodeURIComponent(id)}`),
+  settings: () => call<Settings>('GET', '/api/v1/settings'),
+  changeSettings: (change: Partial<Omit<Settings, 'applied'>>) => call<Settings>('PATCH', '/api/v1/settings', change),
+  power: (action: 'reboot' | 'poweroff') => call<unknown>('POST', '/api/v1/power', { action }),
+  ask,
+};
+
+/** Asks the models and yields what they say as it comes. */
+async function* ask(prompt: string, models: string[], signal: AbortSignal): AsyncGenerator<QueryEvent> {
+  let response: Response;
+  try {
+    response = await send('POST', '/query', { prompt, models, stream: true }, {
+      signal,
+      headers: { accept: 'text/event-stream' },
+    });
+  } catch (cause) {
+    if (cause instanceof ApiError && cause.status === 401) onSignedOut();
+    throw cause;
+  }
+  if (!response.body) throw new ApiError(0, { type: 'unreachable' });
+  let finished = false;
+  try {
+    for await (const { event, data } of events(response.body)) {
+      const next = queryEvent(event, data);
+      if (!next) continue;
+      finished = next.kind === 'done';
+      yield next;
+    }
+  } catch (cause) {
+    if (cause instanceof ApiError || signal.aborted) throw cause;
+    throw new ApiError(0, { type: 'interrupted' });
+  }
+  if (!finished) throw new ApiError(0, { type: 'interrupted' });
+}
+
+/** One event of the stream; null for a kind this version does not know. */
+export function queryEvent(event: string, data: string): QueryEvent | null {
+  const value = JSON.parse(data);
+  switch (event) {
+    case 'start':
+      return { kind: 'start', id: value.id, models: value.models };
+    case 'token':
+      return { kind: 'token', model: value.model, text: value.text };
+    case 'answer':
+      return { kind: 'answer', answer: value };
+    case 'summary_token':
+      return { kind: 'summary_token', text: value.text };
+    case 'summary':
+      return { kind: 'summary', summary: value };
+    case 'done':
+      return { kind: 'done' };
+    case 'error': {
+      const problem: Problem = value.problem ?? value;
+      throw new ApiError(problem.status ?? 500, problem);
+    }
+    default:
+      return null;
+  }
+}

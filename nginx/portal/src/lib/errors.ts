@@ -1,0 +1,15 @@
+import { ApiError } from './api';
+import { maybe, t } from './i18n/index.svelte';
+
+/**
+ * What to tell a person about a failure: our own words where the kind is known, because they
+ * exist in both languages, else the detail that the box gave.
+ */
+export function explain(cause: unknown): string {
+  if (!(cause instanceof ApiError)) return cause instanceof Error ? cause.message : String(cause);
+  if (cause.status === 0) return t(cause.kind === 'interrupted' ? 'error.interrupted' : 'error.unreachable');
+  const { detail, title } = cause.problem;
+  return (
+    maybe(`problem.${cause.kind}`) ?? detail ?? title ?? t('error.unknown', { status: cause.status })
+  );
+}

@@ -1,0 +1,89 @@
+import { api, whenSignedOut, type Owner } from './api';
+import { router, routeOf } from './router.svelte';
+
+/** Where the visitor stands: before the first answer, box unclaimed, signed out, signed in. */
+export type Standing = 'unknown' | 'unreachable' | 'unclaimed' | 'signed-out' | 'signed-in';
+
+class SessionState {
+  standing = $state<Standing>('unknown');
+  owner = $state<Owner | null>(null);
+  /** Whether a session ended while it was in use. */
+  expired = $state(false);
+  /** Whether the box was claimed just now, in this tab. */
+  fresh = $state(false);
+  #back = '/';
+
+  constructor() {
+    whenSignedOut(() => {
+      if (this.standing !== 'signed-in') return;
+      this.expired = true;
+      this.#leave();
+    });
+  }
+
+  /** Asks the box who we are. */
+  async check(): Promise<void> {
+    try {
+      const session = await api.session();
+      if (session?.owner) {
+        this.#enter(session.owner);
+      } else {
+        this.standing = (await api.claimed()) ? 'signed-out' : 'unclaimed';
+      }
+    } catch {
+      this.standing = 'unreachable';
+      return;
+    }
+    this.#settle();
+  }
+
+  /** Takes up a session that the box has just given. */
+  begin(owner: Owner, fresh = false): void {
+    this.fresh = fresh;
+    this.#enter(owner);
+    router.go(this.#back, true);
+    this.#back = '/';
+  }
+
+  /** Somebody else claimed the box meanwhile. */
+  foundClaimed(): void {
+    this.standing = 'signed-out';
+    this.#settle();
+  }
+
+  async signOut(): Promise<void> {
+    try {
+      await api.logout();
+    } finally {
+      this.expired = false;
+      this.#leave();
+      this.#back = '/';
+    }
+  }
+
+  #enter(owner: Owner): void {
+    this.owner = owner;
+    this.expired = false;
+    this.standing = 'signed-in';
+  }
+
+  #leave(): void {
+    this.owner = null;
+    this.standing = 'signed-out';
+    this.#settle();
+  }
+
+  /** Puts the visitor on the page that fits, remembering the one that was wanted. */
+  #settle(): void {
+    const wanted = routeOf(router.path);
+    const gate = wanted === 'login' || wanted === 'claim';
+    if (this.standing === 'signed-in') {
+      if (gate) router.go('/', true);
+      return;
+    }
+    if (!gate) this.#back = router.path;
+    router.go(this.standing === 'unclaimed' ? '/claim' : '/login', true);
+  }
+}
+
+export const session = new SessionState();
