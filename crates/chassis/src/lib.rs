@@ -1,1 +1,39 @@
-//! Placeholder until the crate is written.
+//! What every daemon stands on: configuration, tracing, metrics, HTTP, authentication, life cycle.
+//!
+//! ```no_run
+//! use actionbooster_chassis::{Boot, Service, auth::Scope, axum::{Router, routing::get}};
+//!
+//! #[derive(serde::Deserialize, Default)]
+//! #[serde(default, deny_unknown_fields)]
+//! struct Config { greeting: String }
+//!
+//! async fn start(boot: Boot<Config>) -> anyhow::Result<Service> {
+//!     let greeting = boot.config.greeting;
+//!     let router = Router::new().route("/hello", get(|| async move { greeting }));
+//!     Ok(Service::new(router).scope(Scope::Read, &["/hello"]))
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     actionbooster_chassis::daemon("greeter", env!("CARGO_PKG_VERSION"), start)
+//! }
+//! ```
+
+pub mod auth;
+mod config;
+mod daemon;
+pub mod health;
+mod layers;
+mod paths;
+mod problem;
+mod serve;
+mod service;
+
+pub use axum;
+
+pub use config::{ConfigError, load};
+pub use daemon::{Boot, daemon, trace};
+pub use layers::unix_now;
+pub use paths::{Paths, ROOT_VARIABLE};
+pub use problem::Problem;
+pub use serve::Address;
+pub use service::{DEFAULT_BODY_LIMIT, Service};
