@@ -45,11 +45,10 @@ fn find_slot(request: &Request) -> Result<Partition, Error> {
     }
     let found = hotplug.wait_for(SLOT_LIMIT, || {
         loader.load_for_devices(sys);
-        let seen = partitions::scan(sys);
-        partitions::choose(&seen, label, request.slot_guid, |one| partitions::guid(sys, dev, one)).cloned()
+        partitions::choose(&partitions::scan(sys, dev), label, request.slot_guid).cloned()
     });
     found.ok_or_else(|| {
-        let names: Vec<String> = partitions::scan(sys).into_iter().map(|one| one.name).collect();
+        let names: Vec<String> = partitions::scan(sys, dev).into_iter().map(|one| one.name).collect();
         let seen = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
         Error::SlotMissing { label, seconds: SLOT_LIMIT.as_secs(), seen }
     })
@@ -59,7 +58,7 @@ fn find_slot(request: &Request) -> Result<Partition, Error> {
 fn name_partitions(disk: &str) -> Result<(), Error> {
     let folder = Path::new("/run/udev/rules.d");
     fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
-    let rules = partitions::udev_rules(&partitions::scan(Path::new("/sys")), disk);
+    let rules = partitions::udev_rules(&partitions::scan(Path::new("/sys"), Path::new("/dev")), disk);
     let path = folder.join("60-actionbooster-disk.rules");
     fs::write(&path, rules).map_err(Error::file("write", path))
 }

@@ -19,6 +19,7 @@ pub const MOUNT: &str = "/data";
 pub const DAMAGED: &str = "/run/actionbooster/data-damaged";
 
 const SYS: &str = "/sys";
+const DEV: &str = "/dev";
 const SECTOR_BYTES: u64 = 512;
 /// Free space behind the partition that is worth growing into.
 const WORTH_GROWING_SECTORS: u64 = 64 * 1024 * 1024 / SECTOR_BYTES;
@@ -102,7 +103,7 @@ fn from_disk(disk: &str, asked: Option<Reset>) -> Result<(), Error> {
 
 /// Brings the partition table in order and returns the data partition.
 fn prepare_table(disk: &str, reset: Option<Reset>) -> Result<Partition, Error> {
-    let before = scan(Path::new(SYS));
+    let before = scan(Path::new(SYS), Path::new(DEV));
     let existing = on_disk(&before, disk, LABEL);
     let sectors = disk_sectors(Path::new(SYS), disk).unwrap_or(0);
     match table_step(existing, sectors, reset) {
@@ -121,7 +122,7 @@ fn prepare_table(disk: &str, reset: Option<Reset>) -> Result<Partition, Error> {
             tools::repart(disk, false).unwrap_or_else(|error| console::tell(&error.to_string()));
         }
     }
-    let after = scan(Path::new(SYS));
+    let after = scan(Path::new(SYS), Path::new(DEV));
     on_disk(&after, disk, LABEL).cloned().ok_or_else(|| Error::NoData { disk: disk.to_owned() })
 }
 
@@ -185,6 +186,7 @@ fn from_memory(reason: &Error) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpt::Guid;
 
     const GIB: u64 = 1 << 30;
 
@@ -193,7 +195,7 @@ mod tests {
             name: "vda4".into(),
             disk: "vda".into(),
             label: LABEL.into(),
-            number: 4,
+            guid: Guid::parse("3dd7e1c0-6d5a-4c40-8b4a-5f1f0c2f7f3b").unwrap(),
             start_sectors: start_gib * GIB / SECTOR_BYTES,
             length_sectors: length_gib * GIB / SECTOR_BYTES,
         }
@@ -231,7 +233,9 @@ mod tests {
 
     #[test]
     fn a_file_system_grows_to_its_partition() {
-        for (size_bytes, expected) in [(5 * GIB, false), (5 * GIB - 4096, false), (2 * GIB, true), (6 * GIB, false)] {
+        for (size_bytes, expected) in
+            [(5 * GIB, false), (5 * GIB - 4096, false), (2 * GIB, true), (6 * GIB, false)]
+        {
             let superblock = Superblock { errors: false, size_bytes };
             assert_eq!(needs_growing(superblock, &partition(3, 5)), expected, "{size_bytes}");
         }

@@ -1,4 +1,6 @@
-//! Just enough of the GUID partition table to know which partition GRUB came from.
+//! Just enough of the GUID partition table to know partitions by label and GUID.
+//!
+//! The kernel tells labels too, but not of partitions that were made while it runs.
 //!
 //! Layout: UEFI specification 2.10, section 5.3.
 
@@ -72,15 +74,26 @@ impl Header {
         self.entry_bytes * self.entries
     }
 
-    /// The GUID of partition `number` (from 1) in the entries' bytes; `None` for an unused entry.
-    pub fn guid(&self, table: &[u8], number: usize) -> Option<Guid> {
+    /// Partition `number` (from 1) in the entries' bytes; `None` for an unused entry.
+    pub fn entry(&self, table: &[u8], number: usize) -> Option<Entry> {
         let start = number.checked_sub(1)?.checked_mul(self.entry_bytes)?;
         let entry = table.get(start..start + self.entry_bytes)?;
         if entry[..16].iter().all(|byte| *byte == 0) {
             return None;
         }
-        Some(Guid(entry[16..32].try_into().ok()?))
+        let units = entry[56..128].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        let label: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+        Some(Entry { guid: Guid(entry[16..32].try_into().ok()?), label: String::from_utf16_lossy(&label) })
     }
+}
+
+/// What the table says about one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its own GUID.
+    pub guid: Guid,
+    /// Its label.
+    pub label: String,
 }
 
 #[cfg(test)]
@@ -105,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guid_of_a_numbered_partition_is_found() {
+    fn a_numbered_partition_is_found() {
         let mut header = [0; HEADER_BYTES];
         header[..8].copy_from_slice(b"EFI PART");
         header[72] = 2;
@@ -116,9 +129,11 @@ mod tests {
         let mut table = vec![0; header.table_bytes()];
         table[128] = 1;
         table[144..160].copy_from_slice(&Guid::parse(TEXT).unwrap().0);
-        assert_eq!(header.guid(&table, 2).unwrap().to_string(), TEXT);
+        table[184..190].copy_from_slice(b"d\0b\0\xe9\0");
+        let entry = header.entry(&table, 2).unwrap();
+        assert_eq!((entry.guid.to_string().as_str(), entry.label.as_str()), (TEXT, "db\u{e9}"));
         for unused in [0, 1, 4, 5] {
-            assert_eq!(header.guid(&table, unused), None, "{unused}");
+            assert_eq!(header.entry(&table, unused), None, "{unused}");
         }
     }
 

@@ -23,7 +23,8 @@ impl Hotplug {
         let protocol = SockProtocol::NetlinkKObjectUEvent;
         let open = socket(AddressFamily::Netlink, SockType::Datagram, flags, protocol)
             .map_err(Error::system("listen for devices"))?;
-        bind(open.as_raw_fd(), &NetlinkAddr::new(0, KERNEL_EVENTS)).map_err(Error::system("listen for devices"))?;
+        bind(open.as_raw_fd(), &NetlinkAddr::new(0, KERNEL_EVENTS))
+            .map_err(Error::system("listen for devices"))?;
         Ok(Self(open))
     }
 

@@ -64,7 +64,8 @@ impl Aliases {
 
     /// The modules for a device's `modalias`.
     pub fn matching<'a>(&'a self, modalias: &'a str) -> impl Iterator<Item = &'a str> {
-        let wanted = self.0.iter().filter(move |(pattern, _)| matches(pattern.as_bytes(), modalias.as_bytes()));
+        let wanted =
+            self.0.iter().filter(move |(pattern, _)| matches(pattern.as_bytes(), modalias.as_bytes()));
         wanted.map(|(_, module)| module.as_str())
     }
 }
@@ -151,7 +152,8 @@ fn insert(path: &Path) -> Result<(), Error> {
 
 /// The `modalias` of every device on every bus. Devices that vanish meanwhile are left out.
 fn modaliases(buses: &Path) -> BTreeSet<String> {
-    let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries =
+        |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries(buses.to_owned())
         .flat_map(|bus| entries(bus.join("devices")))
         .filter_map(|device| fs::read_to_string(device.join("modalias")).ok())
@@ -170,11 +172,14 @@ kernel/drivers/usb/storage/usb-storage.ko: kernel/drivers/scsi/scsi_mod.ko
     #[test]
     fn dependencies_load_before_what_needs_them() {
         let dependencies = Dependencies::parse(DEP);
-        assert_eq!(dependencies.load_order("virtio_blk").unwrap(), [
-            "kernel/drivers/virtio/virtio.ko",
-            "kernel/drivers/virtio/virtio_ring.ko",
-            "kernel/drivers/block/virtio_blk.ko"
-        ]);
+        assert_eq!(
+            dependencies.load_order("virtio_blk").unwrap(),
+            [
+                "kernel/drivers/virtio/virtio.ko",
+                "kernel/drivers/virtio/virtio_ring.ko",
+                "kernel/drivers/block/virtio_blk.ko"
+            ]
+        );
         assert_eq!(dependencies.load_order("nvme"), None);
     }
 

@@ -1,12 +1,16 @@
 //! The partitions the kernel knows, and which of them are ours.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::gpt::{Guid, HEADER_BYTES, Header};
 
-/// A partition, as far as the kernel and the partition table describe it.
+/// The unit of lengths in sysfs, whatever the disk's own blocks are.
+const SECTOR_BYTES: u64 = 512;
+
+/// A partition, as the kernel and the partition table describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     /// Kernel name, such as `nvme0n1p2`.
@@ -15,8 +19,8 @@ pub struct Partition {
     pub disk: String,
     /// Label in the partition table.
     pub label: String,
-    /// Number in the partition table, from 1.
-    pub number: usize,
+    /// GUID in the partition table.
+    pub guid: Guid,
     /// First sector, in units of 512 bytes.
     pub start_sectors: u64,
     /// Length, in units of 512 bytes.
@@ -30,27 +34,49 @@ impl Partition {
     }
 }
 
-/// All labelled partitions, in order of their names.
-pub fn scan(sys: &Path) -> Vec<Partition> {
+/// All partitions on disks with a GUID partition table, in order of their names.
+pub fn scan(sys: &Path, dev: &Path) -> Vec<Partition> {
     let entries = fs::read_dir(sys.join("class/block")).into_iter().flatten().flatten();
-    let mut found: Vec<Partition> = entries.filter_map(|entry| read(&entry.path())).collect();
+    let mut tables = BTreeMap::new();
+    let mut found: Vec<Partition> =
+        entries.filter_map(|entry| read(&entry.path(), sys, dev, &mut tables)).collect();
     found.sort_by(|one, other| one.name.cmp(&other.name));
     found
 }
 
-fn read(folder: &Path) -> Option<Partition> {
-    let uevent = fs::read_to_string(folder.join("uevent")).ok()?;
-    let field = |key: &str| uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok();
+type Tables = BTreeMap<String, Option<(Header, Vec<u8>)>>;
+
+fn read(folder: &Path, sys: &Path, dev: &Path, tables: &mut Tables) -> Option<Partition> {
+    let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+    let place = usize::try_from(number("partition")?).ok()?;
     // The folder is a link into the device tree, where a partition lies below its disk.
     let disk = fs::canonicalize(folder).ok()?.parent()?.file_name()?.to_str()?.to_owned();
+    let table = tables.entry(disk.clone()).or_insert_with(|| table(sys, dev, &disk));
+    let (header, bytes) = table.as_ref()?;
+    let entry = header.entry(bytes, place)?;
     Some(Partition {
-        name: field("DEVNAME")?.to_owned(),
+        name: folder.file_name()?.to_str()?.to_owned(),
         disk,
-        label: field("PARTNAME")?.to_owned(),
-        number: field("PARTN")?.parse().ok()?,
+        label: entry.label,
+        guid: entry.guid,
         start_sectors: number("start")?,
         length_sectors: number("size")?,
+    })
+}
+
+/// A disk's partition table: the first one, or its copy at the end of the disk.
+fn table(sys: &Path, dev: &Path, disk: &str) -> Option<(Header, Vec<u8>)> {
+    let queue = sys.join("class/block").join(disk).join("queue/logical_block_size");
+    let block_bytes: u64 = fs::read_to_string(queue).ok()?.trim().parse().ok()?;
+    let blocks = disk_sectors(sys, disk)?.checked_mul(SECTOR_BYTES)?.checked_div(block_bytes)?;
+    let file = File::open(dev.join(disk)).ok()?;
+    [1, blocks.checked_sub(1)?].into_iter().find_map(|place| {
+        let mut block = [0; HEADER_BYTES];
+        file.read_exact_at(&mut block, place.checked_mul(block_bytes)?).ok()?;
+        let header = Header::parse(&block)?;
+        let mut bytes = vec![0; header.table_bytes()];
+        file.read_exact_at(&mut bytes, header.entries_block.checked_mul(block_bytes)?).ok()?;
+        Some((header, bytes))
     })
 }
 
@@ -59,30 +85,10 @@ pub fn disk_sectors(sys: &Path, disk: &str) -> Option<u64> {
     fs::read_to_string(sys.join("class/block").join(disk).join("size")).ok()?.trim().parse().ok()
 }
 
-/// The GUID of a partition, read from the table on its disk.
-pub fn guid(sys: &Path, dev: &Path, partition: &Partition) -> Option<Guid> {
-    let queue = sys.join("class/block").join(&partition.disk).join("queue/logical_block_size");
-    let block_bytes: u64 = fs::read_to_string(queue).ok()?.trim().parse().ok()?;
-    let disk = File::open(dev.join(&partition.disk)).ok()?;
-    let mut block = [0; HEADER_BYTES];
-    disk.read_exact_at(&mut block, block_bytes).ok()?;
-    let header = Header::parse(&block)?;
-    let mut table = vec![0; header.table_bytes()];
-    disk.read_exact_at(&mut table, header.entries_block.checked_mul(block_bytes)?).ok()?;
-    header.guid(&table, partition.number)
-}
-
 /// The partition with `label`; of several, the one with the GUID that GRUB saw, else the first.
-pub fn choose<'a>(
-    partitions: &'a [Partition],
-    label: &str,
-    wanted: Option<Guid>,
-    guid_of: impl Fn(&Partition) -> Option<Guid>,
-) -> Option<&'a Partition> {
-    let mut named = partitions.iter().filter(|partition| partition.label == label).peekable();
-    let first = *named.peek()?;
-    let exact = wanted.and_then(|wanted| named.find(|partition| guid_of(partition) == Some(wanted)));
-    Some(exact.unwrap_or(first))
+pub fn choose<'a>(partitions: &'a [Partition], label: &str, wanted: Option<Guid>) -> Option<&'a Partition> {
+    let named = || partitions.iter().filter(|partition| partition.label == label);
+    named().find(|partition| Some(partition.guid) == wanted).or_else(|| named().next())
 }
 
 /// The partition with `label` on one disk.
@@ -107,14 +113,20 @@ pub fn udev_rules(partitions: &[Partition], disk: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
     use super::*;
 
-    fn partition(name: &str, disk: &str, label: &str) -> Partition {
+    const ONE: &str = "3dd7e1c0-6d5a-4c40-8b4a-5f1f0c2f7f3b";
+    const OTHER: &str = "00000000-6d5a-4c40-8b4a-5f1f0c2f7f3b";
+
+    fn partition(name: &str, disk: &str, label: &str, guid: &str) -> Partition {
         Partition {
             name: name.into(),
             disk: disk.into(),
             label: label.into(),
-            number: 2,
+            guid: Guid::parse(guid).unwrap(),
             start_sectors: 2048,
             length_sectors: 4096,
         }
@@ -122,42 +134,74 @@ mod tests {
 
     #[test]
     fn of_two_flashed_disks_the_one_grub_came_from_is_chosen() {
-        let partitions = [partition("sda2", "sda", "root-a"), partition("sdb2", "sdb", "root-a")];
-        let grub = Guid::parse("3dd7e1c0-6d5a-4c40-8b4a-5f1f0c2f7f3b");
-        let other = Guid::parse("00000000-6d5a-4c40-8b4a-5f1f0c2f7f3b");
-        let guid_of = |partition: &Partition| if partition.disk == "sdb" { grub } else { other };
-        assert_eq!(choose(&partitions, "root-a", grub, guid_of).unwrap().name, "sdb2");
-        assert_eq!(choose(&partitions, "root-a", None, guid_of).unwrap().name, "sda2");
-        assert_eq!(choose(&partitions, "root-a", grub, |_| None).unwrap().name, "sda2");
-        assert_eq!(choose(&partitions, "root-b", grub, guid_of), None);
+        let partitions = [partition("sda2", "sda", "root-a", OTHER), partition("sdb2", "sdb", "root-a", ONE)];
+        for (label, wanted, expected) in [
+            ("root-a", Guid::parse(ONE), Some("sdb2")),
+            ("root-a", Guid::parse(OTHER), Some("sda2")),
+            ("root-a", None, Some("sda2")),
+            ("root-a", Guid::parse(&ONE.replace('3', "4")), Some("sda2")),
+            ("root-b", Guid::parse(ONE), None),
+        ] {
+            let chosen = choose(&partitions, label, wanted).map(|partition| partition.name.as_str());
+            assert_eq!(chosen, expected, "{label} {wanted:?}");
+        }
+    }
+
+    /// A disk of 64 blocks with one partition labelled `root-a`, its table at `place`.
+    fn machine(place: usize) -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (sys, dev) = (folder.path().join("sys"), folder.path().join("dev"));
+        let disk = sys.join("devices/virtio0/block/vda");
+        fs::create_dir_all(disk.join("vda1")).unwrap();
+        fs::create_dir_all(disk.join("queue")).unwrap();
+        fs::create_dir_all(sys.join("class/block")).unwrap();
+        fs::create_dir_all(&dev).unwrap();
+        for (name, text) in [
+            ("size", "64\n"),
+            ("queue/logical_block_size", "512\n"),
+            ("vda1/partition", "1\n"),
+            ("vda1/start", "34\n"),
+            ("vda1/size", "8\n"),
+        ] {
+            fs::write(disk.join(name), text).unwrap();
+        }
+        symlink(&disk, sys.join("class/block/vda")).unwrap();
+        symlink(disk.join("vda1"), sys.join("class/block/vda1")).unwrap();
+        let mut image = vec![0; 64 * 512];
+        let header = place * 512;
+        image[header..header + 8].copy_from_slice(b"EFI PART");
+        image[header + 72] = 2;
+        image[header + 80] = 4;
+        image[header + 84] = 128;
+        image[1024] = 1;
+        for (at, unit) in "root-a".encode_utf16().enumerate() {
+            image[1024 + 56 + at * 2] = unit.to_le_bytes()[0];
+        }
+        fs::write(dev.join("vda"), image).unwrap();
+        (folder, sys, dev)
     }
 
     #[test]
-    fn partitions_are_read_from_sysfs() {
-        let sys = tempfile::tempdir().unwrap();
-        let folder = sys.path().join("devices/virtio0/block/vda/vda2");
-        fs::create_dir_all(&folder).unwrap();
-        fs::create_dir_all(sys.path().join("class/block")).unwrap();
-        for (name, text) in [
-            ("uevent", "MAJOR=254\nMINOR=2\nDEVNAME=vda2\nDEVTYPE=partition\nPARTN=2\nPARTNAME=root-a\n"),
-            ("start", "534528\n"),
-            ("size", "2097152\n"),
-        ] {
-            fs::write(folder.join(name), text).unwrap();
+    fn partitions_are_found_even_if_only_the_copy_of_the_table_is_left() {
+        for place in [1, 63] {
+            let (_folder, sys, dev) = machine(place);
+            let found = scan(&sys, &dev);
+            assert_eq!(found.len(), 1, "table in block {place}");
+            assert_eq!((found[0].name.as_str(), found[0].disk.as_str()), ("vda1", "vda"));
+            assert_eq!((found[0].label.as_str(), found[0].start_sectors), ("root-a", 34));
         }
-        std::os::unix::fs::symlink(&folder, sys.path().join("class/block/vda2")).unwrap();
-        std::os::unix::fs::symlink(folder.parent().unwrap(), sys.path().join("class/block/vda")).unwrap();
-        let found = scan(sys.path());
-        assert_eq!(found, [Partition {
-            start_sectors: 534_528,
-            length_sectors: 2_097_152,
-            ..partition("vda2", "vda", "root-a")
-        }]);
+    }
+
+    #[test]
+    fn a_disk_without_a_table_has_no_partitions_of_ours() {
+        let (_folder, sys, dev) = machine(20);
+        assert_eq!(scan(&sys, &dev), []);
     }
 
     #[test]
     fn links_are_made_for_our_disk_only() {
-        let partitions = [partition("sda1", "sda", "esp"), partition("nvme0n1p1", "nvme0n1", "esp")];
+        let partitions =
+            [partition("sda1", "sda", "esp", ONE), partition("nvme0n1p1", "nvme0n1", "esp", ONE)];
         let rules = udev_rules(&partitions, "sda");
         assert_eq!(rules, "SUBSYSTEM==\"block\", KERNEL==\"sda1\", SYMLINK+=\"actionbooster/esp\"\n");
     }

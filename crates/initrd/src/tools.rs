@@ -10,13 +10,19 @@ const FSCK_ERRORS_LEFT: i32 = 4;
 
 /// Makes the data partition, or grows it to the end of the disk.
 ///
-/// systemd-repart makes the file system first and writes the partition table last.
+/// systemd-repart makes the file system first and writes the partition table last. It counts as free
+/// only what the table says is usable, so the table's end has to be moved to the disk's first.
 pub(crate) fn repart(disk: &str, recreate: bool) -> Result<(), Error> {
+    let device = format!("/dev/{disk}");
+    let moved =
+        run("sfdisk", "/usr/sbin/sfdisk", &["--relocate", "gpt-bak-std", "--no-tell-kernel", &device])?;
+    if !moved.status.success() {
+        return Err(failed("sfdisk", &moved));
+    }
     let mut arguments = vec!["--dry-run=no", "--empty=refuse", "--offline=no", "--seed=random", DEFINITIONS];
     if recreate {
         arguments.push("--factory-reset=yes");
     }
-    let device = format!("/dev/{disk}");
     arguments.push(&device);
     let output = run("systemd-repart", "/usr/bin/systemd-repart", &arguments)?;
     if output.status.success() { Ok(()) } else { Err(failed("systemd-repart", &output)) }
