@@ -1,0 +1,380 @@
+/**
+ * The portal as an owner meets it, in a real browser, against a running box.
+ *
+ *     node portal.mjs READY.json [--shots FOLDER]
+ *
+ * READY.json is what `cargo xtask dev` and `vm` write. With `claim_code` the box is claimed here
+ * first; otherwise `owner` signs in. `--shots` keeps a picture of every view.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { get as httpsGet } from 'node:https';
+import { join } from 'node:path';
+import { assertAccessible, assertFits, launch, verifiedPin, Watch } from './lib/browser.mjs';
+import { Tally } from './lib/tally.mjs';
+
+const ANSWER_LIMIT_MS = 240_000;
+const PAGE_LIMIT_MS = 20_000;
+const PHONE = { width: 360, height: 740 };
+const DESKTOP = { width: 1280, height: 850 };
+const VIEWS = { ask: '/', box: '/box', settings: '/settings' };
+const QUESTION = '¿Qué es ActionBooster?';
+
+const [readyPath, flag, shotsFolder] = process.argv.slice(2);
+if (!readyPath || (flag && flag !== '--shots')) {
+  console.error('usage: node portal.mjs READY.json [--shots FOLDER]');
+  process.exit(64);
+}
+const ready = JSON.parse(readFileSync(readyPath, 'utf8'));
+const base = new URL(ready.base_url).origin;
+const owner = ready.owner ?? { name: 'ana', password: 'cuatro palabras muy corrientes' };
+const tally = new Tally();
+const check = (name, work) => tally.check(name, work);
+
+let pin;
+const trusted = await check('the certificate is signed by the box’s authority', async () => {
+  pin = await verifiedPin(base, ready.ca_cert);
+});
+if (!trusted) process.exit(tally.finish());
+
+const browser = await launch(pin);
+const watch = new Watch(base);
+try {
+  const { context, page } = await visit({ locale: 'es-ES' });
+  const inside = ready.claim_code ? await claim(page) : await signInFirst(page);
+  if (inside) {
+    await ask(page);
+    await seeBox(page);
+    await changeSettings(page);
+    await signInAgain(page, context);
+    await everywhere(await context.storageState());
+  }
+  await check('nothing was asked of another host, no policy was broken, no script failed', () => {
+    assert.deepEqual(watch.faults, []);
+  });
+} finally {
+  await browser.close();
+}
+process.exit(tally.finish());
+
+async function claim(page) {
+  const submit = () => page.getByRole('button', { name: 'Hacer mía la caja' }).click();
+  const fill = async (code, name, password) => {
+    await page.getByLabel('Código de la caja').fill(code);
+    await page.getByLabel('Tu nombre').fill(name);
+    await page.getByLabel('Contraseña', { exact: true }).fill(password);
+  };
+  await check('an unclaimed box asks to be claimed, in the browser’s language', async () => {
+    await page.goto(base);
+    await seen(page.getByRole('heading', { level: 1, name: 'Haz tuya esta caja' }));
+    assert.equal(await page.getAttribute('html', 'lang'), 'es');
+    assert.equal(new URL(page.url()).pathname, '/claim');
+    await shot(page, 'claim');
+  });
+  await check('the claim form is accessible', () => assertAccessible(page, 'claim'));
+  await check('an impossible code and a short password are named before anything is sent', async () => {
+    await fill('K0QM', owner.name, 'corta');
+    await submit();
+    await seen(page.getByText('El código nunca contiene 0', { exact: false }));
+    await seen(page.getByText('esta tiene 5', { exact: false }));
+    assert.equal(await page.evaluate(() => document.activeElement.name), 'code');
+    await shot(page, 'claim-faults');
+  });
+  await check('a wrong code is refused in words', async () => {
+    const wrong = ready.claim_code.startsWith('ZZZZ') ? 'YYYY-YYYY' : 'ZZZZ-ZZZZ';
+    await fill(wrong, owner.name, owner.password);
+    await submit();
+    await seen(page.getByText('Ese no es el código que muestra esta caja', { exact: false }));
+  });
+  return check('the right code claims the box and leads inside', async () => {
+    await page.getByLabel('Código de la caja').fill(ready.claim_code.toLowerCase());
+    await submit();
+    await seen(page.getByText(`Te damos la bienvenida, ${owner.name}`, { exact: false }));
+    await shot(page, 'ask-first');
+  });
+}
+
+function signInFirst(page) {
+  return check('the owner signs in', async () => {
+    await page.goto(base);
+    await page.getByLabel('Nombre').fill(owner.name);
+    await page.getByLabel('Contraseña', { exact: true }).fill(owner.password);
+    await page.getByRole('button', { name: 'Entrar' }).click();
+    await seen(page.getByRole('heading', { level: 1, name: '¿Qué quieres saber?' }));
+  });
+}
+
+async function ask(page) {
+  const prompt = page.getByLabel('Tu pregunta', { exact: true });
+  let chosen = 0;
+  await check('there are models to choose from', async () => {
+    await seen(page.getByRole('group', { name: 'Quién responde' }));
+    chosen = await page.getByRole('group', { name: 'Quién responde' }).getByRole('checkbox', { checked: true }).count();
+    assert.ok(chosen > 0, 'no model is chosen');
+  });
+  await check('a question goes to every chosen model and each one’s answer can be read', async () => {
+    await prompt.fill(QUESTION);
+    await prompt.press('Enter');
+    await seen(page.getByRole('heading', { name: QUESTION }));
+    const answers = page.locator('[data-testid^="answer-"][data-state]');
+    assert.equal(await answers.count(), chosen);
+    await shot(page, 'ask-writing');
+    await page.waitForFunction(
+      () =>
+        [...document.querySelectorAll('[data-state]')].every(({ dataset }) => /answered|failed/.test(dataset.state)),
+      undefined,
+      { timeout: ANSWER_LIMIT_MS },
+    );
+    const good = page.locator('[data-testid^="answer-"][data-state="answered"] [data-testid="answer-text"]');
+    assert.ok((await good.count()) > 0, await answers.allInnerTexts().then((texts) => texts.join('\n')));
+    for (const text of await good.allInnerTexts()) assert.notEqual(text.trim(), '');
+  });
+  await check('the summary can be read', async () => {
+    const summary = page.getByTestId('summary');
+    await page.waitForFunction(
+      () => document.querySelector('[data-testid="summary"]:not([aria-busy="true"])'),
+      undefined,
+      { timeout: ANSWER_LIMIT_MS },
+    );
+    const text = chosen > 1 ? summary.getByTestId('summary-text') : summary;
+    assert.notEqual((await text.innerText()).trim(), '');
+    await shot(page, 'ask-answered');
+  });
+  await check('a screen reader hears that it is done', async () => {
+    await page.waitForFunction(() =>
+      [...document.querySelectorAll('[role="status"]')].some(({ textContent }) => /^Resumen: ./.test(textContent)),
+    );
+  });
+  await check('a question can be stopped', async () => {
+    await page.route('**/query', () => undefined);
+    await prompt.fill('¿Y esto?');
+    await page.getByRole('button', { name: 'Preguntar' }).click();
+    await page.getByRole('button', { name: 'Parar' }).click();
+    await seen(page.getByText('Parado.').first());
+    await seen(page.getByRole('heading', { name: 'Preguntas anteriores' }));
+    await page.unroute('**/query');
+  });
+}
+
+async function seeBox(page) {
+  await check('the box tells its mode and the reasons', async () => {
+    await page.getByRole('link', { name: 'La caja' }).click();
+    await seen(page.getByTestId('mode').getByRole('heading', { level: 2 }));
+    const reasons = await page.getByTestId('mode').getByRole('listitem').allInnerTexts();
+    assert.ok(reasons.length > 0 && reasons.every((reason) => reason.trim() !== ''), 'no reasons');
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), 'H1');
+    await shot(page, 'box');
+  });
+  await check('it shows the machine, memory, disks, network and certificate', async () => {
+    for (const card of ['machine', 'memory', 'accelerators', 'disks', 'devices', 'network', 'certificate']) {
+      assert.ok((await page.getByTestId(card).innerText()).length > 20, card);
+    }
+    assert.match(await page.getByTestId('certificate').innerText(), /(?:[0-9A-F]{2}:){31}[0-9A-F]{2}/);
+  });
+  await check('the certificate it hands out is the authority’s', async () => {
+    const given = await page.evaluate(async () => (await fetch('/ca.crt')).text());
+    assert.equal(given.trim(), readFileSync(ready.ca_cert, 'utf8').trim());
+  });
+}
+
+async function changeSettings(page) {
+  await check('online mode is explained and switched', async () => {
+    await page.getByRole('link', { name: 'Ajustes' }).click();
+    const online = page.getByRole('switch', { name: 'Permitir que la caja salga a internet' });
+    await seen(online);
+    await shot(page, 'settings');
+    const before = await online.getAttribute('aria-checked');
+    for (const state of [before === 'true' ? 'false' : 'true', before]) {
+      await online.click();
+      await page.waitForFunction(
+        (wanted) => document.querySelector('[role="switch"]').getAttribute('aria-checked') === wanted,
+        state,
+      );
+    }
+  });
+  const keys = page.getByTestId('keys');
+  let key;
+  await check('a new key is shown once, with examples that name it', async () => {
+    await keys.getByLabel('Nombre').fill('prueba');
+    await keys.getByRole('button', { name: 'Crear clave' }).click();
+    key = await page.getByTestId('key-value').innerText();
+    assert.match(key, /^ab_[0-9A-Za-z]{40}$/);
+    await keys.getByText('Pruébala').click();
+    for (const example of await keys.locator('pre').allInnerTexts()) assert.ok(example.includes(key), example);
+    await shot(page, 'settings-key');
+    await keys.getByRole('button', { name: 'Ya la he copiado' }).click();
+    assert.equal(await page.getByTestId('key-value').count(), 0);
+  });
+  await check('the key works', async () => assert.equal(await statusWithKey('/v1/models', key), 200));
+  await check('a revoked key does not', async () => {
+    await keys.getByRole('button', { name: 'Revocar la clave prueba' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Revocar' }).click();
+    await seen(keys.getByText('La clave «prueba» está revocada.'));
+    assert.equal(await statusWithKey('/v1/models', key), 401);
+  });
+  await check('a wrong name and a private key are refused before they are sent', async () => {
+    await page.getByLabel('Nombre en la red').last().fill('Mi caja');
+    await page.getByTestId('hostname').getByRole('button', { name: 'Guardar' }).click();
+    await seen(page.getByText('Usa de 1 a 63 letras', { exact: false }));
+    await page.getByLabel('Añadir una clave pública').fill('-----BEGIN OPENSSH PRIVATE KEY-----');
+    await page.getByTestId('ssh').getByRole('button', { name: 'Añadir' }).click();
+    await seen(page.getByText('Esta es una clave privada', { exact: false }));
+  });
+  await check('the present password is asked for before it is changed', async () => {
+    const card = page.getByTestId('password');
+    await card.getByLabel('Contraseña actual').fill('no es esta de verdad');
+    await card.getByLabel('Contraseña nueva').fill('otras cuatro palabras');
+    await card.getByRole('button', { name: 'Cambiar la contraseña' }).click();
+    await seen(page.getByText('Esa no es tu contraseña actual.'));
+  });
+  await check('restarting asks first, and cancelling gives the focus back', async () => {
+    const restart = page.getByTestId('power').getByRole('button', { name: 'Reiniciar' });
+    await restart.click();
+    await seen(page.getByRole('dialog'));
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    assert.ok(await restart.evaluate((button) => button === document.activeElement));
+  });
+}
+
+async function signInAgain(page, context) {
+  await check('the language is switched and kept', async () => {
+    await page.getByRole('button', { name: 'English' }).click();
+    await seen(page.getByRole('heading', { level: 1, name: 'Settings' }));
+    await page.reload();
+    await seen(page.getByRole('heading', { level: 1, name: 'Settings' }));
+    assert.equal(await page.getAttribute('html', 'lang'), 'en');
+  });
+  await check('the appearance is switched and kept', async () => {
+    const paper = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+    const light = await paper();
+    await page.getByRole('button', { name: 'Appearance: Same as this device. Change' }).click();
+    await page.getByRole('button', { name: 'Appearance: Light. Change' }).click();
+    await seen(page.getByRole('button', { name: 'Appearance: Dark. Change' }));
+    const dark = await paper();
+    assert.notEqual(dark, light);
+    await page.reload();
+    await seen(page.getByRole('heading', { level: 1, name: 'Settings' }));
+    assert.equal(await paper(), dark);
+    await page.getByRole('button', { name: 'Appearance: Dark. Change' }).click();
+  });
+  await check('signing out leads to the sign-in page and takes the questions away', async () => {
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await seen(page.getByRole('heading', { level: 1, name: 'Sign in' }));
+    await shot(page, 'login');
+    assert.equal(await page.evaluate(async () => (await fetch('/api/v1/keys')).status), 401);
+  });
+  await check('the sign-in form is accessible', () => assertAccessible(page, 'login'));
+  await check('a wrong password is refused in words', async () => {
+    await page.getByLabel('Name').fill(owner.name);
+    await page.getByLabel('Password', { exact: true }).fill(`${owner.password}x`);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await seen(page.getByText('That name and password do not match.'));
+    assert.equal(await page.evaluate(() => document.activeElement.name), 'password');
+    await shot(page, 'login-wrong');
+  });
+  await check('the keyboard alone is enough to sign in', async () => {
+    await page.goto(`${base}/login`);
+    await seen(page.getByRole('heading', { level: 1, name: 'Sign in' }));
+    const focused = () => page.evaluate(() => document.activeElement.getAttribute('name') ?? document.activeElement.className);
+    const tabTo = async (wanted) => {
+      for (let count = 0; count < 15 && (await focused()) !== wanted; count += 1) await page.keyboard.press('Tab');
+      assert.equal(await focused(), wanted);
+    };
+    await page.keyboard.press('Tab');
+    assert.match(await focused(), /skip/, 'the first stop is not the link to the content');
+    await page.keyboard.press('Enter');
+    await tabTo('username');
+    await page.keyboard.type(owner.name);
+    await tabTo('password');
+    await page.keyboard.type(owner.password);
+    await page.keyboard.press('Enter');
+    await seen(page.getByRole('heading', { level: 1, name: 'What would you like to know?' }));
+    const heading = await page.evaluate(() => document.activeElement.tagName);
+    assert.equal(heading, 'H1', 'the focus did not move to the new view');
+  });
+  await check('a session that ends leads to the sign-in page and back to where one was', async () => {
+    await page.getByRole('link', { name: 'The box' }).click();
+    await seen(page.getByTestId('mode'));
+    await context.clearCookies();
+    await page.getByRole('link', { name: 'Settings' }).click();
+    await seen(page.getByText('Your session has ended.', { exact: false }));
+    await page.getByLabel('Name').fill(owner.name);
+    await page.getByLabel('Password', { exact: true }).fill(owner.password);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await seen(page.getByRole('heading', { level: 1, name: 'Settings' }));
+    assert.equal(new URL(page.url()).pathname, '/settings');
+  });
+}
+
+/** Every view in both appearances, both languages and on a phone. */
+async function everywhere(storageState) {
+  const cookies = { cookies: storageState.cookies, origins: [] };
+  for (const colorScheme of ['light', 'dark']) {
+    const { context, page } = await visit({ locale: 'en-US', colorScheme, storageState: cookies });
+    for (const [name, path] of Object.entries({ ...VIEWS, 'how to trust the box': '/ca' })) {
+      await check(`${name} is accessible in ${colorScheme}`, async () => {
+        await settle(page, path);
+        await shot(page, `${name.split(' ')[0]}-en-${colorScheme}`);
+        await assertAccessible(page, name);
+      });
+    }
+    await context.close();
+  }
+  for (const locale of ['es-ES', 'en-US']) {
+    const { context, page } = await visit({ locale, viewport: PHONE, hasTouch: true, storageState: cookies });
+    for (const [name, path] of Object.entries({ ...VIEWS, 'how to trust the box': '/ca' })) {
+      await check(`${name} fits a phone in ${locale}`, async () => {
+        await settle(page, path);
+        await shot(page, `${name.split(' ')[0]}-phone-${locale}`);
+        await assertFits(page, name);
+      });
+    }
+    await check(`an answer fits a phone in ${locale}`, async () => {
+      await settle(page, '/');
+      await page.locator('textarea').fill('Write a long word: https://example.invalid/' + 'a'.repeat(200));
+      await page.locator('form button[type="submit"]').click();
+      await page.waitForFunction(
+        () => document.querySelector('[data-testid="summary"]:not([aria-busy="true"])'),
+        undefined,
+        { timeout: ANSWER_LIMIT_MS },
+      );
+      await shot(page, `answer-phone-${locale}`);
+      await assertFits(page, 'an answer');
+    });
+    await context.close();
+  }
+}
+
+async function visit(options) {
+  const context = await browser.newContext({ viewport: DESKTOP, colorScheme: 'light', reducedMotion: 'reduce', ...options });
+  context.setDefaultTimeout(PAGE_LIMIT_MS);
+  await watch.over(context);
+  return { context, page: await context.newPage() };
+}
+
+async function settle(page, path) {
+  await page.goto(base + path);
+  await seen(page.getByRole('heading', { level: 1 }));
+  await page.waitForLoadState('networkidle');
+}
+
+function seen(locator) {
+  return locator.waitFor({ state: 'visible' });
+}
+
+async function shot(page, name) {
+  if (!shotsFolder) return;
+  mkdirSync(shotsFolder, { recursive: true });
+  await page.screenshot({ path: join(shotsFolder, `${name}.png`), fullPage: true });
+}
+
+function statusWithKey(path, key) {
+  return new Promise((resolve, reject) => {
+    const options = { ca: readFileSync(ready.ca_cert), headers: { authorization: `Bearer ${key}` } };
+    httpsGet(base + path, options, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    }).once('error', reject);
+  });
+}
