@@ -47,6 +47,7 @@ try {
     await seeBox(page);
     await changeSettings(page);
     await signInAgain(page, context);
+    await troubles(page);
     await everywhere(await context.storageState());
   }
   await check('nothing was asked of another host, no policy was broken, no script failed', () => {
@@ -213,19 +214,37 @@ async function changeSettings(page) {
     assert.equal(await statusWithKey('/v1/models', key), 401);
   });
   await check('a wrong name and a private key are refused before they are sent', async () => {
-    await page.getByLabel('Nombre en la red').last().fill('Mi caja');
+    await page.getByTestId('hostname').getByLabel('Nombre', { exact: true }).fill('Mi caja');
     await page.getByTestId('hostname').getByRole('button', { name: 'Guardar' }).click();
     await seen(page.getByText('Usa de 1 a 63 letras', { exact: false }));
     await page.getByLabel('Añadir una clave pública').fill('-----BEGIN OPENSSH PRIVATE KEY-----');
     await page.getByTestId('ssh').getByRole('button', { name: 'Añadir' }).click();
     await seen(page.getByText('Esta es una clave privada', { exact: false }));
   });
-  await check('the present password is asked for before it is changed', async () => {
-    const card = page.getByTestId('password');
-    await card.getByLabel('Contraseña actual').fill('no es esta de verdad');
-    await card.getByLabel('Contraseña nueva').fill('otras cuatro palabras');
+  const publicKey = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'Q'.repeat(43)} prueba@portal`;
+  await check('a public key is added and removed', async () => {
+    const card = page.getByTestId('ssh');
+    await card.getByLabel('Añadir una clave pública').fill(publicKey);
+    await card.getByRole('button', { name: 'Añadir' }).click();
+    await card.getByRole('button', { name: 'Quitar la clave prueba@portal' }).click();
+    await card.getByText('prueba@portal').waitFor({ state: 'detached' });
+  });
+  const card = page.getByTestId('password');
+  const change = async (current, next) => {
+    await card.getByLabel('Contraseña actual').fill(current);
+    await card.getByLabel('Contraseña nueva').fill(next);
     await card.getByRole('button', { name: 'Cambiar la contraseña' }).click();
-    await seen(page.getByText('Esa no es tu contraseña actual.'));
+  };
+  await check('the present password is asked for before it is changed', async () => {
+    await change('no es esta de verdad', 'otras cuatro palabras');
+    await seen(card.getByText('Esa no es tu contraseña actual.'));
+  });
+  await check('the password is changed, and back', async () => {
+    for (const [current, next] of [[owner.password, `${owner.password} y otra`], [`${owner.password} y otra`, owner.password]]) {
+      await change(current, next);
+      await seen(card.getByText('Contraseña cambiada.', { exact: false }));
+      assert.equal(await card.getByLabel('Contraseña actual').inputValue(), '');
+    }
   });
   await check('restarting asks first, and cancelling gives the focus back', async () => {
     const restart = page.getByTestId('power').getByRole('button', { name: 'Reiniciar' });
@@ -304,6 +323,44 @@ async function signInAgain(page, context) {
     await page.getByRole('button', { name: 'Sign in' }).click();
     await seen(page.getByRole('heading', { level: 1, name: 'Settings' }));
     assert.equal(new URL(page.url()).pathname, '/settings');
+  });
+}
+
+/** What the portal says when the box is not well; the answers are made up here. */
+async function troubles(page) {
+  const pretend = (path, status, body) =>
+    page.route(path, (route) => route.fulfill({ status, contentType: 'application/problem+json', body: JSON.stringify(body) }));
+  await check('a part that fails is named on every page', async () => {
+    const components = [{ name: 'agent', status: 'degraded', detail: 'no model fits in memory' }];
+    await pretend('**/health', 200, { status: 'degraded', version: '0', components });
+    await page.goto(`${base}/box`);
+    await seen(page.getByTestId('health-degraded').getByText('no model fits in memory'));
+    await shot(page, 'degraded');
+    await page.unrouteAll();
+  });
+  await check('damaged data is told apart', async () => {
+    const components = [{ name: 'data', status: 'degraded', detail: 'runs from memory' }];
+    await pretend('**/health', 200, { status: 'degraded', version: '0', components });
+    await page.goto(base);
+    await seen(page.getByTestId('health-damaged'));
+    await page.unrouteAll();
+  });
+  await check('without its daemons the portal says what is missing and comes back by itself', async () => {
+    const problem = { type: 'monitor-unavailable', title: 'x', status: 503, detail: 'x' };
+    await pretend(/\/(health|api\/v1\/.*)$/, 503, problem);
+    await page.goto(`${base}/settings`);
+    await seen(page.getByText('The part that manages the box is not answering.', { exact: false }));
+    await shot(page, 'daemons-down');
+    await page.unrouteAll();
+    await seen(page.getByRole('heading', { level: 1, name: 'Settings' }));
+  });
+  await check('a box that does not answer is told apart, and comes back by itself', async () => {
+    await page.route(/\/(health|api\/v1\/.*)$/, (route) => route.abort());
+    await page.getByRole('link', { name: 'The box' }).click();
+    await seen(page.getByText('The box does not answer', { exact: false }).first());
+    await page.unrouteAll();
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await seen(page.getByTestId('mode'));
   });
 }
 

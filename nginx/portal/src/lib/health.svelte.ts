@@ -1,50 +1,65 @@
 import { api, ApiError, type Health } from './api';
 
-const EVERY_MS = 30_000;
-const WHEN_TROUBLED_MS = 5_000;
+const CALM_MS = 30_000;
+const TROUBLED_MS = 5_000;
+const LIMIT_MS = 10_000;
 
 /** What the box says of itself, looked at again and again while the page is visible. */
 class HealthWatch {
   health = $state<Health | null>(null);
-  unreachable = $state(false);
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Why the last look failed; null when the box answered. */
+  failure = $state<ApiError | null>(null);
+  #uneasyUntil = 0;
+  #again: () => void = () => undefined;
 
-  /** Looks until the returned function is called. */
+  /** Looks until the returned function is called; `onBack` runs when the box answers again. */
   start(onBack: () => void): () => void {
+    let timer: ReturnType<typeof setTimeout> | undefined;
     let stopped = false;
     const look = async () => {
-      clearTimeout(this.#timer);
+      clearTimeout(timer);
       if (document.visibilityState === 'visible') {
-        const was = this.unreachable;
-        await this.look();
-        if (was && !this.unreachable) onBack();
+        const before = this.failure;
+        await this.#look();
+        if (before && !this.failure) onBack();
       }
-      if (stopped) return;
-      const calm = !this.unreachable && this.health?.status === 'ok';
-      this.#timer = setTimeout(look, calm ? EVERY_MS : WHEN_TROUBLED_MS);
+      clearTimeout(timer);
+      if (!stopped) timer = setTimeout(look, this.#calm() ? CALM_MS : TROUBLED_MS);
     };
     const seen = () => void (document.visibilityState === 'visible' && look());
     document.addEventListener('visibilitychange', seen);
+    this.#again = () => void look();
     void look();
     return () => {
       stopped = true;
-      clearTimeout(this.#timer);
+      clearTimeout(timer);
       document.removeEventListener('visibilitychange', seen);
     };
   }
 
-  async look(): Promise<void> {
+  /** Looks often for a while, because the box is about to go away or come back. */
+  expectTrouble(forMs: number): void {
+    this.#uneasyUntil = Date.now() + forMs;
+    this.#again();
+  }
+
+  #calm(): boolean {
+    return !this.failure && this.health?.status === 'ok' && Date.now() > this.#uneasyUntil;
+  }
+
+  async #look(): Promise<void> {
     try {
-      this.health = await api.health(AbortSignal.timeout(10_000));
-      this.unreachable = false;
+      this.health = await api.health(AbortSignal.timeout(LIMIT_MS));
+      this.failure = null;
     } catch (cause) {
-      // A degraded box may say so with a 503 and a body of its own, which is no problem document.
-      const body = cause instanceof ApiError ? (cause.problem as Partial<Health>) : {};
+      const failure = cause instanceof ApiError ? cause : new ApiError(0, { type: 'unreachable' });
+      // A box in trouble may say so with a status of its own and the usual body.
+      const body = failure.problem as Partial<Health>;
       if (Array.isArray(body.components)) {
         this.health = body as Health;
-        this.unreachable = false;
+        this.failure = null;
       } else {
-        this.unreachable = true;
+        this.failure = failure;
       }
     }
   }

@@ -7,6 +7,8 @@ export type Standing = 'unknown' | 'unreachable' | 'unclaimed' | 'signed-out' | 
 class SessionState {
   standing = $state<Standing>('unknown');
   owner = $state<Owner | null>(null);
+  /** Why the box could not say who we are. */
+  failure = $state<unknown>(null);
   /** Whether a session ended while it was in use. */
   expired = $state(false);
   /** Whether the box was claimed just now, in this tab. */
@@ -30,7 +32,8 @@ class SessionState {
       } else {
         this.standing = (await api.claimed()) ? 'signed-out' : 'unclaimed';
       }
-    } catch {
+    } catch (cause) {
+      this.failure = cause;
       this.standing = 'unreachable';
       return;
     }
