@@ -144,6 +144,11 @@ async function withDaemons() {
       for (const path of paths) assert.equal(JSON.parse((await get(path)).body).name, name, path);
     });
   }
+  await check('what belongs to the console does not reach a daemon from the network', async () => {
+    const answer = await post('/api/v1/owner/reset', '{}');
+    assert.equal(answer.status, 403);
+    assert.equal(JSON.parse(answer.body).type, 'console-only');
+  });
   await check('the daemons’ metrics are not reachable from outside', async () => {
     assert.doesNotMatch((await get('/metrics')).body, /"name"/);
   });

@@ -1,4 +1,4 @@
-import { api, whenSignedOut, type Owner } from './api';
+import { api, ApiError, whenSignedOut, type Owner } from './api';
 import { router, routeOf } from './router.svelte';
 
 /** Where the visitor stands: before the first answer, box unclaimed, signed out, signed in. */
@@ -54,14 +54,16 @@ class SessionState {
     this.#settle();
   }
 
+  /** Ends the session. Fails, and stays inside, when the box could not be told. */
   async signOut(): Promise<void> {
     try {
       await api.logout();
-    } finally {
-      this.expired = false;
-      this.#leave();
-      this.#back = '/';
+    } catch (cause) {
+      if (!(cause instanceof ApiError && cause.status === 401)) throw cause;
     }
+    this.expired = false;
+    this.#leave();
+    this.#back = '/';
   }
 
   #enter(owner: Owner): void {
