@@ -144,6 +144,8 @@ export class ApiError extends Error {
   constructor(
     readonly status: number,
     readonly problem: Problem,
+    /** Seconds after which to try again, if the box said. */
+    readonly retryAfter: number | null = null,
   ) {
     super(problem.detail ?? problem.title ?? `HTTP ${status}`);
   }
@@ -180,7 +182,10 @@ async function send(method: Method, path: string, body?: unknown, init: RequestI
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause;
     throw new ApiError(0, { type: 'unreachable' });
   }
-  if (!response.ok) throw new ApiError(response.status, await problemOf(response));
+  if (!response.ok) {
+    const wait = Number.parseInt(response.headers.get('retry-after') ?? '', 10);
+    throw new ApiError(response.status, await problemOf(response), Number.isNaN(wait) ? null : wait);
+  }
   return response;
 }
 
@@ -194,13 +199,18 @@ async function problemOf(response: Response): Promise<Problem> {
   }
 }
 
-/** A request of somebody who is signed in: a 401 means that the session has ended. */
+/** The session is gone. A wrong password is also a 401, but of another kind. */
+function sessionEnded(cause: unknown): boolean {
+  return cause instanceof ApiError && cause.status === 401 && cause.kind !== 'wrong-credentials';
+}
+
+/** A request of somebody who is signed in. */
 async function call<T>(method: Method, path: string, body?: unknown, init?: RequestInit): Promise<T> {
   try {
     const response = await send(method, path, body, init);
     return (response.status === 204 ? undefined : await response.json()) as T;
   } catch (cause) {
-    if (cause instanceof ApiError && cause.status === 401) onSignedOut();
+    if (sessionEnded(cause)) onSignedOut();
     throw cause;
   }
 }
@@ -250,7 +260,7 @@ async function* ask(prompt: string, models: string[], signal: AbortSignal): Asyn
       headers: { accept: 'text/event-stream' },
     });
   } catch (cause) {
-    if (cause instanceof ApiError && cause.status === 401) onSignedOut();
+    if (sessionEnded(cause)) onSignedOut();
     throw cause;
   }
   if (!response.body) throw new ApiError(0, { type: 'unreachable' });

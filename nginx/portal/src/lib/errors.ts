@@ -10,6 +10,6 @@ export function explain(cause: unknown): string {
   if (cause.status === 0) return t(cause.kind === 'interrupted' ? 'error.interrupted' : 'error.unreachable');
   const { detail, title } = cause.problem;
   return (
-    maybe(`problem.${cause.kind}`) ?? detail ?? title ?? t('error.unknown', { status: cause.status })
+    maybe(`problem.${cause.kind}`, { seconds: cause.retryAfter ?? 60 }) ?? detail ?? title ?? t('error.unknown', { status: cause.status })
   );
 }
