@@ -19,7 +19,8 @@ pub(crate) fn repart(disk: &str, recreate: bool) -> Result<(), Error> {
     if !moved.status.success() {
         return Err(failed("sfdisk", &moved));
     }
-    let mut arguments = vec!["--dry-run=no", "--empty=refuse", "--offline=no", "--seed=random", DEFINITIONS];
+    let mut arguments =
+        vec!["--dry-run=no", "--pretty=no", "--empty=refuse", "--offline=no", "--seed=random", DEFINITIONS];
     if recreate {
         arguments.push("--factory-reset=yes");
     }
