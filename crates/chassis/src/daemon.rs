@@ -102,7 +102,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>, S
                 arguments.listen.push(value.parse()?);
             }
             other => {
-                return Err(format!("{other} is not known; there are --listen, --config-check and --version"));
+                return Err(format!(
+                    "{other} is not known; there are --listen, --config-check and --version"
+                ));
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::problem::Problem;
 use crate::service::{Rules, Service, reshape};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// How long a handler may take until it begins to answer; the body may take as long as it likes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(600);
 
@@ -112,11 +113,12 @@ async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
         )
         .into_response();
     }
-    let from_root = request.extensions().get::<FromRoot>().is_some();
+    // What nginx passes on comes from the network, whichever account nginx runs as.
+    let from_root =
+        request.extensions().get::<FromRoot>().is_some() && !request.headers().contains_key(FORWARDED_FOR);
     let identified = shared.auth.identify(request.method(), request.headers(), unix_now());
     let caller = match identified {
         Ok(Some(caller)) => Some(caller),
-        // nginx connects as its own user, so a request of root's is from the box itself.
         Ok(None) if from_root => Some(Caller::Console),
         Ok(None) => None,
         Err(problem) => return problem.into_response(),
@@ -266,6 +268,15 @@ mod tests {
                 assert!(text.contains("\"detail\""), "{path}: {text}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_nginx_passes_on_is_never_the_console() {
+        let request = Request::get("/read").header(FORWARDED_FOR, "192.0.2.1").body(Body::empty());
+        let mut request = request.expect("request");
+        request.extensions_mut().insert(FromRoot);
+        let response = router().oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     }
 
     #[tokio::test]

@@ -1,2 +1,7 @@
-//! Placeholder until the program is written.
-fn main() {}
+//! Owner accounts and keys, settings, reports and health of the box.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    actionbooster_chassis::daemon("monitor", env!("CARGO_PKG_VERSION"), booster_monitor::start)
+}

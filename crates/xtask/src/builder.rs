@@ -24,14 +24,55 @@ const HOST_PACKAGES: &[(&str, &str)] =
 
 const PACKAGES: &[&str] = &[
     // what compiles
-    "g++", "clang", "libclang-dev", "cmake", "ninja-build", "pkg-config", "libudev-dev", "git", "nodejs", "npm",
+    "g++",
+    "clang",
+    "libclang-dev",
+    "cmake",
+    "ninja-build",
+    "pkg-config",
+    "libudev-dev",
+    "git",
+    "nodejs",
+    "npm",
     // what makes images
-    "mkosi", "systemd", "systemd-repart", "systemd-container", "squashfs-tools", "erofs-utils", "rauc",
-    "grub-efi-amd64-bin", "grub-common", "mtools", "dosfstools", "e2fsprogs", "fdisk", "bmap-tools", "cpio", "kmod",
-    "zstd", "xz-utils", "busybox-static", "openssl", "dbus", "polkitd",
+    "mkosi",
+    "systemd",
+    "systemd-repart",
+    "systemd-container",
+    "squashfs-tools",
+    "erofs-utils",
+    "rauc",
+    "grub-efi-amd64-bin",
+    "grub-common",
+    "mtools",
+    "dosfstools",
+    "e2fsprogs",
+    "fdisk",
+    "bmap-tools",
+    "cpio",
+    "kmod",
+    "zstd",
+    "xz-utils",
+    "busybox-static",
+    "openssl",
+    "dbus",
+    "polkitd",
     // what runs and tests
-    "qemu-system-x86", "qemu-utils", "ovmf", "nginx-light", "chromium", "ufw", "nftables", "python3", "python3-venv",
-    "python3-pip", "openssh-client", "iproute2", "procps", "ca-certificates", "debian-archive-keyring",
+    "qemu-system-x86",
+    "qemu-utils",
+    "ovmf",
+    "nginx-light",
+    "chromium",
+    "ufw",
+    "nftables",
+    "python3",
+    "python3-venv",
+    "python3-pip",
+    "openssh-client",
+    "iproute2",
+    "procps",
+    "ca-certificates",
+    "debian-archive-keyring",
 ];
 
 /// Newer than the suite's own; the rest of the toolchain follows them.
@@ -231,7 +272,9 @@ fn discard(root: &Path) -> Result<()> {
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let prefix = root.display().to_string();
-    if let Some(point) = mounts.lines().filter_map(|line| line.split(' ').nth(4)).find(|at| at.starts_with(&prefix)) {
+    if let Some(point) =
+        mounts.lines().filter_map(|line| line.split(' ').nth(4)).find(|at| at.starts_with(&prefix))
+    {
         bail!("{point} is mounted; unmount it before the builder root is made again");
     }
     let status = as_root("rm").args(["-rf", "--one-file-system"]).arg(root).status()?;

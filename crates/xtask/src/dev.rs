@@ -115,7 +115,8 @@ impl<'a> Session<'a> {
     /// The code that claims this box.
     pub fn claim_code(&self) -> Result<String> {
         let path = self.folder.join("root/var/lib/actionbooster/auth/claim-code");
-        let code = fs::read_to_string(&path).with_context(|| format!("no claim code in {}", path.display()))?;
+        let code =
+            fs::read_to_string(&path).with_context(|| format!("no claim code in {}", path.display()))?;
         Ok(code.trim().to_owned())
     }
 
@@ -178,7 +179,8 @@ impl<'a> Session<'a> {
         let root = self.root();
         payload::install(self.builder, &root)?;
         payload::render_nginx(self.builder, &payload::NginxSite::dev(&self.inside("")?, self.ports), &root)?;
-        let folders = ["run/actionbooster/runners", "var/lib/actionbooster/auth", "var/log/nginx", "etc/actionbooster"];
+        let folders =
+            ["run/actionbooster/runners", "var/lib/actionbooster/auth", "var/log/nginx", "etc/actionbooster"];
         for folder in folders {
             fs::create_dir_all(root.join(folder))?;
         }

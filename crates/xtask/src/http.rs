@@ -39,7 +39,8 @@ pub struct Answer {
 impl Answer {
     /// The body as JSON.
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.body).with_context(|| format!("status {}, not JSON: {}", self.status, self.body))
+        serde_json::from_str(&self.body)
+            .with_context(|| format!("status {}, not JSON: {}", self.status, self.body))
     }
 
     /// The first header of that name.
@@ -74,9 +75,10 @@ impl<'a> Client<'a> {
     /// Sends a request. A connection that fails is an answer with status 0.
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>, from: &Credentials) -> Result<Answer> {
         let url = format!("{}{path}", self.base_url);
-        let mut argv: Vec<String> = ["curl", "-sS", "-i", "--http1.1", "--max-time", REQUEST_LIMIT, "-X", method]
-            .map(str::to_owned)
-            .into();
+        let mut argv: Vec<String> =
+            ["curl", "-sS", "-i", "--http1.1", "--max-time", REQUEST_LIMIT, "-X", method]
+                .map(str::to_owned)
+                .into();
         if let Some(ca) = &self.ca {
             argv.extend(["--cacert".into(), ca.display().to_string()]);
         }
@@ -91,7 +93,12 @@ impl<'a> Client<'a> {
             ]),
         }
         if let Some(body) = body {
-            argv.extend(["-H".into(), "Content-Type: application/json".into(), "-d".into(), body.to_string()]);
+            argv.extend([
+                "-H".into(),
+                "Content-Type: application/json".into(),
+                "-d".into(),
+                body.to_string(),
+            ]);
         }
         argv.push(url);
         let output = self.builder.command(&argv).stdin(Stdio::null()).output()?;

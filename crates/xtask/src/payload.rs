@@ -29,9 +29,11 @@ pub fn build_portal(builder: &Builder) -> Result<()> {
     let lock = fs::read(portal.join("package-lock.json")).context("the portal has no package-lock.json")?;
     let stamp = portal.join("node_modules/.installed");
     if fs::read(&stamp).ok().as_deref() != Some(&lock[..]) {
-        builder.run("installing the portal's packages", "portal-install", &[
-            "npm", "--prefix", "nginx/portal", "ci", "--no-audit", "--no-fund",
-        ])?;
+        builder.run(
+            "installing the portal's packages",
+            "portal-install",
+            &["npm", "--prefix", "nginx/portal", "ci", "--no-audit", "--no-fund"],
+        )?;
         fs::write(&stamp, &lock)?;
     }
     builder.run("building the portal", "portal-build", &["npm", "--prefix", "nginx/portal", "run", "build"])

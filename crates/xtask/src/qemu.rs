@@ -67,7 +67,13 @@ impl<'a> Vm<'a> {
     /// Makes a machine named `name` whose disk starts as a copy of `image` (a raw image below the cache).
     ///
     /// `kernel` is any bootable kernel; it shows whether KVM really works here.
-    pub fn create(builder: &'a Builder, name: &str, image: &Path, kernel: &Path, forwards: Forwards) -> Result<Self> {
+    pub fn create(
+        builder: &'a Builder,
+        name: &str,
+        image: &Path,
+        kernel: &Path,
+        forwards: Forwards,
+    ) -> Result<Self> {
         let acceleration = acceleration(builder, kernel)?;
         let folder = builder.cache().join("vm").join(name);
         if folder.exists() {
@@ -77,7 +83,8 @@ impl<'a> Vm<'a> {
         let vm = Self { builder, folder, forwards, probes: Vec::new(), acceleration, child: None, boots: 0 };
         let backing = builder.inside(image)?.display().to_string();
         let disk = vm.path("disk.qcow2")?;
-        builder.output(&["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", &backing, &disk, DISK])?;
+        builder
+            .output(&["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", &backing, &disk, DISK])?;
         builder.output(&["cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", &vm.path("vars.fd")?])?;
         Ok(vm)
     }
@@ -122,7 +129,10 @@ impl<'a> Vm<'a> {
         let started = Instant::now();
         while child.try_wait()?.is_none() {
             if started.elapsed() > OFF_LIMIT {
-                bail!("the guest did not switch off within {OFF_LIMIT:?}; its console ends with:\n{}", self.console_tail());
+                bail!(
+                    "the guest did not switch off within {OFF_LIMIT:?}; its console ends with:\n{}",
+                    self.console_tail()
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -147,7 +157,12 @@ impl<'a> Vm<'a> {
     }
 
     /// Waits until the serial console shows something for which `pick` finds a value.
-    pub fn wait_console<T>(&mut self, limit: Duration, what: &str, pick: impl Fn(&str) -> Option<T>) -> Result<T> {
+    pub fn wait_console<T>(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        pick: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
         let started = Instant::now();
         loop {
             if let Some(found) = pick(&self.console()) {
@@ -155,7 +170,10 @@ impl<'a> Vm<'a> {
             }
             self.alive()?;
             if started.elapsed() > limit {
-                bail!("the console did not show {what} within {limit:?}; it ends with:\n{}", self.console_tail());
+                bail!(
+                    "the console did not show {what} within {limit:?}; it ends with:\n{}",
+                    self.console_tail()
+                );
             }
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -166,7 +184,8 @@ impl<'a> Vm<'a> {
         let started = Instant::now();
         let (builder, ports, folder) = (self.builder, self.forwards.web, self.folder.clone());
         let outcome = Appliance::reach(builder, ports, &folder, BOOT_LIMIT, || self.alive());
-        let appliance = outcome.with_context(|| format!("the console ends with:\n{}", self.console_tail()))?;
+        let appliance =
+            outcome.with_context(|| format!("the console ends with:\n{}", self.console_tail()))?;
         eprintln!("  the portal answers ({})", human(started.elapsed()));
         Ok(appliance)
     }
@@ -181,8 +200,22 @@ impl<'a> Vm<'a> {
         let key = self.builder.inside(key)?.display().to_string();
         let port = self.forwards.ssh.to_string();
         self.builder.output(&[
-            "ssh", "-q", "-i", &key, "-p", &port, "-o", "StrictHostKeyChecking=no", "-o",
-            "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "owner@127.0.0.1", script,
+            "ssh",
+            "-q",
+            "-i",
+            &key,
+            "-p",
+            &port,
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=60",
+            "owner@127.0.0.1",
+            script,
         ])
     }
 
@@ -214,7 +247,10 @@ impl<'a> Vm<'a> {
         add("-device", "virtio-rng-pci".into());
         add("-netdev", format!("user,id=lan,restrict=on{forwards}"));
         add("-device", "virtio-net-pci,netdev=lan,romfile=".into());
-        add("-netdev", format!("user,id=far,net={FAR_NETWORK},restrict=on,guestfwd=tcp:{FAR_ADDRESS}:80-cmd:echo far"));
+        add(
+            "-netdev",
+            format!("user,id=far,net={FAR_NETWORK},restrict=on,guestfwd=tcp:{FAR_ADDRESS}:80-cmd:echo far"),
+        );
         add("-device", "virtio-net-pci,netdev=far,romfile=".into());
         Ok(argv)
     }
@@ -255,7 +291,8 @@ fn acceleration(builder: &Builder, kernel: &Path) -> Result<Acceleration> {
     }
     let works = Path::new("/dev/kvm").exists()
         && step("trying whether KVM boots a kernel here", || kvm_boots(builder, kernel))?;
-    let word = if works { "works" } else { "does not work; QEMU will emulate, which is about ten times slower" };
+    let word =
+        if works { "works" } else { "does not work; QEMU will emulate, which is about ten times slower" };
     eprintln!("  KVM {word}");
     fs::write(&verdict, format!("{} {word}", boot_id.trim()))?;
     Ok(if works { Acceleration::Kvm } else { Acceleration::Emulation })
@@ -265,9 +302,28 @@ fn acceleration(builder: &Builder, kernel: &Path) -> Result<Acceleration> {
 fn kvm_boots(builder: &Builder, kernel: &Path) -> Result<bool> {
     let serial = builder.cache().join("kvm-probe.log");
     let mut command: Command = builder.command(&[
-        "setpriv", "--pdeathsig", "KILL", "--", "qemu-system-x86_64", "-nodefaults", "-display", "none", "-machine",
-        "q35", "-accel", "kvm", "-cpu", "host", "-m", "512", "-no-reboot", "-kernel",
-        &builder.inside(kernel)?.display().to_string(), "-append", "console=ttyS0 panic=-1 quiet", "-serial",
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "--",
+        "qemu-system-x86_64",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-machine",
+        "q35",
+        "-accel",
+        "kvm",
+        "-cpu",
+        "host",
+        "-m",
+        "512",
+        "-no-reboot",
+        "-kernel",
+        &builder.inside(kernel)?.display().to_string(),
+        "-append",
+        "console=ttyS0 panic=-1 quiet",
+        "-serial",
         &format!("file:{}", builder.inside(&serial)?.display()),
     ]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;

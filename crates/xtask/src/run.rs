@@ -113,7 +113,9 @@ pub fn wait_ssh(vm: &mut Vm, key: &Path) -> Result<()> {
     loop {
         match vm.ssh(key, "true") {
             Ok(_) => return Ok(()),
-            Err(cause) if started.elapsed() > SETTINGS_LIMIT => return Err(cause).context("SSH did not open"),
+            Err(cause) if started.elapsed() > SETTINGS_LIMIT => {
+                return Err(cause).context("SSH did not open");
+            }
             Err(_) => std::thread::sleep(Duration::from_secs(3)),
         }
         vm.alive()?;

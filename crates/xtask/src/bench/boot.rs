@@ -42,7 +42,8 @@ fn until_page(builder: &Builder, vm: &mut Vm, port: u16) -> Result<f64> {
     let started = Instant::now();
     vm.power_on()?;
     loop {
-        let mut command = builder.command(&["curl", "-k", "-s", "-f", "-o", "/dev/null", "--max-time", "10", &url]);
+        let mut command =
+            builder.command(&["curl", "-k", "-s", "-f", "-o", "/dev/null", "--max-time", "10", &url]);
         if command.stdin(Stdio::null()).status()?.success() {
             let elapsed = started.elapsed().as_secs_f64();
             vm.cut_power()?;
@@ -66,11 +67,25 @@ fn bare_image(builder: &Builder) -> Result<PathBuf> {
     }
     fs::create_dir_all(&folder)?;
     image::write_package_sources(builder, &folder.join("sandbox"))?;
-    builder.run("building the bare Debian image", "bare-image", &[
-        "mkosi", "--directory", "image/bare", "--sandbox-tree", "/cache/mkosi-bare/sandbox", "--output-directory",
-        "/cache/mkosi-bare", "--workspace-directory", "/cache/mkosi-bare", "--package-cache-dir",
-        "/cache/mkosi-packages", "--force", "build",
-    ])?;
+    builder.run(
+        "building the bare Debian image",
+        "bare-image",
+        &[
+            "mkosi",
+            "--directory",
+            "image/bare",
+            "--sandbox-tree",
+            "/cache/mkosi-bare/sandbox",
+            "--output-directory",
+            "/cache/mkosi-bare",
+            "--workspace-directory",
+            "/cache/mkosi-bare",
+            "--package-cache-dir",
+            "/cache/mkosi-packages",
+            "--force",
+            "build",
+        ],
+    )?;
     fs::write(stamp, configuration)?;
     Ok(disk)
 }

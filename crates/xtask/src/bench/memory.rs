@@ -35,7 +35,8 @@ pub fn run(builder: &Builder) -> Result<Vec<Row>> {
 fn pss_kib(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text.lines().find(|line| line.starts_with("Pss:")).with_context(|| format!("no Pss in {path}"))?;
+    let line =
+        text.lines().find(|line| line.starts_with("Pss:")).with_context(|| format!("no Pss in {path}"))?;
     let number = line.split_whitespace().nth(1).context("no number after Pss")?;
     Ok(number.parse()?)
 }

@@ -58,7 +58,8 @@ const BENCHES: &[Bench] = &[("size", size::run), ("memory", memory::run), ("boot
 
 /// Runs the benches and prints a table; fails when a goal is missed.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(unknown) = arguments.names.iter().find(|name| !BENCHES.iter().any(|(bench, _)| bench == name)) {
+    if let Some(unknown) = arguments.names.iter().find(|name| !BENCHES.iter().any(|(bench, _)| bench == name))
+    {
         let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
         bail!("there is no bench {unknown}; there are {}", names.join(", "));
     }

@@ -35,8 +35,15 @@ const GRUB_MODULES: &[&str] = &[
 ];
 
 /// The steps whose logs make the build log.
-const LOGS: &[&str] =
-    &["compile", "portal-build", "initrd-compile", "image-tree", "image-squashfs", "image-grub", "image-disk"];
+const LOGS: &[&str] = &[
+    "compile",
+    "portal-build",
+    "initrd-compile",
+    "image-tree",
+    "image-squashfs",
+    "image-grub",
+    "image-disk",
+];
 
 /// Makes the file system and the raw disk in `folder`.
 pub fn build(builder: &Builder, tree: &Path, initrd: &Path, folder: &Path, name: &str) -> Result<()> {

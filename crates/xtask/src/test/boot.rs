@@ -17,7 +17,8 @@ use crate::{image, run};
 
 const FORWARDS: Forwards = Forwards::from(20443);
 /// Ports that must not answer from outside, and where this host reaches for them.
-const CLOSED: &[(u16, u16)] = &[(20500, 5000), (20501, 5001), (20502, 7001), (20503, 4222), (20504, 9090), (20505, 8080)];
+const CLOSED: &[(u16, u16)] =
+    &[(20500, 5000), (20501, 5001), (20502, 7001), (20503, 4222), (20504, 9090), (20505, 8080)];
 /// How long a connection that nobody answers is watched.
 const SILENCE: &str = "5";
 const SETTINGS_LIMIT: Duration = Duration::from_secs(240);
@@ -49,7 +50,10 @@ pub fn run(builder: &Builder) -> Result<Tally> {
     tally.check("there are no ordering cycles", no_match(&shell(JOURNAL)?, "ordering cycle"));
     tally.check("the kernel is not tainted", equal(&shell("cat /proc/sys/kernel/tainted")?, "0"));
     tally.check("the right slot is running", slot(&shell("cat /proc/cmdline")?));
-    tally.check("zRAM is active with the planned size", zram(&shell("cat /sys/block/zram0/disksize")?, &report));
+    tally.check(
+        "zRAM is active with the planned size",
+        zram(&shell("cat /sys/block/zram0/disksize")?, &report),
+    );
     tally.check("zRAM is used as swap", contains(&shell("cat /proc/swaps")?, "/dev/zram0"));
     tally.check("the firewall is as planned", firewall(&shell("sudo ufw status verbose")?));
     tally.check("the firewall covers IPv6", contains(&shell("sudo ip6tables -S INPUT")?, "-P INPUT DROP"));
@@ -66,7 +70,10 @@ pub fn run(builder: &Builder) -> Result<Tally> {
     let appliance = vm.reach()?;
     appliance.wait_healthy(BOOT_LIMIT, || vm.alive())?;
     run::wait_ssh(&mut vm, &ssh.key)?;
-    tally.check("a reboot keeps the identity", Identity::read(&vm, &ssh.key).and_then(|now| before.same_as(&now)));
+    tally.check(
+        "a reboot keeps the identity",
+        Identity::read(&vm, &ssh.key).and_then(|now| before.same_as(&now)),
+    );
     tally.check("a reboot keeps owner and keys", answered(&appliance, &ready));
     tally.check("a reboot changes nothing in the plan", unchanged(&appliance, &ready));
 
@@ -90,7 +97,13 @@ fn closed_outside(builder: &Builder, vm: &Vm) -> Result<()> {
     let ssh = (vm.forwards().ssh, 22);
     for (host, guest) in CLOSED.iter().copied().chain([ssh]) {
         let mut command = builder.command(&[
-            "curl", "-s", "--max-time", SILENCE, "--output", "-", &format!("telnet://127.0.0.1:{host}"),
+            "curl",
+            "-s",
+            "--max-time",
+            SILENCE,
+            "--output",
+            "-",
+            &format!("telnet://127.0.0.1:{host}"),
         ]);
         let output = command.stdin(Stdio::null()).output()?;
         ensure!(output.stdout.is_empty(), "port {guest} says {:?}", String::from_utf8_lossy(&output.stdout));
@@ -190,9 +203,15 @@ fn refused(output: &str) -> Result<()> {
 
 fn online(vm: &mut Vm, appliance: &Appliance, ready: &Ready, key: &Path, far: &str) -> Result<()> {
     let credentials = Credentials::Key(ready.api_key.clone().context("no API key")?);
-    appliance.portal.send("PATCH", "/api/v1/settings", Some(&json!({"online": true})), &credentials)?.expect(200)?;
+    appliance
+        .portal
+        .send("PATCH", "/api/v1/settings", Some(&json!({"online": true})), &credentials)?
+        .expect(200)?;
     until(vm, |vm| contains(&vm.ssh(key, far)?, "far"))?;
-    appliance.portal.send("PATCH", "/api/v1/settings", Some(&json!({"online": false})), &credentials)?.expect(200)?;
+    appliance
+        .portal
+        .send("PATCH", "/api/v1/settings", Some(&json!({"online": false})), &credentials)?
+        .expect(200)?;
     until(vm, |vm| refused(&vm.ssh(key, far)?))
 }
 

@@ -44,12 +44,17 @@ fn browser(builder: &Builder) -> Result<Tally> {
     let code = session.claim_code()?;
     let ready = session.reach()?.unclaimed(&code);
     ready.inside(builder)?.write(&builder.cache().join("ready-browser.json"))?;
-    builder.run("installing what drives the browser", "browser-install", &[
-        "npm", "--prefix", "tests/portal", "ci", "--no-audit", "--no-fund",
-    ])?;
-    let tally = counted(builder, "the portal in Chromium", "browser", &[
-        "npm", "--prefix", "tests/portal", "test", "--silent", "--", "/cache/ready-browser.json",
-    ])?;
+    builder.run(
+        "installing what drives the browser",
+        "browser-install",
+        &["npm", "--prefix", "tests/portal", "ci", "--no-audit", "--no-fund"],
+    )?;
+    let tally = counted(
+        builder,
+        "the portal in Chromium",
+        "browser",
+        &["npm", "--prefix", "tests/portal", "test", "--silent", "--", "/cache/ready-browser.json"],
+    )?;
     session.stop()?;
     Ok(tally)
 }

@@ -103,7 +103,8 @@ const SUITES: &[Suite] = &[
 
 /// Runs the suites and prints the closing line `N passed, N failed`.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(unknown) = arguments.suites.iter().find(|name| !SUITES.iter().any(|(suite, _)| suite == name)) {
+    if let Some(unknown) = arguments.suites.iter().find(|name| !SUITES.iter().any(|(suite, _)| suite == name))
+    {
         let names: Vec<_> = SUITES.iter().map(|(name, _)| *name).collect();
         bail!("there is no suite {unknown}; there are {}", names.join(", "));
     }
@@ -123,7 +124,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("  FAIL  the suite ran no check");
             tally.failed = 1;
         }
-        eprintln!("== {name}: {} passed, {} failed, {}", tally.passed, tally.failed, human(started.elapsed()));
+        eprintln!(
+            "== {name}: {} passed, {} failed, {}",
+            tally.passed,
+            tally.failed,
+            human(started.elapsed())
+        );
         total += tally;
     }
     println!("{} passed, {} failed", total.passed, total.failed);

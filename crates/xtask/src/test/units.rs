@@ -33,7 +33,12 @@ pub fn run(builder: &Builder) -> Result<Tally> {
         let threshold = limit(&name);
         let outcome = builder
             .output(&[
-                "systemd-analyze", "security", "--offline=true", "--no-pager", &format!("--threshold={threshold}"), &path,
+                "systemd-analyze",
+                "security",
+                "--offline=true",
+                "--no-pager",
+                &format!("--threshold={threshold}"),
+                &path,
             ])
             .map(drop);
         tally.check(&format!("{name} is exposed at most {}.{}", threshold / 10, threshold % 10), outcome);

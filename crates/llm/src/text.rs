@@ -1,0 +1,111 @@
+//! Bytes of tokens on their way to text: whole characters only, and nothing beyond a stop string.
+
+/// Turns token bytes into text, holding back what may still become part of a character or a stop string.
+#[derive(Debug)]
+pub struct TextStream {
+    stops: Vec<String>,
+    bytes: Vec<u8>,
+    held: String,
+    stopped: bool,
+}
+
+impl TextStream {
+    /// A stream that ends before any of `stops`. Empty stop strings are ignored.
+    pub fn new(stops: impl IntoIterator<Item = String>) -> Self {
+        let stops = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
+        Self { stops, bytes: Vec::new(), held: String::new(), stopped: false }
+    }
+
+    /// Takes the bytes of one token and returns the text that is certain now.
+    pub fn push(&mut self, token: &[u8]) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        self.bytes.extend_from_slice(token);
+        let (text, rest) = decode(&self.bytes);
+        self.held.push_str(&text);
+        self.bytes = rest;
+        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop)).min() {
+            self.stopped = true;
+            self.held.truncate(at);
+            return std::mem::take(&mut self.held);
+        }
+        let keep = self.longest_beginning_of_a_stop();
+        let certain = self.held.len() - keep;
+        let rest = self.held.split_off(certain);
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// Whether a stop string was reached.
+    pub const fn stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// What is left at the end. Bytes that never became a character are replaced.
+    pub fn finish(mut self) -> String {
+        if self.stopped {
+            return String::new();
+        }
+        self.held.push_str(&String::from_utf8_lossy(&self.bytes));
+        self.held
+    }
+
+    /// How many bytes at the end of the held text are the beginning of a stop string.
+    fn longest_beginning_of_a_stop(&self) -> usize {
+        let is_beginning = |tail: &str| self.stops.iter().any(|stop| stop.starts_with(tail));
+        let starts = self.held.char_indices().map(|(at, _)| at);
+        starts.map(|at| &self.held[at..]).find(|tail| is_beginning(tail)).map_or(0, str::len)
+    }
+}
+
+/// Splits bytes into text and an incomplete character at the end; invalid bytes are replaced.
+fn decode(bytes: &[u8]) -> (String, Vec<u8>) {
+    let mut text = String::new();
+    let mut rest = bytes;
+    loop {
+        match std::str::from_utf8(rest) {
+            Ok(valid) => {
+                text.push_str(valid);
+                return (text, Vec::new());
+            }
+            Err(error) => {
+                let (valid, after) = rest.split_at(error.valid_up_to());
+                text.push_str(&String::from_utf8_lossy(valid));
+                let Some(length) = error.error_len() else { return (text, after.to_vec()) };
+                text.push(char::REPLACEMENT_CHARACTER);
+                rest = &after[length..];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TextStream;
+
+    #[test]
+    fn text_comes_in_whole_characters_and_ends_before_stops() {
+        type Case = (&'static [&'static [u8]], &'static [&'static str], &'static str, bool);
+        let cases: &[Case] = &[
+            (&[b"hello ", b"world"], &[], "hello world", false),
+            (&[b"a\xc3", b"\xb1o"], &[], "año", false),
+            (&[b"x\xf0\x9f", b"\xa6", b"\xab"], &[], "x🦫", false),
+            (&[b"bad \xff byte"], &[], "bad \u{fffd} byte", false),
+            (&[b"cut \xc3"], &[], "cut \u{fffd}", false),
+            (&[b"one ST", b"OP two"], &["STOP"], "one ", true),
+            (&[b"one ST", b"ILL two"], &["STOP"], "one STILL two", false),
+            (&[b"a\n", b"\nb"], &["\n\n"], "a", true),
+            (&[b"aaab"], &["aab"], "a", true),
+            (&[b"first second"], &["second", "first"], "", true),
+            (&[b"ends with ST"], &["STOP"], "ends with ST", false),
+            (&[b"x"], &[""], "x", false),
+        ];
+        for (tokens, stops, expected, stopped) in cases {
+            let mut stream = TextStream::new(stops.iter().map(ToString::to_string));
+            let mut text: String = tokens.iter().map(|token| stream.push(token)).collect();
+            assert_eq!(stream.stopped(), *stopped, "{tokens:?}");
+            text.push_str(&stream.finish());
+            assert_eq!(&text, expected, "{tokens:?} with stops {stops:?}");
+        }
+    }
+}

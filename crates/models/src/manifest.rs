@@ -1,0 +1,162 @@
+//! `manifest.toml`: what the store knows about a model besides its bytes.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest identifier; it becomes part of unit and socket names.
+const ID_LIMIT: usize = 48;
+
+/// Why a manifest cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not TOML, or not these fields.
+    #[error("{0}")]
+    Syntax(String),
+    /// The identifier would not be safe as a file, unit or socket name.
+    #[error("the id {0:?} must be 1 to 48 of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit")]
+    Id(String),
+    /// The file name leads out of the model's folder.
+    #[error("the file {0:?} must be a plain file name ending in .gguf")]
+    File(String),
+    /// Not a SHA-256.
+    #[error("sha256 must be 64 hexadecimal digits")]
+    Sha256,
+}
+
+/// A model's manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Identifier, unique in the store; what clients name.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// File in the model's folder.
+    pub file: String,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub sha256: String,
+    /// Size of the file in bytes.
+    pub size_bytes: u64,
+    /// SPDX expression, or the licence's own name.
+    pub licence: String,
+    /// ISO 639-1 codes.
+    #[serde(default)]
+    pub languages: Vec<String>,
+    /// What the model is good for.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// Tokens of context to offer; 0 leaves it to the model.
+    #[serde(default)]
+    pub context_tokens: u32,
+    /// What it is, in the portal's languages.
+    #[serde(default)]
+    pub description: Description,
+    /// Sampling when a request does not say.
+    #[serde(default)]
+    pub sampling: Sampling,
+}
+
+/// A text in the portal's languages.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// English.
+    #[serde(default)]
+    pub en: String,
+    /// Spanish.
+    #[serde(default)]
+    pub es: String,
+}
+
+/// What a model is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Knows the appliance's manual and nothing else.
+    Guide,
+    /// Conversation and general knowledge.
+    General,
+    /// Programming.
+    Code,
+    /// Step by step reasoning.
+    Reasoning,
+    /// Long documents.
+    LongContext,
+}
+
+/// Sampling when a request does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: Option<f32>,
+    /// Nucleus.
+    pub top_p: Option<f32>,
+    /// Candidates.
+    pub top_k: Option<u32>,
+    /// Share of the best token's probability.
+    pub min_p: Option<f32>,
+    /// Penalty for repetition.
+    pub repeat_penalty: Option<f32>,
+}
+
+impl Manifest {
+    /// Parses and checks a manifest.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        let manifest: Self =
+            toml::from_str(text).map_err(|error| ManifestError::Syntax(error.to_string()))?;
+        if !is_id(&manifest.id) {
+            return Err(ManifestError::Id(manifest.id));
+        }
+        let name = manifest.file.strip_suffix(".gguf").unwrap_or_default();
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+            return Err(ManifestError::File(manifest.file));
+        }
+        if manifest.sha256.len() != 64 || !manifest.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(ManifestError::Sha256);
+        }
+        Ok(manifest)
+    }
+}
+
+/// Whether a text is a valid model identifier.
+pub(crate) fn is_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.len() <= ID_LIMIT && text.bytes().all(allowed) && text.bytes().next().is_some_and(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(id: &str, file: &str, sha256: &str, more: &str) -> String {
+        format!(
+            "id = {id:?}\nname = \"N\"\nfile = {file:?}\nsha256 = {sha256:?}\nsize_bytes = 1\nlicence = \"MIT\"\n{more}"
+        )
+    }
+
+    #[test]
+    fn only_safe_manifests_are_accepted() {
+        let digest = "a".repeat(64);
+        let long = "x".repeat(49);
+        let cases = [
+            (manifest("guide", "guide.gguf", &digest, "roles = [\"guide\"]\n"), Ok(())),
+            (manifest("../x", "guide.gguf", &digest, ""), Err("the id")),
+            (manifest("", "guide.gguf", &digest, ""), Err("the id")),
+            (manifest("-x", "guide.gguf", &digest, ""), Err("the id")),
+            (manifest(&long, "guide.gguf", &digest, ""), Err("the id")),
+            (manifest("a", "../../etc/passwd.gguf", &digest, ""), Err("the file")),
+            (manifest("a", "model.bin", &digest, ""), Err("the file")),
+            (manifest("a", "a.gguf", "12", ""), Err("sha256")),
+            (manifest("a", "a.gguf", &digest, "colour = 1\n"), Err("colour")),
+            (manifest("a", "a.gguf", &digest, "roles = [\"poet\"]\n"), Err("poet")),
+        ];
+        for (text, expected) in cases {
+            match (Manifest::parse(&text), expected) {
+                (Ok(_), Ok(())) => {}
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{part}: {error}"),
+                (got, wanted) => panic!("{text}: {got:?} instead of {wanted:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The store: one folder a model, built-in ones with the image, the owner's on the data partition.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::gguf::{self, GgufError, Header};
+use crate::manifest::{Manifest, ManifestError};
+
+/// Manifests are small; a larger file is not one.
+const MANIFEST_LIMIT: u64 = 64 * 1024;
+
+/// Why a model of the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The manifest is wrong.
+    #[error("{path} is not a valid manifest: {source}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// The folder is named after another model.
+    #[error("{path} says its id is {id}; the folder must have the same name")]
+    Misplaced {
+        /// The manifest.
+        path: PathBuf,
+        /// The id it gives.
+        id: String,
+    },
+    /// The file is not what the manifest says.
+    #[error("{path} has {actual} bytes, its manifest says {expected}; copy it again")]
+    Size {
+        /// The model file.
+        path: PathBuf,
+        /// Bytes it has.
+        actual: u64,
+        /// Bytes it should have.
+        expected: u64,
+    },
+    /// The file's content changed.
+    #[error("{path} is damaged: its SHA-256 is not the one of its manifest; copy it again")]
+    Digest {
+        /// The model file.
+        path: PathBuf,
+    },
+    /// The GGUF head is refused.
+    #[error("{path} cannot be used: {source}")]
+    Gguf {
+        /// The model file.
+        path: PathBuf,
+        /// Why.
+        source: GgufError,
+    },
+}
+
+/// A model of the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Whether it came with the image.
+    pub built_in: bool,
+}
+
+impl Model {
+    /// Reads the model in `folder`.
+    pub fn open(folder: &Path, built_in: bool) -> Result<Self, StoreError> {
+        let path = folder.join("manifest.toml");
+        let unreadable = |source| StoreError::Read { path: path.clone(), source };
+        let mut text = String::new();
+        let file = File::open(&path).map_err(unreadable)?;
+        file.take(MANIFEST_LIMIT).read_to_string(&mut text).map_err(unreadable)?;
+        let manifest =
+            Manifest::parse(&text).map_err(|source| StoreError::Manifest { path: path.clone(), source })?;
+        Ok(Self { manifest, folder: folder.to_path_buf(), built_in })
+    }
+
+    /// The model file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(&self.manifest.file)
+    }
+
+    /// Checks the file's size and head without reading its weights.
+    pub fn header(&self) -> Result<Header, StoreError> {
+        let path = self.file();
+        let unreadable = |source| StoreError::Read { path: path.clone(), source };
+        let file = File::open(&path).map_err(unreadable)?;
+        let actual = file.metadata().map_err(unreadable)?.len();
+        let expected = self.manifest.size_bytes;
+        if actual != expected {
+            return Err(StoreError::Size { path, actual, expected });
+        }
+        gguf::read(std::io::BufReader::new(file), actual).map_err(|source| StoreError::Gguf { path, source })
+    }
+
+    /// Reads the whole file and compares its SHA-256 with the manifest's.
+    pub fn verify(&self) -> Result<(), StoreError> {
+        self.header()?;
+        let path = self.file();
+        let unreadable = |source| StoreError::Read { path: path.clone(), source };
+        let mut file = File::open(&path).map_err(unreadable)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0_u8; 1 << 20];
+        loop {
+            let count = file.read(&mut buffer).map_err(unreadable)?;
+            if count == 0 {
+                break;
+            }
+            hash.update(&buffer[..count]);
+        }
+        let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        if digest.eq_ignore_ascii_case(&self.manifest.sha256) {
+            Ok(())
+        } else {
+            Err(StoreError::Digest { path })
+        }
+    }
+}
+
+/// The folders that hold models.
+#[derive(Debug, Clone)]
+pub struct Store {
+    built_in: PathBuf,
+    own: PathBuf,
+}
+
+impl Store {
+    /// A store of the image's models in `built_in` and the owner's in `own`.
+    pub fn new(built_in: PathBuf, own: PathBuf) -> Self {
+        Self { built_in, own }
+    }
+
+    /// Every model by id, and what is wrong with the others. The owner's model hides a built-in one of the same id.
+    pub fn list(&self) -> (BTreeMap<String, Model>, Vec<StoreError>) {
+        let mut models = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (folder, built_in) in [(&self.built_in, true), (&self.own, false)] {
+            let entries = match std::fs::read_dir(folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(source) => {
+                    errors.push(StoreError::Read { path: folder.clone(), source });
+                    continue;
+                }
+            };
+            let mut folders: Vec<PathBuf> = entries
+                .filter_map(Result::ok)
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir())
+                .collect();
+            folders.sort();
+            for folder in folders {
+                match at(&folder, built_in) {
+                    Ok(Some(model)) => {
+                        models.insert(model.manifest.id.clone(), model);
+                    }
+                    Ok(None) => {}
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        (models, errors)
+    }
+
+    /// The model of this id.
+    pub fn find(&self, id: &str) -> Option<Model> {
+        self.list().0.remove(id)
+    }
+}
+
+/// Folders that are not named like a model (lost+found, half imports) are passed over.
+fn at(folder: &Path, built_in: bool) -> Result<Option<Model>, StoreError> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !crate::manifest::is_id(&name) || name == "lost+found" {
+        return Ok(None);
+    }
+    let model = Model::open(folder, built_in)?;
+    if model.manifest.id != name {
+        return Err(StoreError::Misplaced { path: folder.join("manifest.toml"), id: model.manifest.id });
+    }
+    Ok(Some(model))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(store: &Path, folder: &str, id: &str, content: &[u8], size: u64) {
+        let target = store.join(folder);
+        std::fs::create_dir_all(&target).expect("folder");
+        let digest: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let manifest = format!(
+            "id = {id:?}\nname = \"N\"\nfile = \"m.gguf\"\nsha256 = {digest:?}\nsize_bytes = {size}\nlicence = \"MIT\"\n"
+        );
+        std::fs::write(target.join("manifest.toml"), manifest).expect("manifest");
+        std::fs::write(target.join("m.gguf"), content).expect("model");
+    }
+
+    #[test]
+    fn one_bad_model_does_not_hide_the_others() {
+        let root = tempfile::tempdir().expect("folder");
+        let (vendor, own) = (root.path().join("vendor"), root.path().join("own"));
+        add(&vendor, "guide", "guide", b"x", 1);
+        add(&own, "guide", "guide", b"y", 1);
+        add(&own, "renamed", "other", b"x", 1);
+        std::fs::create_dir_all(own.join("empty")).expect("folder");
+        std::fs::create_dir_all(own.join(".partial-import")).expect("folder");
+        let (models, errors) = Store::new(vendor, own).list();
+        assert_eq!(models.keys().collect::<Vec<_>>(), ["guide"]);
+        assert!(!models["guide"].built_in, "the owner's model wins");
+        assert_eq!(errors.len(), 2, "{errors:?}");
+    }
+
+    #[test]
+    fn a_missing_store_is_empty() {
+        let (models, errors) = Store::new("/nowhere/a".into(), "/nowhere/b".into()).list();
+        assert!(models.is_empty() && errors.is_empty());
+    }
+
+    #[test]
+    fn a_file_of_another_size_or_kind_is_refused() {
+        let root = tempfile::tempdir().expect("folder");
+        add(root.path(), "short", "short", b"GGUF", 9);
+        add(root.path(), "zip", "zip", b"PK\x03\x04....", 8);
+        let open = |id: &str| {
+            Model::open(&root.path().join(id), false).expect("opens").header().expect_err("refused")
+        };
+        assert!(matches!(open("short"), StoreError::Size { actual: 4, expected: 9, .. }));
+        assert!(matches!(open("zip"), StoreError::Gguf { source: GgufError::Magic(_), .. }));
+    }
+}

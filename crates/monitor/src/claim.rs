@@ -1,0 +1,123 @@
+//! The claim code and the marker that it is used up: two files shared with the provisioner.
+//!
+//! The provisioner writes a code only when neither file exists. The marker is made before the code
+//! is removed, so a cut in between leaves a useless code and never an unowned, codeless box.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use rand::RngExt;
+
+/// Characters of a code: none that can be mistaken for another.
+pub const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+/// Characters in a code.
+pub const LENGTH: usize = 8;
+
+/// The files in the auth folder.
+pub struct ClaimFiles {
+    folder: PathBuf,
+}
+
+impl ClaimFiles {
+    /// The files below this folder.
+    pub fn below(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf() }
+    }
+
+    /// Whether `given` is the code. Lower case, spaces and dashes do not matter.
+    pub fn matches(&self, given: &str) -> std::io::Result<bool> {
+        let code = match std::fs::read_to_string(self.code_path()) {
+            Ok(text) => normalise(&text),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let given = normalise(given);
+        if code.len() != LENGTH || given.len() != LENGTH {
+            return Ok(false);
+        }
+        // Every byte is compared, so the time tells nothing.
+        let difference = code.bytes().zip(given.bytes()).fold(0, |sum, (left, right)| sum | (left ^ right));
+        Ok(difference == 0)
+    }
+
+    /// Notes that the box has an owner and removes the code.
+    pub fn mark_claimed(&self) -> std::io::Result<()> {
+        File::create(self.marker_path())?.sync_all()?;
+        self.sync_folder()?;
+        remove(&self.code_path())?;
+        self.sync_folder()
+    }
+
+    /// Writes a fresh code and takes the marker away. Returns the code.
+    pub fn renew(&self) -> std::io::Result<String> {
+        let mut generator = rand::rng();
+        let code: String =
+            (0..LENGTH).map(|_| char::from(ALPHABET[generator.random_range(0..ALPHABET.len())])).collect();
+        let partial = self.folder.join("claim-code.partial");
+        let mut file = File::create(&partial)?;
+        use_owner_only(&partial)?;
+        file.write_all(code.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&partial, self.code_path())?;
+        remove(&self.marker_path())?;
+        self.sync_folder()?;
+        Ok(code)
+    }
+
+    fn code_path(&self) -> PathBuf {
+        self.folder.join("claim-code")
+    }
+
+    fn marker_path(&self) -> PathBuf {
+        self.folder.join("claimed")
+    }
+
+    fn sync_folder(&self) -> std::io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+fn use_owner_only(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn normalise(text: &str) -> String {
+    text.chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_uppercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_accepted_however_it_is_typed_and_only_once() {
+        let folder = tempfile::tempdir().expect("folder");
+        let files = ClaimFiles::below(folder.path());
+        assert!(!files.matches("").expect("reads"), "without a file nothing matches");
+        std::fs::write(folder.path().join("claim-code"), "K7PM2XWQ\n").expect("writes");
+        for (given, right) in [
+            ("K7PM2XWQ", true),
+            ("k7pm-2xwq", true),
+            (" K7PM 2XWQ ", true),
+            ("K7PM2XWR", false),
+            ("K7PM2XW", false),
+            ("", false),
+        ] {
+            assert_eq!(files.matches(given).expect("reads"), right, "{given:?}");
+        }
+        files.mark_claimed().expect("marks");
+        assert!(!files.matches("K7PM2XWQ").expect("reads"));
+        let fresh = files.renew().expect("renews");
+        assert!(files.matches(&fresh).expect("reads"));
+        assert!(!folder.path().join("claimed").exists());
+    }
+}

@@ -1,0 +1,92 @@
+//! The health of the whole box: every daemon is asked, and the provisioner's report read.
+
+use std::path::Path;
+use std::time::Duration;
+
+use actionbooster_chassis::health::{Component, Report, Status};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::Shared;
+
+/// A daemon that takes longer is not healthy.
+const LIMIT: Duration = Duration::from_secs(2);
+const LARGEST_ANSWER: usize = 64 * 1024;
+
+/// Asks everybody.
+pub(crate) async fn report(monitor: Shared) -> Report {
+    let runtime = monitor.paths.runtime();
+    let mut components = vec![accounts(&monitor), agent(&monitor.paths.socket("agent")).await];
+    components.push(provisioning(&runtime.join("provisioning.json")));
+    components.push(data(&runtime.join("data-damaged")));
+    Report::of(monitor.version, components)
+}
+
+fn accounts(monitor: &Shared) -> Component {
+    match monitor.accounts.owner() {
+        Ok(_) => component("monitor", Status::Ok, ""),
+        Err(error) => component("monitor", Status::Degraded, error.to_string()),
+    }
+}
+
+async fn agent(socket: &Path) -> Component {
+    match tokio::time::timeout(LIMIT, ask(socket)).await {
+        Ok(Ok(report)) => {
+            let bad = report.components.iter().filter(|part| part.status != Status::Ok);
+            let details: Vec<String> = bad.map(|part| format!("{}: {}", part.name, part.detail)).collect();
+            component("agent", report.status, details.join("; "))
+        }
+        Ok(Err(error)) => component("agent", Status::Degraded, format!("the agent does not answer: {error}")),
+        Err(_) => component("agent", Status::Degraded, "the agent takes too long to answer"),
+    }
+}
+
+async fn ask(socket: &Path) -> anyhow::Result<Report> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let request = hyper::Request::get("/health").header("host", "agent").body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    let body = Limited::new(answer.into_body(), LARGEST_ANSWER)
+        .collect()
+        .await
+        .map_err(anyhow::Error::from_boxed)?;
+    driver.abort();
+    Ok(serde_json::from_slice(&body.to_bytes())?)
+}
+
+fn provisioning(path: &Path) -> Component {
+    let name = "provisioning";
+    let Ok(bytes) = std::fs::read(path) else {
+        return component(name, Status::Starting, "the provisioner has not reported yet");
+    };
+    let Ok(report) = serde_json::from_slice::<Value>(&bytes) else {
+        return component(name, Status::Degraded, "the provisioner's report is damaged");
+    };
+    if report["result"] == "ok" {
+        return component(name, Status::Ok, "");
+    }
+    let steps = report["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let failed: Vec<&str> = steps
+        .iter()
+        .filter(|step| step["status"] == "failed")
+        .filter_map(|step| step["name"].as_str())
+        .collect();
+    component(name, Status::Degraded, format!("these steps failed: {}", failed.join(", ")))
+}
+
+fn data(marker: &Path) -> Component {
+    match std::fs::read_to_string(marker) {
+        Ok(reason) => {
+            component("data", Status::Degraded, format!("the data partition is damaged: {}", reason.trim()))
+        }
+        Err(_) => component("data", Status::Ok, ""),
+    }
+}
+
+fn component(name: &str, status: Status, detail: impl Into<String>) -> Component {
+    Component { name: name.into(), status, detail: detail.into() }
+}

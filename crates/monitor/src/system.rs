@@ -1,0 +1,80 @@
+//! What needs more rights than the monitor has: asked of systemd and logind over D-Bus, where a
+//! polkit rule allows exactly this.
+
+use std::path::Path;
+
+use actionbooster_chassis::Problem;
+use axum::Json;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Manager {
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<zbus::OwnedObjectPath>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.login1.Manager",
+    default_service = "org.freedesktop.login1",
+    default_path = "/org/freedesktop/login1"
+)]
+trait Login {
+    fn reboot(&self, interactive: bool) -> zbus::Result<()>;
+    fn power_off(&self, interactive: bool) -> zbus::Result<()>;
+}
+
+/// Body of `POST /api/v1/power`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Power {
+    action: Action,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    Reboot,
+    Poweroff,
+}
+
+/// Runs the provisioner again. False where systemd does not run.
+pub(crate) async fn apply_settings() -> zbus::Result<bool> {
+    if !systemd_runs() {
+        return Ok(false);
+    }
+    let bus = zbus::Connection::system().await?;
+    ManagerProxy::new(&bus).await?.restart_unit("booster-provisioner.service", "replace").await?;
+    Ok(true)
+}
+
+/// Restarts the box or switches it off.
+pub(crate) async fn power(Json(power): Json<Power>) -> Result<(StatusCode, Json<Value>), Problem> {
+    if !systemd_runs() {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "not-an-appliance",
+            "This is not the appliance",
+            "The daemons run on a machine that they do not manage, so they will not switch it off.",
+        ));
+    }
+    let ask = async {
+        let bus = zbus::Connection::system().await?;
+        let login = LoginProxy::new(&bus).await?;
+        match power.action {
+            Action::Reboot => login.reboot(false).await,
+            Action::Poweroff => login.power_off(false).await,
+        }
+    };
+    ask.await.map_err(|error: zbus::Error| Problem::internal(format!("logind refused: {error}")))?;
+    tracing::warn!("the box goes down as its owner asked");
+    Ok((StatusCode::ACCEPTED, Json(json!({"accepted": true}))))
+}
+
+fn systemd_runs() -> bool {
+    Path::new("/run/systemd/system").exists()
+}

@@ -1,0 +1,129 @@
+//! The runner: loads one model of the store and answers for it.
+
+use std::path::PathBuf;
+
+use actionbooster_chassis::Paths;
+use actionbooster_llm::{Engine, Options, Sampling};
+use actionbooster_models::{Model, Store};
+use anyhow::{Context, Result};
+
+pub mod complete;
+pub mod serve;
+mod service;
+
+/// What the program does.
+#[derive(clap::Parser)]
+#[command(name = "booster-runner", version, about = "Holds one language model and answers for it")]
+pub enum Command {
+    /// Answers over a Unix socket (gRPC) until told to stop.
+    Serve(serve::Arguments),
+    /// Answers the questions of a file, greedily, and ends.
+    Complete(complete::Arguments),
+}
+
+/// Which model, and what it may use.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct ModelArguments {
+    /// Folder of the model, with its manifest.
+    #[arg(long, conflicts_with = "id")]
+    pub model: Option<PathBuf>,
+    /// Identifier of a model in the store.
+    #[arg(long, required_unless_present = "model")]
+    pub id: Option<String>,
+    /// Tokens of context per request; the manifest's when absent.
+    #[arg(long)]
+    pub context: Option<u32>,
+    /// Requests answered together.
+    #[arg(long)]
+    pub slots: Option<u32>,
+    /// Threads that compute.
+    #[arg(long)]
+    pub threads: Option<u32>,
+    /// Processors to run on, such as `4-7` or `0,2`.
+    #[arg(long)]
+    pub cpus: Option<String>,
+}
+
+/// Settings of `[runner]`, which the provisioner fits to the machine. Arguments win.
+#[derive(serde::Deserialize, Debug, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Threads that compute; 0 is one per processor.
+    pub threads: u32,
+    /// Processors to run on; empty means all.
+    pub cpus: String,
+    /// Requests answered together; 0 is 2.
+    pub slots: u32,
+}
+
+impl ModelArguments {
+    fn open(&self, paths: &Paths) -> Result<Model> {
+        if let Some(folder) = &self.model {
+            return Ok(Model::open(folder, false)?);
+        }
+        let id = self.id.as_deref().unwrap_or_default();
+        let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
+        store.find(id).with_context(|| format!("there is no usable model {id} in the store"))
+    }
+
+    /// Checks the file's head, then loads it.
+    fn load(&self, model: &Model, config: &Config) -> Result<Engine> {
+        model.header()?;
+        let options = Options {
+            context_tokens: self.context.unwrap_or(model.manifest.context_tokens),
+            slots: self.slots.unwrap_or(config.slots),
+            threads: self.threads.unwrap_or(config.threads),
+            cpus: parse_cpus(self.cpus.as_deref().unwrap_or(&config.cpus))?,
+        };
+        Ok(Engine::load(&model.file(), options)?)
+    }
+}
+
+/// Sampling when a request does not say.
+fn sampling_of(model: &Model) -> Sampling {
+    let own = model.manifest.sampling;
+    let neutral = Sampling::default();
+    Sampling {
+        temperature: own.temperature.unwrap_or(neutral.temperature),
+        top_p: own.top_p.unwrap_or(neutral.top_p),
+        top_k: own.top_k.unwrap_or(neutral.top_k),
+        min_p: own.min_p.unwrap_or(neutral.min_p),
+        repeat_penalty: own.repeat_penalty.unwrap_or(neutral.repeat_penalty),
+        ..neutral
+    }
+}
+
+/// `0-2,5` is 0, 1, 2, 5; nothing is all.
+fn parse_cpus(text: &str) -> Result<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let wrong = || format!("{part} is not a processor or a range such as 4-7");
+        let first: usize = first.parse().with_context(wrong)?;
+        let last: usize = last.parse().with_context(wrong)?;
+        anyhow::ensure!(first <= last && last < 4096, wrong());
+        cpus.extend(first..=last);
+    }
+    Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_cpus;
+
+    #[test]
+    fn processor_lists_are_ranges_and_numbers() {
+        let cases: [(&str, Option<&[usize]>); 7] = [
+            ("", Some(&[])),
+            ("3", Some(&[3])),
+            ("4-6", Some(&[4, 5, 6])),
+            ("0, 2-3", Some(&[0, 2, 3])),
+            ("3-1", None),
+            ("x", None),
+            ("0-99999999999", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_cpus(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
+}
