@@ -35,7 +35,7 @@ pub struct Arguments {
     /// Certificates that updates must be signed by; without it a development key is made and kept.
     #[arg(long, value_name = "PEM")]
     keyring: Option<PathBuf>,
-    /// Build again even if nothing changed.
+    /// Build again even if nothing changed, with Debian's newest packages.
     #[arg(long)]
     force: bool,
 }
@@ -45,7 +45,7 @@ pub struct Arguments {
 pub struct Options {
     /// Certificates that updates must be signed by, instead of the development ones.
     pub keyring: Option<PathBuf>,
-    /// Build again even if nothing changed.
+    /// Build again even if nothing changed, with Debian's newest packages.
     pub force: bool,
 }
 
@@ -99,7 +99,7 @@ pub fn build(builder: &Builder, options: &Options) -> Result<Artifacts> {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", folder.display()))?;
         }
         fs::create_dir_all(&folder)?;
-        let tree = tree::build(builder, &stage)?;
+        let tree = tree::build(builder, &stage, options.force)?;
         let initrd = initrd::build(builder, &tree, &init)?;
         disk::build(builder, &tree, &initrd, &folder, &name)?;
         sbom::write(builder, &tree, &folder.join(format!("{name}.cdx.json")), version)?;

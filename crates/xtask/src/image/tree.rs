@@ -10,7 +10,9 @@ use crate::builder::Builder;
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Builds the tree from Debian's packages, `image/` and the stage; returns its path on the host.
-pub fn build(builder: &Builder, stage: &Path) -> Result<PathBuf> {
+///
+/// Installed packages are kept from build to build; `fresh` installs them again, as new as they are.
+pub fn build(builder: &Builder, stage: &Path, fresh: bool) -> Result<PathBuf> {
     let work = builder.cache().join("mkosi");
     for folder in ["packages", "incremental", "workspace", "output"] {
         fs::create_dir_all(work.join(folder))?;
@@ -24,7 +26,8 @@ pub fn build(builder: &Builder, stage: &Path) -> Result<PathBuf> {
         &[
             "mkosi",
             "--directory=image",
-            "--force",
+            // Given twice, mkosi drops what it kept too.
+            if fresh { "-ff" } else { "-f" },
             "--incremental=yes",
             &format!("--sandbox-tree={}", below("sandbox")?),
             &format!("--package-cache-dir={}", below("packages")?),
@@ -40,9 +43,9 @@ pub fn build(builder: &Builder, stage: &Path) -> Result<PathBuf> {
 
 /// Writes the builder's own package sources, without backports, as mkosi wants them.
 pub fn write_package_sources(builder: &Builder, sandbox: &Path) -> Result<()> {
-    let list = builder.output(&["cat", "/etc/apt/sources.list"])?;
+    let list = builder.output(&["find", "/etc/apt", "-name", "*.list", "-exec", "cat", "{}", "+"])?;
     let sources = deb822(&list);
-    ensure!(!sources.is_empty(), "the builder has no package sources in /etc/apt/sources.list");
+    ensure!(!sources.is_empty(), "the builder has no package sources below /etc/apt");
     let folder = sandbox.join("etc/apt/sources.list.d");
     fs::create_dir_all(&folder)?;
     let path = folder.join("mkosi.sources");
