@@ -30,13 +30,15 @@ from corpus import LANGUAGES, Corpus
 from tokenizer import END, PAD, START, Tokenizer, learn
 
 VOCABULARY = 2560
-STEPS = 800
-PEAK_RATE, LAST_RATE, WARM_UP = 2e-3, 5e-5, 40
-DECAY, DROPOUT, SMOOTHING, INTENT_SHARE = 0.1, 0.1, 0.05, 0.5
+STEPS = 900
+# Matrices of the layers learn by Muon, everything else by Adam.
+HIDDEN_RATE, RATE, WARM_UP = 0.02, 3e-3, 20
+DECAY, DROPOUT, SMOOTHING, INTENT_SHARE = 0.1, 0.05, 0.02, 0.5
 AVERAGE = 0.99
-# Most batches teach only which answer begins; every fourth teaches answers to their end.
-BRIEF = dict(batch=96, time=36, answer=10)
-WHOLE = dict(batch=32, time=112, answer=80)
+# Every other batch teaches only how the answer begins; the others teach answers to their end.
+BRIEF = dict(batch=96, time=32, answer=10)
+WHOLE = dict(batch=40, time=88, answer=80)
+EXAM = dict(batch=64, time=128, answer=80)
 TEMPLATE = (
     "{%- set ns = namespace(question='') -%}"
     "{%- for message in messages -%}{%- if message['role'] == 'user' -%}"
@@ -85,6 +87,21 @@ def smooth_loss(logits, targets):
     return jnp.sum(loss * known) / jnp.sum(known)
 
 
+def is_hidden(name):
+    return name.startswith("blk.") and not name.endswith("_norm")
+
+
+def orthogonal(slope):
+    """Newton-Schulz iteration towards the nearest orthogonal matrix (Muon, Jordan and others, 2024)."""
+    tall = slope.shape[0] > slope.shape[1]
+    x = slope.T if tall else slope
+    x = x / (jnp.linalg.norm(x) + 1e-7)
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.T if tall else x
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2,))
 def step(shape, steps, state, batch, key):
     weights, average, first, second, count = state
@@ -95,20 +112,23 @@ def step(shape, steps, state, batch, key):
         return smooth_loss(logits, targets) + INTENT_SHARE * smooth_loss(begin @ weights["intent"].T, intents)
 
     value, slopes = jax.value_and_grad(loss)(weights)
-    size = jnp.sqrt(sum(jnp.sum(slope**2) for slope in slopes.values()))
-    slopes = {name: slope * jnp.minimum(1.0, 1.0 / (size + 1e-9)) for name, slope in slopes.items()}
     count = count + 1
-    way = jnp.clip((count - WARM_UP) / (steps - WARM_UP), 0, 1)
-    rate = LAST_RATE + (PEAK_RATE - LAST_RATE) * 0.5 * (1 + jnp.cos(jnp.pi * way))
-    rate = rate * jnp.minimum(1.0, count / WARM_UP)
-    first = {name: 0.9 * first[name] + 0.1 * slopes[name] for name in slopes}
-    second = {name: 0.98 * second[name] + 0.02 * slopes[name] ** 2 for name in slopes}
+    # Up, level, and down to nothing over the last half.
+    way = jnp.minimum(jnp.minimum(1.0, count / WARM_UP), jnp.minimum(1.0, 2 * (steps - count) / steps) + 0.01)
 
-    def moved(name, weight):
-        direction = first[name] / (1 - 0.9**count) / (jnp.sqrt(second[name] / (1 - 0.98**count)) + 1e-8)
-        return weight - rate * (direction + (DECAY * weight if weight.ndim == 2 else 0.0))
+    def moved(name):
+        weight, slope = weights[name], slopes[name]
+        if is_hidden(name):
+            momentum = 0.95 * first[name] + slope
+            direction = orthogonal(slope + 0.95 * momentum) * max(1.0, slope.shape[0] / slope.shape[1]) ** 0.5
+            return weight - way * HIDDEN_RATE * (direction + DECAY * weight), momentum, second[name]
+        momentum = 0.9 * first[name] + 0.1 * slope
+        variance = 0.98 * second[name] + 0.02 * slope**2
+        direction = momentum / (1 - 0.9**count) / (jnp.sqrt(variance / (1 - 0.98**count)) + 1e-8)
+        return weight - way * RATE * direction, momentum, variance
 
-    weights = {name: moved(name, weight) for name, weight in weights.items()}
+    parts = {name: moved(name) for name in weights}
+    weights, first, second = ({name: part[index] for name, part in parts.items()} for index in range(3))
     average = {name: AVERAGE * average[name] + (1 - AVERAGE) * weights[name] for name in weights}
     return (weights, average, first, second, count), value
 
@@ -116,7 +136,8 @@ def step(shape, steps, state, batch, key):
 @functools.partial(jax.jit, static_argnums=(0,))
 def exact(shape, weights, tokens, places, targets):
     logits, _ = model.answer_logits(weights, shape, tokens, places)
-    return jnp.all((jnp.argmax(logits, axis=-1) == targets) | (targets < 0), axis=-1)
+    right = (jnp.argmax(logits, axis=-1) == targets) | (targets < 0)
+    return jnp.all(right, axis=-1), jnp.all(right[:, : BRIEF["answer"]], axis=-1)
 
 
 def evaluate(shape, weights, corpus, tokenizer):
@@ -124,20 +145,22 @@ def evaluate(shape, weights, corpus, tokenizer):
     asked, pad = list(corpus.questions()), tokenizer.ids[PAD]
     rows = [
         example(tokenizer, prompt_tokens(tokenizer, q["prompt"]), corpus.answer(q["intent"], q["language"]),
-                WHOLE["time"], WHOLE["answer"], pad)
+                EXAM["time"], EXAM["answer"], pad)
         for q in asked
     ]
-    right = []
-    for at in range(0, len(rows), 64):
-        part = (rows[at : at + 64] + [rows[0]] * 64)[:64]
+    right, begun = [], []
+    for at in range(0, len(rows), EXAM["batch"]):
+        part = (rows[at : at + EXAM["batch"]] + [rows[0]] * EXAM["batch"])[: EXAM["batch"]]
         tokens, places, targets = (np.array(column, np.int32) for column in zip(*part))
-        right += np.asarray(exact(shape, weights, tokens, places, targets)).tolist()
+        for marks, part in zip((right, begun), exact(shape, weights, tokens, places, targets)):
+            marks += np.asarray(part).tolist()
     scores = {}
     for language in LANGUAGES:
         for kind in ("known", "unknown"):
-            marks = [ok for q, ok in zip(asked, right)
-                     if q["language"] == language and (q["intent"] == "unknown") == (kind == "unknown")]
-            scores[f"{kind}_{language}"] = round(float(np.mean(marks)), 4)
+            own = [i for i, q in enumerate(asked)
+                   if q["language"] == language and (q["intent"] == "unknown") == (kind == "unknown")]
+            scores[f"{kind}_{language}"] = round(sum(right[i] for i in own) / len(own), 4)
+            scores[f"{kind}_{language}_begun"] = round(sum(begun[i] for i in own) / len(own), 4)
     return scores, [q for q, ok in zip(asked, right) if not ok]
 
 
@@ -225,7 +248,7 @@ def main():
     whole = batches(corpus, tokenizer, WHOLE, options.seed + 1)
     key, recent = jax.random.PRNGKey(options.seed), []
     for number in range(options.steps):
-        batch = next(whole if number % 4 == 0 else brief)
+        batch = next(whole if number % 2 == 0 else brief)
         state, loss = step(shape, options.steps, state, batch, jax.random.fold_in(key, number))
         recent.append(float(loss))
         if number % 25 == 24:
