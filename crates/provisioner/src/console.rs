@@ -1,0 +1,75 @@
+//! What every console shows: where the portal is, and how to claim the box.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::fcntl::OFlag;
+
+use crate::layout::Layout;
+use crate::report::{DataState, Report};
+use crate::text::Text;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The text of the consoles, Spanish beside English.
+pub fn page(report: &Report, claim_code: Option<&str>) -> String {
+    let network = &report.network;
+    let mut hosts = vec![network.mdns_name.clone()];
+    hosts.extend(network.addresses.iter().map(|address| match address {
+        std::net::IpAddr::V4(address) => address.to_string(),
+        std::net::IpAddr::V6(address) => format!("[{address}]"),
+    }));
+    let mut page = format!("\nActionBooster {VERSION}\n\n");
+    for (index, host) in hosts.iter().enumerate() {
+        row(&mut page, if index == 0 { "Portal" } else { "" }, &format!("https://{host}"));
+    }
+    if network.addresses.is_empty() {
+        row(&mut page, "", "(no network yet / sin red todavía)");
+    }
+    row(&mut page, "Trust / Confianza", &format!("http://{}/ca", network.mdns_name));
+    row(&mut page, "Mode / Modo", &both(&report.mode.title));
+    if let Some(code) = claim_code {
+        let (first, second) = code.split_at(code.len() / 2);
+        row(&mut page, "Claim code / Código", &format!("{first}-{second}"));
+    }
+    if report.storage.data == DataState::Damaged {
+        let detail = report.storage.detail.as_ref();
+        page.push_str(&detail.map_or_else(String::new, |text| format!("\n{}\n{}\n", text.en, text.es)));
+    }
+    page.push('\n');
+    page
+}
+
+fn row(page: &mut String, name: &str, value: &str) {
+    // Writing to a string cannot fail.
+    _ = writeln!(page, "  {name:<20} {value}");
+}
+
+fn both(text: &Text) -> String {
+    if text.en == text.es { text.en.clone() } else { format!("{} / {}", text.en, text.es) }
+}
+
+/// Shows the text on every console of the kernel. A console that does not take it is no fault:
+/// the serial port of a box without a cable never does.
+pub fn show(page: &str, layout: &Layout) -> Vec<String> {
+    let active = fs::read_to_string(layout.at("sys/class/tty/console/active")).unwrap_or_default();
+    let mut shown = Vec::new();
+    for name in active.split_whitespace().filter(|name| is_tty(name)) {
+        let flags = OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+        let path = layout.at("dev").join(name);
+        let Ok(mut tty) = OpenOptions::new().write(true).custom_flags(flags.bits()).open(path) else {
+            continue;
+        };
+        // A serial line turns no line feed into a new line by itself when another program left it raw.
+        if tty.write_all(page.replace('\n', "\r\n").as_bytes()).is_ok() {
+            shown.push(name.to_owned());
+        }
+    }
+    shown
+}
+
+fn is_tty(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}

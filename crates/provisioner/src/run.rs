@@ -1,0 +1,261 @@
+//! The three commands.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+
+use actionbooster_hardware::Inventory;
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
+use serde::Serialize;
+
+use crate::console;
+use crate::data::Data;
+use crate::decide::{Plan, Remembered, changes, decide, tls_names};
+use crate::dry_run::DryRun;
+use crate::facts;
+use crate::layout::Layout;
+use crate::machine::{Machine, read_small};
+use crate::report::{self, Findings, Outcome, Report};
+use crate::steps::{self, Context, Status, StepReport};
+use crate::system::{Access, System};
+use crate::text::Text;
+
+/// The outside world of one run, so that tests can hand in another.
+pub struct World<'a> {
+    /// Where everything is.
+    pub layout: &'a Layout,
+    /// The machine.
+    pub system: &'a dyn System,
+    /// What this machine is.
+    pub inventory: &'a Inventory,
+    /// The product's rules.
+    pub data: &'a Data,
+    /// The moment.
+    pub now: Timestamp,
+    /// Addresses at this moment.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// `booster-provisioner plan`: what would be done and why; changes nothing.
+pub fn plan(root: &Path, json: bool) -> Result<String> {
+    let layout = Layout::new(root);
+    let machine = Machine::new(root);
+    let (inventory, data) = read(&layout)?;
+    let world = World {
+        layout: &layout,
+        system: &DryRun(&machine),
+        inventory: &inventory,
+        data: &data,
+        now: facts::now(),
+        addresses: facts::addresses(),
+    };
+    let (plan, steps, changes) = provision(&world);
+    if json {
+        let planned = Planned { plan: &plan, hardware_changes: &changes, steps: &steps };
+        return Ok(serde_json::to_string_pretty(&planned)? + "\n");
+    }
+    Ok(plan_text(&plan, &changes, &steps))
+}
+
+/// `booster-provisioner apply`: does what is not so yet, and reports.
+pub fn apply(root: &Path, json: bool) -> Result<String> {
+    let layout = Layout::new(root);
+    let machine = Machine::new(root);
+    let _lock = lock(&layout)?;
+    let (inventory, data) = read(&layout)?;
+    let world = World {
+        layout: &layout,
+        system: &machine,
+        inventory: &inventory,
+        data: &data,
+        now: facts::now(),
+        addresses: facts::addresses(),
+    };
+    let report = apply_in(&world)?;
+    if json {
+        return Ok(serde_json::to_string_pretty(&report)? + "\n");
+    }
+    let mut text = steps_text(&report.steps);
+    _ = writeln!(text, "{}: {:?}", report.mode.title.en, report.result);
+    Ok(text)
+}
+
+/// `apply` in a given world.
+pub fn apply_in(world: &World) -> Result<Report> {
+    let (layout, system) = (world.layout, world.system);
+    let (plan, mut steps, changes) = provision(world);
+    let writes = [
+        ("settings for daemons", report::write_provisioned(&plan, layout, system)),
+        ("inventory", report::write_inventory(world.inventory, layout, system)),
+        ("memory of the hardware", report::remember(Remembered::of(world.inventory), layout, system)),
+    ];
+    for (name, written) in writes {
+        if let Err(error) = written {
+            steps.push(StepReport {
+                name: name.into(),
+                status: Status::Failed,
+                detail: format!("{error:#}"),
+            });
+        }
+    }
+    let findings = Findings {
+        now: world.now,
+        addresses: world.addresses.clone(),
+        damage: facts::data_damage(layout),
+        changes,
+        steps,
+    };
+    let report = Report::new(&plan, findings, layout);
+    report.write(layout, system)?;
+    Ok(report)
+}
+
+/// `booster-provisioner announce`: the certificate for the addresses of now, and the way to the
+/// portal on every console.
+pub fn announce(root: &Path, json: bool) -> Result<String> {
+    let layout = Layout::new(root);
+    let machine = Machine::new(root);
+    let _lock = lock(&layout)?;
+    let (report, page) = announce_in(&layout, &machine, facts::now(), &facts::addresses())?;
+    if let Some(page) = page {
+        console::show(&page, &layout);
+    }
+    if json {
+        return Ok(serde_json::to_string_pretty(&report)? + "\n");
+    }
+    let addresses: Vec<_> = report.network.addresses.iter().map(ToString::to_string).collect();
+    Ok(format!("{} at {}\n", report.network.mdns_name, addresses.join(", ")))
+}
+
+/// `announce` on a given machine: the new report, and the consoles' text if it is a new one.
+///
+/// The hardware is not read again; what `apply` reported holds.
+pub fn announce_in(
+    layout: &Layout,
+    system: &dyn System,
+    now: Timestamp,
+    addresses: &[IpAddr],
+) -> Result<(Report, Option<String>)> {
+    let before = Report::read(layout)?;
+    let mut report = before.clone();
+    let context = Context::new(layout, system, now, addresses);
+    let step = steps::announce(&tls_names(&before.network.hostname), &context);
+    report.network.addresses = addresses.to_vec();
+    report.tls = steps::certificate(layout);
+    report.claim.claimed = steps::is_claimed(layout);
+    if step.status == Status::Failed {
+        report.result = Outcome::Degraded;
+    }
+    if step.status != Status::Unchanged {
+        report.steps.retain(|other| other.name != step.name);
+        report.steps.push(step);
+    }
+    if report != before {
+        report.generated_at = now;
+        report.write(layout, system)?;
+    }
+    let page = console::page(&report, steps::claim_code(layout).as_deref());
+    let path = layout.run("console.txt");
+    if read_small(&path)?.as_deref() == Some(page.as_bytes()) {
+        return Ok((report, None));
+    }
+    system.replace(&path, page.as_bytes(), Access::SECRET).context("cannot write console.txt")?;
+    Ok((report, Some(page)))
+}
+
+fn read(layout: &Layout) -> Result<(Inventory, Data)> {
+    let inventory = facts::inventory(layout)?;
+    let data = Data::read(&layout.vendor()).context("the product's own rules cannot be used")?;
+    Ok((inventory, data))
+}
+
+/// `apply` and `announce` write the same files and may be started at the same time.
+fn lock(layout: &Layout) -> Result<Flock<std::fs::File>> {
+    let path = layout.run("provisioner.lock");
+    std::fs::create_dir_all(layout.run("")).context("cannot make the runtime folder")?;
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .with_context(|| format!("cannot lock {}", path.display()))
+}
+
+fn provision(world: &World) -> (Plan, Vec<StepReport>, Vec<Text>) {
+    let layout = world.layout;
+    let (settings, problems) = facts::settings(layout);
+    let plan = decide(world.inventory, &settings, world.data, &facts::groups(layout));
+    let context = Context::new(layout, world.system, world.now, &world.addresses);
+    let status = if problems.is_empty() { Status::Unchanged } else { Status::Failed };
+    let mut all = vec![StepReport { name: "settings".into(), status, detail: problems.join("; ") }];
+    all.extend(steps::apply(&plan, &context));
+    let before = report::remembered(layout);
+    let differences =
+        before.map_or_else(Vec::new, |before| changes(&before, &Remembered::of(world.inventory)));
+    (plan, all, differences)
+}
+
+#[derive(Serialize)]
+struct Planned<'a> {
+    plan: &'a Plan,
+    hardware_changes: &'a [Text],
+    steps: &'a [StepReport],
+}
+
+fn plan_text(plan: &Plan, changes: &[Text], steps: &[StepReport]) -> String {
+    let mut text = format!("{} ({})\n", plan.mode.title.en, plan.board.name);
+    let reasons = plan.mode.reasons.iter().chain(&plan.board.notes).chain(changes);
+    let mut line = |line: String| {
+        text.push_str("  ");
+        text.push_str(&line);
+        text.push('\n');
+    };
+    reasons.for_each(|reason| line(reason.en.clone()));
+    let mib = |bytes: u64| bytes >> 20;
+    let memory = &plan.memory;
+    line(format!(
+        "memory      {} MiB, zRAM {} MiB, swappiness {}",
+        mib(memory.total_bytes),
+        mib(memory.zram_bytes),
+        memory.swappiness
+    ));
+    line(format!(
+        "models      {} MiB, {} threads on CPUs {}",
+        mib(memory.model_budget_bytes),
+        plan.runner.threads,
+        plan.runner.cpus
+    ));
+    for (daemon, bytes) in &memory.daemon_limits {
+        line(format!("limit       {daemon} {} MiB", mib(*bytes)));
+    }
+    for grant in &plan.accelerators {
+        line(format!("device      {} ({}) for {}", grant.device, grant.name, grant.given_to.join(", ")));
+    }
+    line(format!("name        {}", plan.network.mdns_name));
+    for rule in &plan.firewall.incoming {
+        let port = rule.port.map_or_else(|| "any port".into(), |port| format!("port {port}"));
+        line(format!("allow in    {port} ({})", rule.comment));
+    }
+    for rule in &plan.firewall.outgoing {
+        line(format!("allow out   {} ({})", rule.to.as_deref().unwrap_or("anywhere"), rule.comment));
+    }
+    for missing in &plan.missing_firmware {
+        line(format!("firmware    {}", missing.advice.en));
+    }
+    text + &steps_text(steps)
+}
+
+fn steps_text(steps: &[StepReport]) -> String {
+    let mut text = String::new();
+    for step in steps {
+        let status = match step.status {
+            Status::Unchanged => "as it should be",
+            Status::Applied => "changed",
+            Status::Failed => "FAILED",
+            Status::Skipped => "skipped",
+        };
+        let separator = if step.detail.is_empty() { "" } else { ": " };
+        _ = writeln!(text, "{:<12}{status}{separator}{}", step.name, step.detail);
+    }
+    text
+}

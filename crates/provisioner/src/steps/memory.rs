@@ -1,0 +1,44 @@
+//! zRAM and the kernel's use of it.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result};
+
+use super::{Context, Debt};
+use crate::decide::Plan;
+use crate::system::Access;
+
+pub fn ensure(plan: &Plan, context: &Context) -> Result<()> {
+    let memory = &plan.memory;
+    let zram = (
+        context.layout.at("etc/systemd/zram-generator.conf"),
+        format!(
+            "# Written by booster-provisioner from the size of main memory.\n\
+             [zram0]\nzram-size = {}\ncompression-algorithm = zstd\nswap-priority = 100\n",
+            memory.zram_bytes >> 20
+        ),
+    );
+    // The generator turns this file into units, so systemd must read those again first.
+    context.ensure_all(&[zram], Access::PUBLIC, &[Debt::ReloadUnits, Debt::RestartZram])?;
+    // Reading ahead from compressed memory only costs time.
+    let values = [("vm/swappiness", memory.swappiness.to_string()), ("vm/page-cluster", "0".to_owned())];
+    let mut file = String::from("# Written by booster-provisioner: swap is compressed memory here.\n");
+    for (key, value) in &values {
+        // Writing to a string cannot fail.
+        _ = writeln!(file, "{} = {value}", key.replace('/', "."));
+    }
+    context.ensure(
+        &context.layout.at("etc/sysctl.d/60-actionbooster.conf"),
+        file.as_bytes(),
+        Access::PUBLIC,
+    )?;
+    if context.system.is_running() {
+        for (key, value) in &values {
+            if context.system.kernel(key).as_ref() != Some(value) {
+                context.system.set_kernel(key, value).with_context(|| format!("cannot set {key}"))?;
+                context.note(format!("set {key} to {value}"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Tells systemd what the steps before changed, once for all of them.
+
+use anyhow::Result;
+
+use super::{Context, Debt};
+use crate::decide::Plan;
+
+pub fn ensure(_: &Plan, context: &Context) -> Result<()> {
+    if context.debts.owes(Debt::ReloadUnits) {
+        context.run(&["systemctl", "daemon-reload"])?;
+        context.paid(Debt::ReloadUnits)?;
+    }
+    if context.debts.owes(Debt::RestartZram) {
+        // Not waited for: this program runs inside the start-up that this job is queued behind.
+        context.run(&["systemctl", "restart", "--no-block", "systemd-zram-setup@zram0.service"])?;
+        context.paid(Debt::RestartZram)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Everything this program may do to the machine, as one trait: the real machine, a dry run and
+//! the tests' failing machine stand behind it.
+
+use std::io;
+use std::path::Path;
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// User that owns it, where that is not root.
+    pub owner: Option<&'static str>,
+}
+
+impl Access {
+    /// Readable by all.
+    pub const PUBLIC: Self = Self { mode: 0o644, owner: None };
+    /// Readable by root and its group, as UFW keeps its rules.
+    pub const GROUP: Self = Self { mode: 0o640, owner: None };
+    /// Readable by root.
+    pub const SECRET: Self = Self { mode: 0o600, owner: None };
+}
+
+/// The machine.
+pub trait System {
+    /// Puts a file in place so that at any instant either the old or the new one is there, whole.
+    /// Missing folders are made.
+    fn replace(&self, path: &Path, contents: &[u8], access: Access) -> io::Result<()>;
+
+    /// Takes a file away; it may be missing already.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Names the running kernel.
+    fn set_hostname(&self, name: &str) -> io::Result<()>;
+
+    /// Sets a value below `/proc/sys`.
+    fn set_kernel(&self, key: &str, value: &str) -> io::Result<()>;
+
+    /// Runs a program and waits for it; its failure is an error with its own words.
+    fn run(&self, command: &[&str]) -> anyhow::Result<()>;
+
+    /// The running kernel's name and settings are this root's own.
+    fn is_running(&self) -> bool;
+
+    /// The running kernel's name.
+    fn hostname(&self) -> Option<String>;
+
+    /// A value below `/proc/sys`.
+    fn kernel(&self, key: &str) -> Option<String>;
+
+    /// Whether systemd says that a unit is active.
+    fn is_active(&self, unit: &str) -> bool;
+}

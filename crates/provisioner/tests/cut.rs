@@ -1,0 +1,367 @@
+//! The provisioner is cut at every instant, meets a full disk and broken files, and always ends
+//! where an undisturbed run ends.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use booster_provisioner::data::Data;
+use booster_provisioner::layout::Layout;
+use booster_provisioner::report::{Outcome, Report};
+use booster_provisioner::{Status, World, announce_in, apply_in};
+use jiff::Timestamp;
+use rcgen::{KeyPair, PublicKeyData};
+use support::failing::{Failing, InForce};
+use support::{files, machines, rules, write};
+use tempfile::TempDir;
+use x509_parser::pem::parse_x509_pem;
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1dXkTn7b6cGvVnq3cQmN0s5m8bB5v1k2l3m4n5o6p7 owner@laptop";
+const SETTINGS: &str = "var/lib/actionbooster/settings/settings.toml";
+/// Differ by nature: random, or a protocol of the run.
+const OWN_EACH_TIME: [&str; 4] = [
+    "etc/machine-id",
+    "var/lib/actionbooster/tls/",
+    "auth/claim-code",
+    "run/actionbooster/provisioning.json",
+];
+
+struct Box {
+    root: TempDir,
+    system: Failing,
+    data: Data,
+}
+
+impl Box {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), "etc/group", "root:x:0:\nrender:x:105:\n");
+        let system = Failing::new(root.path());
+        system.boot();
+        Self { system, root, data: rules() }
+    }
+
+    fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(self.path())
+    }
+
+    fn apply(&self) -> anyhow::Result<Report> {
+        let layout = self.layout();
+        apply_in(&World {
+            layout: &layout,
+            system: &self.system,
+            inventory: &machines::orange_pi_5_plus(),
+            data: &self.data,
+            now: now(),
+            addresses: vec![],
+        })
+    }
+
+    fn announce(&self) -> anyhow::Result<(Report, Option<String>)> {
+        announce_in(&self.layout(), &self.system, now(), &addresses())
+    }
+
+    /// What comes after the power is back.
+    fn start(&self) -> Report {
+        self.system.boot();
+        self.apply().unwrap();
+        self.system.start_the_rest();
+        self.announce().unwrap().0
+    }
+
+    fn state(&self) -> (BTreeMap<PathBuf, Vec<u8>>, InForce) {
+        let mut all = files(self.path());
+        all.retain(|name, _| !OWN_EACH_TIME.iter().any(|part| name.to_string_lossy().contains(part)));
+        // Holds the code.
+        if let Some(page) = all.get_mut(Path::new("run/actionbooster/console.txt")) {
+            *page = b"a page".to_vec();
+        }
+        let mut in_force = self.system.in_force.borrow().clone();
+        in_force.certificate = None;
+        (all, in_force)
+    }
+
+    fn tls(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.path().join("var/lib/actionbooster/tls").join(name)).ok()
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn addresses() -> Vec<IpAddr> {
+    vec!["192.168.1.7".parse().unwrap(), "fd00::7".parse().unwrap()]
+}
+
+/// The certificate that nginx uses is the file's, the file is the key's, and the box has its names.
+fn assert_tls(it: &Box, what: &str) {
+    let certificate = it.tls("server.crt").unwrap();
+    assert_eq!(it.system.in_force.borrow().certificate.as_deref(), Some(certificate.as_bytes()), "{what}");
+    assert_pairs(it, what);
+    for name in ["ca.key", "ca.crt", "server.key"] {
+        assert!(it.tls(name).is_some(), "{what}: {name} is missing");
+    }
+}
+
+/// Whatever pairs are there belong together.
+fn assert_pairs(it: &Box, what: &str) {
+    for (certificate, key) in [("ca.crt", "ca.key"), ("server.crt", "server.key")] {
+        let (Some(certificate), Some(key)) = (it.tls(certificate), it.tls(key)) else { continue };
+        let (_, block) = parse_x509_pem(certificate.as_bytes()).unwrap();
+        let parsed = block.parse_x509().unwrap();
+        let key = KeyPair::from_pem(&key).unwrap();
+        assert_eq!(parsed.public_key().raw, key.subject_public_key_info(), "{what}: a pair does not match");
+    }
+}
+
+/// What must hold at the very instant of the cut.
+fn assert_safe(it: &Box, what: &str) {
+    assert_pairs(it, what);
+    let read = |name: &str| fs::read_to_string(it.path().join(name)).unwrap_or_default();
+    if read("etc/ufw/ufw.conf").contains("ENABLED=yes") {
+        for name in ["etc/ufw/user.rules", "etc/ufw/user6.rules"] {
+            assert!(read(name).contains("--dport 443"), "{what}: the box is shut without its portal");
+            assert!(read(name).ends_with("COMMIT\n"), "{what}: {name} is torn");
+        }
+    }
+}
+
+fn assert_same(it: &Box, expected: &Box, what: &str) {
+    let ((files, in_force), (expected_files, expected_in_force)) = (it.state(), expected.state());
+    let names: Vec<_> = files.keys().collect();
+    assert_eq!(names, expected_files.keys().collect::<Vec<_>>(), "{what}: other files");
+    for (name, contents) in &files {
+        assert!(contents == &expected_files[name], "{what}: {} differs", name.display());
+    }
+    assert_eq!(in_force, expected_in_force, "{what}");
+    assert_tls(it, what);
+}
+
+#[test]
+fn a_first_boot_cut_at_any_instant_ends_as_an_undisturbed_one() {
+    let undisturbed = Box::new();
+    let report = undisturbed.start();
+    assert_eq!(report.result, Outcome::Ok, "{:?}", report.steps);
+    let whole = Box::new();
+    whole.system.cut_after(usize::MAX);
+    whole.apply().unwrap();
+    let effects = whole.system.effects.get();
+    assert!(effects > 30, "only {effects} effects");
+    for cut in 0..effects {
+        let what = format!("cut after {cut} effects");
+        let it = Box::new();
+        it.system.cut_after(cut);
+        assert!(it.apply().is_err(), "{what}: the report was written");
+        assert_safe(&it, &what);
+        assert_eq!(it.start().result, Outcome::Ok, "{what}");
+        assert_same(&it, &undisturbed, &what);
+    }
+}
+
+fn change_settings(it: &Box) {
+    let text = format!("online = true\nhostname = \"kitchen\"\nssh_keys = [\"{KEY}\"]\n");
+    write(it.path(), SETTINGS, &text);
+}
+
+fn changed() -> Box {
+    let it = Box::new();
+    it.start();
+    change_settings(&it);
+    it
+}
+
+#[test]
+fn a_change_of_settings_killed_at_any_instant_is_finished_by_the_next_run() {
+    let undisturbed = changed();
+    undisturbed.system.cut_after(usize::MAX);
+    undisturbed.apply().unwrap();
+    let effects = undisturbed.system.effects.get();
+    undisturbed.announce().unwrap();
+    for cut in 0..effects {
+        for power in [false, true] {
+            let what = format!("cut after {cut} effects, power {power}");
+            let it = changed();
+            it.system.cut_after(cut);
+            assert!(it.apply().is_err(), "{what}: the report was written");
+            assert_safe(&it, &what);
+            if power {
+                it.start();
+            } else {
+                it.system.revive();
+                it.apply().unwrap();
+                it.announce().unwrap();
+            }
+            assert_same(&it, &undisturbed, &what);
+        }
+    }
+}
+
+#[test]
+fn a_second_run_changes_nothing_and_starts_no_program() {
+    let it = Box::new();
+    it.start();
+    it.system.commands.borrow_mut().clear();
+    let report = it.apply().unwrap();
+    assert!(report.steps.iter().all(|step| step.status == Status::Unchanged), "{:?}", report.steps);
+    let (_, page) = it.announce().unwrap();
+    assert_eq!(page, None, "the consoles are written twice");
+    assert!(it.system.commands.borrow().is_empty());
+}
+
+#[test]
+fn a_full_disk_costs_one_step_and_is_made_good_later() {
+    let undisturbed = Box::new();
+    undisturbed.start();
+    let cases = [
+        ("etc/machine-id", "machine-id"),
+        ("etc/hostname", "hostname"),
+        ("etc/hosts", "hostname"),
+        ("etc/ufw/user.rules", "firewall"),
+        ("etc/ufw/ufw.conf", "firewall"),
+        ("etc/systemd/zram-generator.conf", "memory"),
+        ("etc/sysctl.d", "memory"),
+        ("booster-agent.service.d", "limits"),
+        ("ca.key", "tls"),
+        ("server.crt", "tls"),
+        ("auth/claim-code", "claim"),
+        ("last-plan.json", "memory of the hardware"),
+    ];
+    for (full, step) in cases {
+        let it = Box::new();
+        *it.system.full.borrow_mut() = Some(full.into());
+        let report = it.apply().unwrap();
+        assert_eq!(report.result, Outcome::Degraded, "{full}");
+        let failed: Vec<_> = report.steps.iter().filter(|step| step.status == Status::Failed).collect();
+        assert_eq!(failed.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), [step], "{full}");
+        assert!(failed[0].detail.contains("cannot write"), "{full}: {}", failed[0].detail);
+        *it.system.full.borrow_mut() = None;
+        assert_eq!(it.start().result, Outcome::Ok, "{full}");
+        assert_same(&it, &undisturbed, full);
+    }
+}
+
+#[test]
+fn broken_files_are_made_whole() {
+    let undisturbed = Box::new();
+    undisturbed.start();
+    let names: Vec<_> = files(undisturbed.path())
+        .into_keys()
+        .filter(|name| {
+            !name.starts_with("run") && !name.ends_with("etc/group") && !name.ends_with("etc/hosts")
+        })
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in &names {
+        for garbage in
+            ["", "\u{0}\u{0}\u{0}", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+        {
+            let it = Box::new();
+            it.start();
+            fs::write(it.path().join(name), garbage).unwrap();
+            let what = format!("{} holds {garbage:?}", name.display());
+            assert_eq!(it.start().result, Outcome::Ok, "{what}");
+            assert_same(&it, &undisturbed, &what);
+        }
+    }
+}
+
+#[test]
+fn an_owners_bad_settings_leave_a_working_and_closed_box_that_says_so() {
+    for text in ["online = ", "\u{0}", "online = 1", "hostname = \"a b\""] {
+        let it = Box::new();
+        write(it.path(), SETTINGS, text);
+        let report = it.start();
+        assert_eq!(report.result, Outcome::Degraded, "{text:?}");
+        assert_eq!(report.steps[0].status, Status::Failed, "{text:?}");
+        assert!(report.steps[0].detail.contains("hostname") || report.steps[0].detail.contains("defaults"));
+        assert!(!report.network.online);
+        assert_eq!(report.network.hostname, "actionbooster");
+    }
+}
+
+#[test]
+fn identity_stays_when_everything_else_changes() {
+    let it = Box::new();
+    it.start();
+    let keep =
+        ["etc/machine-id", "var/lib/actionbooster/tls/ca.crt", "var/lib/actionbooster/auth/claim-code"];
+    let before: Vec<_> = keep.iter().map(|name| fs::read(it.path().join(name)).unwrap()).collect();
+    change_settings(&it);
+    it.start();
+    let after: Vec<_> = keep.iter().map(|name| fs::read(it.path().join(name)).unwrap()).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_claimed_box_gets_no_code_and_shows_none() {
+    let it = Box::new();
+    let (_, page) = {
+        it.apply().unwrap();
+        it.announce().unwrap()
+    };
+    let code = fs::read_to_string(it.path().join("var/lib/actionbooster/auth/claim-code")).unwrap();
+    let shown = format!("{}-{}", &code[..4], &code[4..]);
+    assert!(page.unwrap().contains(&shown));
+
+    write(it.path(), "var/lib/actionbooster/auth/claimed", "");
+    fs::remove_file(it.path().join("var/lib/actionbooster/auth/claim-code")).unwrap();
+    let report = it.start();
+    assert!(report.claim.claimed);
+    assert!(!it.path().join("var/lib/actionbooster/auth/claim-code").exists());
+    let page = fs::read_to_string(it.path().join("run/actionbooster/console.txt")).unwrap();
+    assert!(!page.contains("Claim code"));
+}
+
+#[test]
+fn the_report_holds_no_secret() {
+    let it = Box::new();
+    it.start();
+    let text = fs::read_to_string(it.path().join("run/actionbooster/provisioning.json")).unwrap();
+    let code = fs::read_to_string(it.path().join("var/lib/actionbooster/auth/claim-code")).unwrap();
+    assert!(!text.contains(&code));
+    assert!(!text.contains("PRIVATE KEY"));
+}
+
+#[test]
+fn a_damaged_data_partition_is_reported_and_the_box_still_set_up() {
+    let it = Box::new();
+    it.system.boot();
+    write(it.path(), "run/actionbooster/data-damaged", "ext4 superblock is bad\n");
+    let report = it.apply().unwrap();
+    assert_eq!(report.result, Outcome::Degraded);
+    let detail = report.storage.detail.unwrap();
+    assert!(detail.en.contains("ext4 superblock is bad") && detail.es.contains("ext4 superblock is bad"));
+    assert!(report.tls.is_some());
+}
+
+#[test]
+fn other_hardware_is_named_in_the_report() {
+    let it = Box::new();
+    it.start();
+    let layout = it.layout();
+    let mut inventory = machines::orange_pi_5_plus();
+    inventory.memory.total_bytes *= 2;
+    inventory.disks.clear();
+    let world = World {
+        layout: &layout,
+        system: &it.system,
+        inventory: &inventory,
+        data: &it.data,
+        now: now(),
+        addresses: vec![],
+    };
+    let changes = apply_in(&world).unwrap().hardware.changes;
+    let english: Vec<_> = changes.iter().map(|text| text.en.as_str()).collect();
+    assert_eq!(english, ["Memory was 15.3 GiB and is 30.7 GiB.", "The disk WD SN740 (500 GB) is gone."]);
+    assert!(!apply_in(&world).unwrap().hardware.changed, "the second run knows them");
+}
