@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::console;
 use crate::data::Data;
-use crate::decide::{Plan, Remembered, changes, decide, tls_names};
+use crate::decide::{Action, Plan, Remembered, changes, decide, tls_names};
 use crate::dry_run::DryRun;
 use crate::facts;
 use crate::layout::Layout;
@@ -236,7 +236,7 @@ fn plan_text(plan: &Plan, changes: &[Text], steps: &[StepReport]) -> String {
         let port = rule.port.map_or_else(|| "any port".into(), |port| format!("port {port}"));
         line(format!("allow in    {port} ({})", rule.comment));
     }
-    for rule in &plan.firewall.outgoing {
+    for rule in plan.firewall.outgoing.iter().filter(|rule| rule.action == Action::Allow) {
         line(format!("allow out   {} ({})", rule.to.as_deref().unwrap_or("anywhere"), rule.comment));
     }
     for missing in &plan.missing_firmware {

@@ -17,18 +17,20 @@ const LAN: [(&str, &str); 9] = [
     ("ff00::/8", "Multicast"),
 ];
 
-/// The firewall: everything incoming is dropped and everything outgoing is refused, but for these.
+/// The firewall: everything incoming is dropped and everything outgoing is refused, but for these rules.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firewall {
     /// What may come in.
     pub incoming: Vec<FirewallRule>,
-    /// What may go out. Online mode is one rule more, so that switching it never opens a gap.
+    /// What may go out. Online mode is one rule, so that switching it never opens a gap.
     pub outgoing: Vec<FirewallRule>,
 }
 
-/// One exception, which lets through what the policy forbids.
+/// One rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirewallRule {
+    /// What it does.
+    pub action: Action,
     /// Any protocol when absent.
     pub protocol: Option<Protocol>,
     /// Any port when absent.
@@ -37,6 +39,16 @@ pub struct FirewallRule {
     pub to: Option<String>,
     /// For people.
     pub comment: String,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Lets it through.
+    Allow,
+    /// Refuses it.
+    Reject,
 }
 
 /// A transport protocol.
@@ -53,25 +65,30 @@ pub enum Protocol {
 /// by the rules that UFW itself ships.
 pub fn rules(settings: &Settings) -> Firewall {
     let mut incoming = vec![
-        incoming(Protocol::Tcp, 80, "Way to trust the box"),
-        incoming(Protocol::Tcp, 443, "Portal and API"),
-        incoming(Protocol::Udp, 5353, "mDNS"),
+        allow_in(Protocol::Tcp, 80, "Way to trust the box"),
+        allow_in(Protocol::Tcp, 443, "Portal and API"),
+        allow_in(Protocol::Udp, 5353, "mDNS"),
     ];
     if !settings.ssh_keys.is_empty() {
-        incoming.push(self::incoming(Protocol::Tcp, 22, "SSH"));
+        incoming.push(allow_in(Protocol::Tcp, 22, "SSH"));
     }
     let mut outgoing: Vec<_> =
-        LAN.iter().map(|(network, comment)| outgoing(Some(network), comment)).collect();
-    if settings.online {
-        outgoing.push(self::outgoing(None, "Online mode"));
-    }
+        LAN.iter().map(|(network, comment)| outgoing(Action::Allow, None, Some(network), comment)).collect();
+    outgoing.push(if settings.online {
+        self::outgoing(Action::Allow, None, None, "Online mode")
+    } else {
+        // The policy refuses with an ICMP message, which a connecting program learns of a second
+        // later; a reset it learns of at once.
+        self::outgoing(Action::Reject, Some(Protocol::Tcp), None, "Online mode is off")
+    });
     Firewall { incoming, outgoing }
 }
 
-fn incoming(protocol: Protocol, port: u16, comment: &str) -> FirewallRule {
-    FirewallRule { protocol: Some(protocol), port: Some(port), to: None, comment: comment.into() }
+fn allow_in(protocol: Protocol, port: u16, comment: &str) -> FirewallRule {
+    let (action, protocol, port) = (Action::Allow, Some(protocol), Some(port));
+    FirewallRule { action, protocol, port, to: None, comment: comment.into() }
 }
 
-fn outgoing(network: Option<&str>, comment: &str) -> FirewallRule {
-    FirewallRule { protocol: None, port: None, to: network.map(Into::into), comment: comment.into() }
+fn outgoing(action: Action, protocol: Option<Protocol>, to: Option<&str>, comment: &str) -> FirewallRule {
+    FirewallRule { action, protocol, port: None, to: to.map(Into::into), comment: comment.into() }
 }

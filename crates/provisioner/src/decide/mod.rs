@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use accelerators::Grant;
 pub use changes::{Remembered, changes};
-pub use firewall::{Firewall, FirewallRule, Protocol};
+pub use firewall::{Action, Firewall, FirewallRule, Protocol};
 pub use firmware::MissingFirmwareAdvice;
 pub use memory::MemoryPlan;
 pub use mode::ModePlan;

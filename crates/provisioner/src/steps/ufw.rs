@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::decide::{Firewall, FirewallRule, Protocol};
+use crate::decide::{Action, Firewall, FirewallRule, Protocol};
 
 /// IPv4 and IPv6 rules live in two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub fn rules(firewall: &Firewall, family: Family) -> String {
     {
         for rule in list.iter().filter(|rule| rule.to.as_deref().is_none_or(|network| family.has(network))) {
             line(&mut text, &tuple(rule, direction, family));
-            line(&mut text, &format!("-A {ufw}-{chain}{} -j ACCEPT\n", matches(rule)));
+            line(&mut text, &format!("-A {ufw}-{chain}{} -j {}\n", matches(rule), target(rule)));
         }
     }
     line(&mut text, "### END RULES ###\n\n### LOGGING ###");
@@ -113,7 +113,8 @@ fn tuple(rule: &FirewallRule, direction: &str, family: Family) -> String {
         _ = write!(hex, "{byte:02x}");
         hex
     });
-    format!("### tuple ### allow {} {port} {to} any {anywhere} {direction} comment={comment}", protocol(rule))
+    let (action, protocol) = (action(rule), protocol(rule));
+    format!("### tuple ### {action} {protocol} {port} {to} any {anywhere} {direction} comment={comment}")
 }
 
 fn matches(rule: &FirewallRule) -> String {
@@ -128,6 +129,21 @@ fn matches(rule: &FirewallRule) -> String {
         _ = write!(text, " --dport {port}");
     }
     text
+}
+
+const fn action(rule: &FirewallRule) -> &'static str {
+    match rule.action {
+        Action::Allow => "allow",
+        Action::Reject => "reject",
+    }
+}
+
+const fn target(rule: &FirewallRule) -> &'static str {
+    match (rule.action, rule.protocol) {
+        (Action::Allow, _) => "ACCEPT",
+        (Action::Reject, Some(Protocol::Tcp)) => "REJECT --reject-with tcp-reset",
+        (Action::Reject, _) => "REJECT",
+    }
 }
 
 const fn protocol(rule: &FirewallRule) -> &'static str {
