@@ -9,7 +9,6 @@ use nix::fcntl::OFlag;
 
 use crate::layout::Layout;
 use crate::report::{DataState, Report};
-use crate::text::Text;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -29,7 +28,7 @@ pub fn page(report: &Report, claim_code: Option<&str>) -> String {
         row(&mut page, "", "(no network yet / sin red todavía)");
     }
     row(&mut page, "Trust / Confianza", &format!("http://{}/ca", network.mdns_name));
-    row(&mut page, "Mode / Modo", &both(&report.mode.title));
+    row(&mut page, "Mode / Modo", report.mode.name.as_str());
     if let Some(code) = claim_code {
         let (first, second) = code.split_at(code.len() / 2);
         row(&mut page, "Claim code / Código", &format!("{first}-{second}"));
@@ -45,10 +44,6 @@ pub fn page(report: &Report, claim_code: Option<&str>) -> String {
 fn row(page: &mut String, name: &str, value: &str) {
     // Writing to a string cannot fail.
     _ = writeln!(page, "  {name:<20} {value}");
-}
-
-fn both(text: &Text) -> String {
-    if text.en == text.es { text.en.clone() } else { format!("{} / {}", text.en, text.es) }
 }
 
 /// Shows the text on every console of the kernel. A console that does not take it is no fault:

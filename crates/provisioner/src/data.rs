@@ -78,6 +78,17 @@ pub enum ModeName {
     Cluster,
 }
 
+impl ModeName {
+    /// The name in files and on consoles.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Dma => "dma",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
 /// One mode.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
