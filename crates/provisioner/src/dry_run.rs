@@ -17,10 +17,6 @@ impl System for DryRun<'_> {
         Ok(())
     }
 
-    fn set_hostname(&self, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-
     fn set_kernel(&self, _: &str, _: &str) -> io::Result<()> {
         Ok(())
     }
@@ -31,10 +27,6 @@ impl System for DryRun<'_> {
 
     fn is_running(&self) -> bool {
         self.0.is_running()
-    }
-
-    fn hostname(&self) -> Option<String> {
-        self.0.hostname()
     }
 
     fn kernel(&self, key: &str) -> Option<String> {

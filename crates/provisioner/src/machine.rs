@@ -68,10 +68,6 @@ impl System for Machine {
         }
     }
 
-    fn set_hostname(&self, name: &str) -> io::Result<()> {
-        Ok(nix::unistd::sethostname(name)?)
-    }
-
     fn set_kernel(&self, key: &str, value: &str) -> io::Result<()> {
         fs::write(Path::new("/proc/sys").join(key), value)
     }
@@ -92,10 +88,6 @@ impl System for Machine {
 
     fn is_running(&self) -> bool {
         self.running
-    }
-
-    fn hostname(&self) -> Option<String> {
-        nix::unistd::gethostname().ok()?.into_string().ok()
     }
 
     fn kernel(&self, key: &str) -> Option<String> {

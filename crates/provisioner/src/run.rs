@@ -22,6 +22,9 @@ use crate::steps::{self, Context, Status, StepReport};
 use crate::system::{Access, System};
 use crate::text::Text;
 
+/// What the consoles show; its presence says that `announce` has run since the system started.
+const CONSOLE_PAGE: &str = "console.txt";
+
 /// The outside world of one run, so that tests can hand in another.
 pub struct World<'a> {
     /// Where everything is.
@@ -73,7 +76,16 @@ pub fn apply(root: &Path, json: bool) -> Result<String> {
         now: facts::now(),
         addresses: facts::addresses(),
     };
-    let report = apply_in(&world)?;
+    let mut report = apply_in(&world)?;
+    // Names and addresses on the consoles must follow the owner's settings. At boot there is no
+    // network yet, and `announce` comes by itself.
+    if layout.run(CONSOLE_PAGE).exists() {
+        let page;
+        (report, page) = announce_in(&layout, &machine, world.now, &world.addresses)?;
+        if let Some(page) = page {
+            console::show(&page, &layout);
+        }
+    }
     if json {
         return Ok(serde_json::to_string_pretty(&report)? + "\n");
     }
@@ -157,7 +169,7 @@ pub fn announce_in(
         report.write(layout, system)?;
     }
     let page = console::page(&report, steps::claim_code(layout).as_deref());
-    let path = layout.run("console.txt");
+    let path = layout.run(CONSOLE_PAGE);
     if read_small(&path)?.as_deref() == Some(page.as_bytes()) {
         return Ok((report, None));
     }

@@ -31,20 +31,14 @@ pub trait System {
     /// Takes a file away; it may be missing already.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Names the running kernel.
-    fn set_hostname(&self, name: &str) -> io::Result<()>;
-
     /// Sets a value below `/proc/sys`.
     fn set_kernel(&self, key: &str, value: &str) -> io::Result<()>;
 
     /// Runs a program and waits for it; its failure is an error with its own words.
     fn run(&self, command: &[&str]) -> anyhow::Result<()>;
 
-    /// The running kernel's name and settings are this root's own.
+    /// Whether this root is the running system's: only then may its kernel and services be touched.
     fn is_running(&self) -> bool;
-
-    /// The running kernel's name.
-    fn hostname(&self) -> Option<String>;
 
     /// A value below `/proc/sys`.
     fn kernel(&self, key: &str) -> Option<String>;

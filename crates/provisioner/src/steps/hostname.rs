@@ -1,7 +1,7 @@
 //! The box's name: the kernel's, `/etc/hostname`, and a line in `/etc/hosts`. systemd-resolved
 //! watches the kernel's name and answers for `<name>.local` by itself.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Context, current};
 use crate::decide::Plan;
@@ -18,11 +18,7 @@ pub fn ensure(plan: &Plan, context: &Context) -> Result<()> {
     let current = current(&hosts).and_then(|text| String::from_utf8(text).ok());
     let wanted = with_name(current.as_deref().unwrap_or(EMPTY_HOSTS), name);
     context.ensure(&hosts, wanted.as_bytes(), Access::PUBLIC)?;
-    if context.system.is_running() && context.system.hostname().as_deref() != Some(name) {
-        context.system.set_hostname(name).context("cannot set the host name")?;
-        context.note(format!("set the host name to {name}"));
-    }
-    Ok(())
+    context.ensure_kernel("kernel/hostname", name)
 }
 
 /// The file with one line for the name; the owner's own lines stay.

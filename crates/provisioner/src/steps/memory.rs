@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Context, Debt};
 use crate::decide::Plan;
@@ -32,13 +32,5 @@ pub fn ensure(plan: &Plan, context: &Context) -> Result<()> {
         file.as_bytes(),
         Access::PUBLIC,
     )?;
-    if context.system.is_running() {
-        for (key, value) in &values {
-            if context.system.kernel(key).as_ref() != Some(value) {
-                context.system.set_kernel(key, value).with_context(|| format!("cannot set {key}"))?;
-                context.note(format!("set {key} to {value}"));
-            }
-        }
-    }
-    Ok(())
+    values.iter().try_for_each(|(key, value)| context.ensure_kernel(key, value))
 }

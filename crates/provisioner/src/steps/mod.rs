@@ -123,6 +123,15 @@ impl<'a> Context<'a> {
         Ok(true)
     }
 
+    /// Makes a value below `/proc/sys` be this, where the running system is provisioned.
+    fn ensure_kernel(&self, key: &str, value: &str) -> Result<()> {
+        if self.system.is_running() && self.system.kernel(key).as_deref() != Some(value) {
+            self.system.set_kernel(key, value).with_context(|| format!("cannot set {key}"))?;
+            self.note(format!("set {key} to {value}"));
+        }
+        Ok(())
+    }
+
     fn run(&self, command: &[&str]) -> Result<()> {
         self.system.run(command)?;
         self.note(format!("ran `{}`", command.join(" ")));

@@ -18,7 +18,6 @@ pub struct InForce {
     pub units: BTreeMap<PathBuf, Vec<u8>>,
     pub zram: Option<Vec<u8>>,
     pub rules: Vec<Option<Vec<u8>>>,
-    pub hostname: String,
     pub kernel: BTreeMap<String, String>,
     pub certificate: Option<Vec<u8>>,
 }
@@ -62,7 +61,7 @@ impl Failing {
         drop(fs::remove_dir_all(self.root.join("run")));
         self.left.set(usize::MAX);
         self.started.set(false);
-        *self.in_force.borrow_mut() = InForce { hostname: "localhost".into(), ..InForce::default() };
+        *self.in_force.borrow_mut() = InForce::default();
         self.read_units();
         self.read_zram();
     }
@@ -133,12 +132,6 @@ impl System for Failing {
         self.machine.remove(path)
     }
 
-    fn set_hostname(&self, name: &str) -> io::Result<()> {
-        self.effect()?;
-        self.in_force.borrow_mut().hostname = name.into();
-        Ok(())
-    }
-
     fn set_kernel(&self, key: &str, value: &str) -> io::Result<()> {
         self.effect()?;
         self.in_force.borrow_mut().kernel.insert(key.into(), value.into());
@@ -176,10 +169,6 @@ impl System for Failing {
 
     fn is_running(&self) -> bool {
         true
-    }
-
-    fn hostname(&self) -> Option<String> {
-        Some(self.in_force.borrow().hostname.clone())
     }
 
     fn kernel(&self, key: &str) -> Option<String> {
