@@ -22,6 +22,7 @@ pub mod auth;
 mod config;
 mod daemon;
 pub mod health;
+mod json;
 mod layers;
 mod paths;
 mod problem;
@@ -32,6 +33,7 @@ pub use axum;
 
 pub use config::{ConfigError, load};
 pub use daemon::{Boot, daemon, trace};
+pub use json::Json;
 pub use layers::unix_now;
 pub use paths::{Paths, ROOT_VARIABLE};
 pub use problem::Problem;

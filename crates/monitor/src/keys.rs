@@ -1,8 +1,7 @@
 //! API keys.
 
 use actionbooster_chassis::auth::Scope;
-use actionbooster_chassis::{Problem, unix_now};
-use axum::Json;
+use actionbooster_chassis::{Json, Problem, unix_now};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;

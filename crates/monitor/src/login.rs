@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use actionbooster_chassis::auth::{Caller, SESSION_COOKIE, Scope};
-use actionbooster_chassis::{Problem, unix_now};
-use axum::Json;
+use actionbooster_chassis::{Json, Problem, unix_now};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

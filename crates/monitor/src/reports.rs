@@ -2,8 +2,7 @@
 
 use std::io::ErrorKind;
 
-use actionbooster_chassis::Problem;
-use axum::Json;
+use actionbooster_chassis::{Json, Problem};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::Value;

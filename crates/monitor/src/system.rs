@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use actionbooster_chassis::Problem;
-use axum::Json;
+use actionbooster_chassis::{Json, Problem};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
