@@ -191,24 +191,26 @@ pub fn write_inventory(inventory: &Inventory, layout: &Layout, system: &dyn Syst
 
 #[derive(Serialize)]
 struct Provisioned<'a> {
-    agent: ProvisionedAgent<'a>,
+    agent: ProvisionedAgent,
+    runner: ProvisionedRunner<'a>,
 }
 
 #[derive(Serialize)]
-struct ProvisionedAgent<'a> {
+struct ProvisionedAgent {
     model_budget_bytes: u64,
-    runner_threads: u32,
-    runner_cpus: &'a str,
+}
+
+#[derive(Serialize)]
+struct ProvisionedRunner<'a> {
+    threads: u32,
+    cpus: &'a str,
 }
 
 /// Writes the settings that the daemons read.
 pub fn write_provisioned(plan: &Plan, layout: &Layout, system: &dyn System) -> Result<()> {
     let text = toml::to_string(&Provisioned {
-        agent: ProvisionedAgent {
-            model_budget_bytes: plan.memory.model_budget_bytes,
-            runner_threads: plan.runner.threads,
-            runner_cpus: &plan.runner.cpus,
-        },
+        agent: ProvisionedAgent { model_budget_bytes: plan.memory.model_budget_bytes },
+        runner: ProvisionedRunner { threads: plan.runner.threads, cpus: &plan.runner.cpus },
     })?;
     let path = layout.run("provisioned.toml");
     system

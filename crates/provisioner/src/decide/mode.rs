@@ -50,7 +50,9 @@ fn holds(rule: &Rule, inventory: &Inventory, settings: &Settings) -> Option<Text
         device = Some(usable(kind, inventory)?);
     }
     if let Some(bus) = rule.disk {
-        device = Some(inventory.disks.iter().find(|disk| disk.bus == bus)?.model.clone());
+        let disk = inventory.disks.iter().find(|disk| disk.bus == bus)?;
+        let name = if disk.model.is_empty() { &disk.device_node } else { &disk.model };
+        device = Some(name.clone());
     }
     let conditions = [
         rule.memory_below_mib.is_none_or(|mib| total < mib << 20),

@@ -15,6 +15,9 @@ use crate::machine::read_small;
 use crate::system::Access;
 use crate::tls::{Authority, Key, Server, fingerprint};
 
+/// nginx writes its process id here before it is said to have started.
+const NGINX_RUNS: &str = "run/nginx.pid";
+
 /// The certificate in place, for the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
@@ -58,9 +61,10 @@ pub fn certify(names: &[String], context: &Context) -> Result<()> {
         context.replace(&file("server.crt"), pem.as_bytes(), Access::PUBLIC)?;
     }
     if context.debts.owes(Debt::ReloadNginx) {
-        // Nothing to reload where nginx has not started yet; not waited for, because it may be
-        // queued behind this program.
-        context.run(&["systemctl", "try-reload-or-restart", "--no-block", "nginx.service"])?;
+        // At boot nginx starts after this program and needs no telling.
+        if context.layout.at(NGINX_RUNS).exists() {
+            context.run(&["systemctl", "try-reload-or-restart", "--no-block", "nginx.service"])?;
+        }
         context.paid(Debt::ReloadNginx)?;
     }
     Ok(())

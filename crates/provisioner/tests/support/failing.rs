@@ -74,6 +74,7 @@ impl Failing {
     /// What starts after the provisioner: the firewall, nginx.
     pub fn start_the_rest(&self) {
         self.started.set(true);
+        super::write(&self.root, "run/nginx.pid", "1\n");
         self.read_rules();
         self.read_certificate();
     }
