@@ -21,18 +21,19 @@ fn plan_for(inventory: &Inventory, settings: &Settings) -> Plan {
 
 #[test]
 fn every_machine_gets_the_mode_that_fits_it() {
-    let cases: [(&str, Inventory, _, &[&str], bool); 7] = [
-        ("Orange Pi 5", machines::orange_pi_5(), Dma, &["Mali-G610", "7.5 GiB"], true),
+    let cases: [(&str, Inventory, _, &[&str], bool); 8] = [
+        ("Orange Pi 5", machines::orange_pi_5(), Dma, &["7.6 GiB"], true),
         (
             "Orange Pi 5 Plus",
             machines::orange_pi_5_plus(),
             Dma,
-            &["RK3588 NPU", "WD SN740", "15.3 GiB"],
+            &["RK3588 NPU", "Mali-G610", "SN770", "15.4 GiB"],
             true,
         ),
-        ("PC with an AMD GPU", machines::amd_pc(), Dma, &["Navi 31", "Samsung 990", "31.1 GiB"], true),
-        ("PC with an NVIDIA GPU", machines::nvidia_pc(), Dma, &["15.5 GiB"], true),
-        ("old PC", machines::old_pc(), Legacy, &["1.9 GiB", "Core 2 Duo"], false),
+        ("Raspberry Pi 5", machines::raspberry_pi_5(), Dma, &["VideoCore", "7.9 GiB"], true),
+        ("PC with an AMD GPU", machines::amd_pc(), Dma, &["AMD", "980 PRO", "31.3 GiB"], true),
+        ("PC with an NVIDIA GPU", machines::nvidia_pc(), Dma, &["Intel NPU", "Intel", "15.3 GiB"], true),
+        ("old PC", machines::old_pc(), Legacy, &["1.9 GiB", "Core(TM)2 Duo"], false),
         ("QEMU", machines::qemu_vm(), Legacy, &["1.9 GiB"], false),
         ("plain PC", machines::plain_pc(), Legacy, &["Nothing here"], true),
     ];
@@ -62,11 +63,11 @@ fn joining_other_nodes_makes_it_a_cluster() {
 #[test]
 fn memory_is_shared_out_by_rule() {
     let cases = [
-        ("Orange Pi 5", machines::orange_pi_5(), 1925, 100, 5420, 462, 231),
-        ("Orange Pi 5 Plus", machines::orange_pi_5_plus(), 3925, 100, 11052, 512, 256),
-        ("PC with an AMD GPU", machines::amd_pc(), 4096, 100, 23801, 512, 256),
-        ("old PC", machines::old_pc(), 1950, 180, 978, 128, 64),
-        ("QEMU", machines::qemu_vm(), 1960, 180, 984, 128, 64),
+        ("Orange Pi 5", machines::orange_pi_5(), 1932, 100, 5443, 463, 231),
+        ("Orange Pi 5 Plus", machines::orange_pi_5_plus(), 3938, 100, 11091, 512, 256),
+        ("PC with an AMD GPU", machines::amd_pc(), 4096, 100, 23970, 512, 256),
+        ("old PC", machines::old_pc(), 1967, 180, 988, 128, 64),
+        ("QEMU", machines::qemu_vm(), 1971, 180, 990, 128, 64),
     ];
     for (name, inventory, zram, swappiness, budget, agent, monitor) in cases {
         let memory = plan(&inventory).memory;
@@ -97,16 +98,24 @@ fn models_run_on_the_fast_cores() {
     let cases = [
         ("Orange Pi 5", machines::orange_pi_5(), 4, "4-7", true),
         ("PC with an AMD GPU", machines::amd_pc(), 15, "0-15", false),
+        ("hybrid PC", machines::nvidia_pc(), 6, "0-5", true),
         ("old PC", machines::old_pc(), 2, "0-1", false),
-        ("plain PC", machines::plain_pc(), 3, "0-3", false),
+        ("Raspberry Pi 5", machines::raspberry_pi_5(), 3, "0-3", false),
     ];
     for (name, inventory, threads, cpus, pinned) in cases {
         let runner = plan(&inventory).runner;
         assert_eq!((runner.threads, runner.cpus.as_str(), runner.pinned), (threads, cpus, pinned), "{name}");
     }
+    let mut pairs = machines::orange_pi_5();
+    let mut second = pairs.cpu.clusters[0].clone();
+    second.cpus = vec![6, 7];
+    second.capacity = 1017;
+    pairs.cpu.clusters[0].cpus = vec![4, 5];
+    pairs.cpu.clusters.push(second);
+    assert_eq!(plan(&pairs).runner.cpus, "4-7", "two clusters of the same cores");
     let mut unknown = machines::plain_pc();
     unknown.cpu.clusters.clear();
-    assert_eq!(plan(&unknown).runner.cpus, "0-3", "without clusters");
+    assert_eq!(plan(&unknown).runner.cpus, "0-15", "without clusters");
 }
 
 #[test]
@@ -115,7 +124,8 @@ fn accelerators_go_to_the_runners() {
         plan(inventory).accelerators.into_iter().map(|grant| grant.device).collect()
     };
     assert_eq!(nodes(&machines::amd_pc()), ["/dev/dri/renderD128", "/dev/kfd"]);
-    assert_eq!(nodes(&machines::orange_pi_5_plus()), ["/dev/accel/accel0"]);
+    assert_eq!(nodes(&machines::orange_pi_5_plus()), ["/dev/accel/accel0", "/dev/dri/renderD128"]);
+    assert_eq!(nodes(&machines::orange_pi_5()), Vec::<String>::new(), "without drivers");
     assert_eq!(nodes(&machines::qemu_vm()), Vec::<String>::new());
 
     let grant = &plan(&machines::amd_pc()).accelerators[0];
