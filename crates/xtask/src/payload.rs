@@ -16,11 +16,27 @@ pub const PROGRAMS: &[&str] =
 
 /// Compiles every program of the product.
 pub fn compile(builder: &Builder) -> Result<()> {
-    let mut argv = vec!["cargo", "build", "--release", "--locked", "--color=never"];
-    for program in PROGRAMS {
-        argv.extend(["-p", program]);
+    drop_dangling_links(&builder.cache().join("target/release"))?;
+    // The whole workspace, always: a selection of packages has other feature sets, and then cargo
+    // compiles llama.cpp once more.
+    builder.run("compiling the programs (the first time takes about twelve minutes)", "compile", &[
+        "cargo", "build", "--release", "--locked", "--workspace", "--color=never",
+    ])
+}
+
+/// llama-cpp-sys-2 links its libraries into the target folder and fails on a link that it left
+/// there itself, because the link's target is missing.
+fn drop_dangling_links(release: &Path) -> Result<()> {
+    for folder in [release.to_path_buf(), release.join("deps"), release.join("examples")] {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_symlink() && !path.exists() {
+                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
     }
-    builder.run("compiling the programs (the first time takes about twelve minutes)", "compile", &argv)
+    Ok(())
 }
 
 /// Builds the portal into `nginx/portal/dist`.
