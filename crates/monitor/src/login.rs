@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::accounts::AccountsError;
-use crate::{Monitor, Shared};
+use crate::{Monitor, Shared, system};
 
 const SHORTEST_PASSWORD: usize = 10;
 /// Argon2 reads the whole password; nobody types more than this.
@@ -54,7 +54,7 @@ pub(crate) async fn claim(
     State(monitor): State<Shared>,
     Json(claim): Json<Claim>,
 ) -> Result<Response, Problem> {
-    blocking(move || {
+    let answer = blocking(move || {
         if monitor.accounts.owner().map_err(Problem::internal)?.is_some() {
             return Err(claimed_already());
         }
@@ -155,14 +155,16 @@ pub(crate) async fn reset_owner(
             "Run `boosterctl owner reset` on the box's own screen and keyboard.",
         ));
     }
-    blocking(move || {
+    let answer = blocking(move || {
         monitor.accounts.reset_owner().map_err(Problem::internal)?;
         let code = monitor.claim.renew().map_err(Problem::internal)?;
         tracing::warn!("the owner was reset at the console");
         let (first, second) = code.split_at(code.len() / 2);
         Ok(Json(json!({"claim_code": format!("{first}-{second}")})))
     })
-    .await
+    .await?;
+    system::announce().await;
+    Ok(answer)
 }
 
 /// Password hashing and SQLite block; they get a thread of their own.

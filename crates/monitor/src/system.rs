@@ -51,6 +51,20 @@ pub(crate) async fn apply_settings() -> zbus::Result<bool> {
     Ok(true)
 }
 
+/// Has the consoles show the claim code that is true now. Without systemd nobody shows one.
+pub(crate) async fn announce() {
+    if !systemd_runs() {
+        return;
+    }
+    let ask = async {
+        let bus = zbus::Connection::system().await?;
+        ManagerProxy::new(&bus).await?.restart_unit("booster-announce.service", "replace").await
+    };
+    if let Err(error) = ask.await {
+        tracing::warn!(%error, "the consoles still show the old claim code");
+    }
+}
+
 /// Restarts the box or switches it off.
 pub(crate) async fn power(Json(power): Json<Power>) -> Result<(StatusCode, Json<Value>), Problem> {
     if !systemd_runs() {

@@ -16,6 +16,8 @@ fn limit(unit: &str) -> u32 {
         "booster-provisioner.service" | "booster-announce.service" | "booster-console@.service" => 55,
         // It holds a model and, where there is one, a GPU.
         "booster-runner@.service" => 20,
+        // Its master reads the TLS key and opens the ports as root; its workers are www-data.
+        "nginx.service" => 25,
         _ => 15,
     }
 }
