@@ -56,19 +56,28 @@ impl AskError {
             Self::Pool(PoolError::Unknown { .. }) => {
                 Problem::new(StatusCode::NOT_FOUND, "model_not_found", "There is no such model", detail)
             }
-            Self::Pool(PoolError::TooLarge { .. }) => {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "model_too_large", "The model does not fit", detail)
-            }
+            Self::Pool(PoolError::TooLarge { .. }) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "model_too_large",
+                "The model does not fit",
+                detail,
+            ),
             Self::Pool(PoolError::Busy { .. } | PoolError::Quarantined { .. }) | Self::Busy(_) => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now", detail)
                     .retry_after(RETRY_AFTER_S)
             }
-            Self::Pool(PoolError::Unusable { .. } | PoolError::Load { .. }) => {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "model_unusable", "The model cannot be used", detail)
-            }
-            Self::Request(_) => {
-                Problem::new(StatusCode::BAD_REQUEST, "invalid_request", "The model refuses the request", detail)
-            }
+            Self::Pool(PoolError::Unusable { .. } | PoolError::Load { .. }) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "model_unusable",
+                "The model cannot be used",
+                detail,
+            ),
+            Self::Request(_) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "The model refuses the request",
+                detail,
+            ),
             Self::Died { .. } => {
                 Problem::new(StatusCode::BAD_GATEWAY, "runner_died", "The model ended unexpectedly", detail)
             }
@@ -163,7 +172,8 @@ fn judge(agent: &Agent, lease: &Lease, id: &str, status: &Status) -> AskError {
 }
 
 fn note_first_token(id: &str, elapsed: Duration) {
-    metrics::histogram!("time_to_first_token_seconds", "model" => id.to_owned()).record(elapsed.as_secs_f64());
+    metrics::histogram!("time_to_first_token_seconds", "model" => id.to_owned())
+        .record(elapsed.as_secs_f64());
 }
 
 /// A conversation of one question.

@@ -52,7 +52,13 @@ pub struct QueryConfig {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { model_budget_bytes: 0, keep_alive_s: 300, slots: 2, wait_s: 120, query: QueryConfig::default() }
+        Self {
+            model_budget_bytes: 0,
+            keep_alive_s: 300,
+            slots: 2,
+            wait_s: 120,
+            query: QueryConfig::default(),
+        }
     }
 }
 

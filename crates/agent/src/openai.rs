@@ -95,7 +95,10 @@ pub(crate) async fn models(State(agent): State<Shared>) -> Json<Value> {
 }
 
 /// `GET /v1/models/{id}`.
-pub(crate) async fn model(State(agent): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn model(
+    State(agent): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
     if agent.store.find(&id).is_some() {
         return Ok(Json(described(&id)));
     }
@@ -108,9 +111,16 @@ fn described(id: &str) -> Value {
 }
 
 /// `POST /v1/chat/completions`.
-pub(crate) async fn chat(State(agent): State<Shared>, Json(request): Json<ChatRequest>) -> Result<Response, Problem> {
+pub(crate) async fn chat(
+    State(agent): State<Shared>,
+    Json(request): Json<ChatRequest>,
+) -> Result<Response, Problem> {
     let generation = request.generation()?;
-    let head = Head { id: format!("chatcmpl-{:016x}", rand::random::<u64>()), created: unix_now(), model: request.model };
+    let head = Head {
+        id: format!("chatcmpl-{:016x}", rand::random::<u64>()),
+        created: unix_now(),
+        model: request.model,
+    };
     let mut pieces = ask(agent, head.model.clone(), generation);
     // An error before the first piece still has a status of its own.
     let first = match pieces.next().await {
@@ -260,7 +270,9 @@ impl ChatRequest {
             ("response_format other than text", format.is_some_and(|kind| kind != "text")),
         ];
         match unsupported.into_iter().find(|(_, asked)| *asked) {
-            Some((name, _)) => Err(invalid(format!("{name} is not supported by this version; leave it out."))),
+            Some((name, _)) => {
+                Err(invalid(format!("{name} is not supported by this version; leave it out.")))
+            }
             None => Ok(()),
         }
     }
@@ -271,14 +283,21 @@ impl ChatMessage {
         let role = match self.role.as_str() {
             "developer" => "system",
             role @ ("system" | "user" | "assistant" | "tool") => role,
-            other => return Err(invalid(format!("There is no role {other:?}; there are system, user, assistant, tool."))),
+            other => {
+                return Err(invalid(format!(
+                    "There is no role {other:?}; there are system, user, assistant, tool."
+                )));
+            }
         };
         let content = match &self.content {
             None => String::new(),
             Some(Content::Text(text)) => text.clone(),
             Some(Content::Parts(parts)) => {
                 if let Some(other) = parts.iter().find(|part| part.kind != "text") {
-                    return Err(invalid(format!("Content of type {:?} is not supported; only text is.", other.kind)));
+                    return Err(invalid(format!(
+                        "Content of type {:?} is not supported; only text is.",
+                        other.kind
+                    )));
                 }
                 parts.iter().map(|part| part.text.as_str()).collect()
             }
@@ -306,7 +325,9 @@ mod tests {
 
     #[test]
     fn requests_are_checked_before_a_model_is_touched() {
-        let base = |more: &str| format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]{more}}}");
+        let base = |more: &str| {
+            format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]{more}}}")
+        };
         let cases = [
             (base(""), None),
             (base(",\"temperature\":0.5,\"seed\":-1,\"stop\":[\"a\"],\"unknown\":1"), None),
@@ -322,7 +343,8 @@ mod tests {
             ("{\"model\":\"m\",\"messages\":[]}".into(), Some("messages")),
             ("{\"model\":\"m\",\"messages\":[{\"role\":\"poet\",\"content\":\"x\"}]}".into(), Some("role")),
             (
-                "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}".into(),
+                "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}"
+                    .into(),
                 Some("image_url"),
             ),
         ];
@@ -330,7 +352,9 @@ mod tests {
             let request: ChatRequest = serde_json::from_str(&text).expect("parses");
             match (request.generation(), expected) {
                 (Ok(_), None) => {}
-                (Err(problem), Some(part)) => assert!(problem.detail().contains(part), "{part}: {}", problem.detail()),
+                (Err(problem), Some(part)) => {
+                    assert!(problem.detail().contains(part), "{part}: {}", problem.detail())
+                }
                 (got, wanted) => panic!("{text}: {got:?} instead of {wanted:?}"),
             }
         }

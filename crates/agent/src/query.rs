@@ -78,17 +78,23 @@ pub(crate) async fn query(
     let max_tokens = query.max_tokens.unwrap_or(DEFAULT_TOKENS).clamp(1, MOST_TOKENS);
     let id = format!("q-{:016x}", rand::random::<u64>());
     let wants_events = query.stream
-        || headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"));
+        || headers
+            .get(header::ACCEPT)
+            .is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"));
     metrics::counter!("queries_total").increment(1);
     let steps = steps(agent, query.prompt, models.clone(), max_tokens);
     if wants_events {
-        return Ok(Sse::new(events(id, models, steps)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+        return Ok(Sse::new(events(id, models, steps))
+            .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+            .into_response());
     }
     Ok(Json(collected(&id, &models, steps).await).into_response())
 }
 
 fn chosen(agent: &Agent, query: &Query) -> Result<Vec<String>, Problem> {
-    let invalid = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This cannot be asked", detail);
+    let invalid = |detail: String| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This cannot be asked", detail)
+    };
     if query.prompt.trim().is_empty() {
         return Err(invalid("The prompt is empty; write a question.".into()));
     }
@@ -121,7 +127,10 @@ fn chosen(agent: &Agent, query: &Query) -> Result<Vec<String>, Problem> {
         ));
     }
     if models.len() > MOST_MODELS {
-        return Err(invalid(format!("{} models are named; at most {MOST_MODELS} are asked at once.", models.len())));
+        return Err(invalid(format!(
+            "{} models are named; at most {MOST_MODELS} are asked at once.",
+            models.len()
+        )));
     }
     Ok(models)
 }
@@ -150,8 +159,11 @@ fn steps(agent: Arc<Agent>, prompt: String, models: Vec<String>, max_tokens: u32
 
 /// One model's answer. Its failure is part of the answer and touches no other.
 fn answer(agent: Arc<Agent>, id: String, prompt: &str, max_tokens: u32) -> Steps {
-    let request =
-        wire::GenerateRequest { input: Some(question(prompt)), max_tokens, ..wire::GenerateRequest::default() };
+    let request = wire::GenerateRequest {
+        input: Some(question(prompt)),
+        max_tokens,
+        ..wire::GenerateRequest::default()
+    };
     Box::pin(stream! {
         let started = Instant::now();
         let mut answer = Answer { model: id.clone(), ..Answer::default() };
@@ -238,7 +250,11 @@ async fn collected(id: &str, models: &[String], mut steps: Steps) -> Value {
     json!({"id": id, "answers": answers, "summary": summary})
 }
 
-fn events(id: String, models: Vec<String>, mut steps: Steps) -> impl Stream<Item = Result<Event, Infallible>> {
+fn events(
+    id: String,
+    models: Vec<String>,
+    mut steps: Steps,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     stream! {
         yield Ok(event("start", &json!({"id": id, "models": models})));
         while let Some(step) = steps.next().await {

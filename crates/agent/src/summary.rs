@@ -64,11 +64,17 @@ pub(crate) fn extract(answers: &[Answered]) -> String {
 }
 
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(['.', '!', '?', '\n']).map(str::trim).filter(|sentence| sentence.chars().any(char::is_alphanumeric))
+    text.split_inclusive(['.', '!', '?', '\n'])
+        .map(str::trim)
+        .filter(|sentence| sentence.chars().any(char::is_alphanumeric))
 }
 
 fn words(sentence: &str) -> BTreeSet<String> {
-    sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    sentence
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
 }
 
 fn similarity(left: &BTreeSet<String>, right: &BTreeSet<String>) -> f64 {

@@ -83,7 +83,9 @@ pub(crate) async fn claim(
         Ok((StatusCode::CREATED, new_session(&monitor)?, Json(json!({"owner": {"name": name}})))
             .into_response())
     })
-    .await
+    .await?;
+    system::announce().await;
+    Ok(answer)
 }
 
 /// Opens a session for the owner.

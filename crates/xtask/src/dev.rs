@@ -98,7 +98,10 @@ impl<'a> Session<'a> {
         session.spawn("booster-monitor", &[])?;
         session.spawn("booster-agent", &[])?;
         let configuration = session.inside("etc/nginx/nginx.conf")?;
-        session.spawn_program("nginx", &["/usr/sbin/nginx", "-e", "stderr", "-g", "daemon off;", "-c", &configuration])?;
+        session.spawn_program(
+            "nginx",
+            &["/usr/sbin/nginx", "-e", "stderr", "-g", "daemon off;", "-c", &configuration],
+        )?;
         Ok(session)
     }
 

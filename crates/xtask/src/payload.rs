@@ -19,9 +19,11 @@ pub fn compile(builder: &Builder) -> Result<()> {
     drop_dangling_links(&builder.cache().join("target/release"))?;
     // The whole workspace, always: a selection of packages has other feature sets, and then cargo
     // compiles llama.cpp once more.
-    builder.run("compiling the programs (the first time takes about twelve minutes)", "compile", &[
-        "cargo", "build", "--release", "--locked", "--workspace", "--color=never",
-    ])
+    builder.run(
+        "compiling the programs (the first time takes about twelve minutes)",
+        "compile",
+        &["cargo", "build", "--release", "--locked", "--workspace", "--color=never"],
+    )
 }
 
 /// llama-cpp-sys-2 links its libraries into the target folder and fails on a link that it left

@@ -61,7 +61,13 @@ mod tests {
         let cases = [
             ("room for both", 10, 4, vec![loaded("a", 6, 0, 1)], evict(&[])),
             ("the oldest goes", 10, 4, vec![loaded("a", 4, 0, 2), loaded("b", 4, 0, 1)], evict(&["b"])),
-            ("as many as needed", 10, 9, vec![loaded("a", 4, 0, 2), loaded("b", 4, 0, 1)], evict(&["b", "a"])),
+            (
+                "as many as needed",
+                10,
+                9,
+                vec![loaded("a", 4, 0, 2), loaded("b", 4, 0, 1)],
+                evict(&["b", "a"]),
+            ),
             ("busy ones stay", 10, 4, vec![loaded("a", 4, 0, 9), loaded("b", 4, 1, 1)], evict(&["a"])),
             ("all busy", 10, 4, vec![loaded("a", 8, 2, 1)], Decision::Wait),
             ("never fits", 10, 11, vec![], Decision::Refuse),

@@ -73,7 +73,10 @@ impl Launcher {
                 if let Err(error) = manager.reset_failed_unit(&name).await {
                     tracing::debug!(%error, "nothing to reset");
                 }
-                manager.start_unit(&name, "replace").await.with_context(|| format!("systemd does not start {name}"))?;
+                manager
+                    .start_unit(&name, "replace")
+                    .await
+                    .with_context(|| format!("systemd does not start {name}"))?;
                 Process::Unit(name)
             }
             None => Process::Child(Box::new(spawn(id, &socket).await?)),
@@ -84,7 +87,9 @@ impl Launcher {
                 return Ok((process, client));
             }
             if let Some(why) = self.has_ended(&mut process).await? {
-                bail!("its process ended while it loaded ({why}); the journal of booster-runner@{id} says why");
+                bail!(
+                    "its process ended while it loaded ({why}); the journal of booster-runner@{id} says why"
+                );
             }
             if started.elapsed() > LOAD_LIMIT {
                 self.stop(process).await;

@@ -191,7 +191,8 @@ impl Pool {
         let _turn = self.turn.lock().await;
         let idle: Vec<String> = {
             let inside = lock(&self.inside);
-            let old = |runner: &Runner| runner.in_flight == 0 && runner.idle_since.elapsed() >= self.keep_alive;
+            let old =
+                |runner: &Runner| runner.in_flight == 0 && runner.idle_since.elapsed() >= self.keep_alive;
             inside.runners.iter().filter(|(_, runner)| old(runner)).map(|(id, _)| id.clone()).collect()
         };
         for id in idle {
@@ -233,7 +234,9 @@ impl Pool {
         };
         let header = model.header().map_err(|source| PoolError::Unusable { id: id.to_owned(), source })?;
         let context = match model.manifest.context_tokens {
-            0 => header.integer("context_length").map_or(DEFAULT_CONTEXT, |own| own.min(DEFAULT_CONTEXT.into()) as u32),
+            0 => header
+                .integer("context_length")
+                .map_or(DEFAULT_CONTEXT, |own| own.min(DEFAULT_CONTEXT.into()) as u32),
             own => own,
         };
         Ok(estimate_bytes(&header, context, self.slots))
@@ -245,7 +248,11 @@ impl Pool {
         let Some(left) = failures.until.and_then(|until| until.checked_duration_since(Instant::now())) else {
             return Ok(());
         };
-        Err(PoolError::Quarantined { id: id.to_owned(), seconds: left.as_secs() + 1, reason: failures.last.clone() })
+        Err(PoolError::Quarantined {
+            id: id.to_owned(),
+            seconds: left.as_secs() + 1,
+            reason: failures.last.clone(),
+        })
     }
 
     async fn make_room(&self, id: &str, needed: u64) -> Result<(), PoolError> {
@@ -314,7 +321,8 @@ impl Pool {
                 };
                 inside.runners.insert(id.to_owned(), runner);
                 drop(inside);
-                self.take(id).ok_or_else(|| PoolError::Load { id: id.to_owned(), reason: "it ended at once".into() })
+                self.take(id)
+                    .ok_or_else(|| PoolError::Load { id: id.to_owned(), reason: "it ended at once".into() })
             }
             Err(error) => {
                 let reason = format!("{error:#}");
@@ -358,7 +366,8 @@ fn lock(inside: &Mutex<Inside>) -> MutexGuard<'_, Inside> {
 /// Names that share a beginning of at least two characters with `id`, or contain it.
 fn close_names<'a>(id: &str, names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let wanted = id.to_ascii_lowercase();
-    let common = |name: &str| name.bytes().zip(wanted.bytes()).take_while(|(left, right)| left == right).count();
+    let common =
+        |name: &str| name.bytes().zip(wanted.bytes()).take_while(|(left, right)| left == right).count();
     let is_close = |name: &&String| common(name) >= 2 || (!wanted.is_empty() && name.contains(&wanted));
     names.filter(is_close).take(3).cloned().collect()
 }
@@ -370,7 +379,9 @@ mod tests {
     #[test]
     fn close_names_are_offered() {
         let names: Vec<String> = ["guide", "qwen3-4b", "qwen3-8b"].map(String::from).into();
-        for (wanted, expected) in [("guid", vec!["guide"]), ("Qwen", vec!["qwen3-4b", "qwen3-8b"]), ("gpt-4", vec![])] {
+        for (wanted, expected) in
+            [("guid", vec!["guide"]), ("Qwen", vec!["qwen3-4b", "qwen3-8b"]), ("gpt-4", vec![])]
+        {
             assert_eq!(close_names(wanted, names.iter()), expected, "{wanted}");
         }
     }

@@ -12,7 +12,13 @@ pub fn ensure(_: &Plan, context: &Context) -> Result<()> {
     }
     if context.debts.owes(Debt::RestartZram) {
         // Not waited for: this program runs inside the start-up that this job is queued behind.
-        context.run(&["systemctl", "restart", "--no-block", "systemd-zram-setup@zram0.service"])?;
+        context.run(&[
+            "systemctl",
+            "restart",
+            "--no-block",
+            "systemd-zram-setup@zram0.service",
+            "dev-zram0.swap",
+        ])?;
         context.paid(Debt::RestartZram)?;
     }
     Ok(())

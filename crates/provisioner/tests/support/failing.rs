@@ -144,7 +144,9 @@ impl System for Failing {
         self.commands.borrow_mut().push(command.join(" "));
         match command {
             ["systemctl", "daemon-reload"] => self.read_units(),
-            ["systemctl", "restart", "--no-block", "systemd-zram-setup@zram0.service"] => self.read_zram(),
+            ["systemctl", "restart", "--no-block", "systemd-zram-setup@zram0.service", "dev-zram0.swap"] => {
+                self.read_zram()
+            }
             ["systemctl", "try-reload-or-restart", "--no-block", "nginx.service"] => {
                 if self.started.get() {
                     self.read_certificate();
