@@ -55,7 +55,12 @@ impl Client {
     }
 
     /// Sends a request and returns the JSON that came back; `null` for an empty answer.
-    pub(crate) async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let exchange = self.exchange(method, path, body);
         tokio::time::timeout(LIMIT, exchange)
             .await
@@ -65,11 +70,14 @@ impl Client {
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let unreachable = |error: &dyn std::fmt::Display| {
             let socket = self.socket.display();
-            Failure::Unreachable(format!("cannot reach {socket}: {error}; is the daemon running, and are you root?"))
+            Failure::Unreachable(format!(
+                "cannot reach {socket}: {error}; is the daemon running, and are you root?"
+            ))
         };
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| unreachable(&error))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unreachable(&error))?;
         let driver = tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
         if let Some(key) = &self.api_key {
@@ -86,12 +94,14 @@ impl Client {
         let status = answer.status();
         let collected = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;
         driver.abort();
-        let bytes = collected.map_err(|error| Failure::Failed(format!("the answer broke off: {error}")))?.to_bytes();
+        let bytes =
+            collected.map_err(|error| Failure::Failed(format!("the answer broke off: {error}")))?.to_bytes();
         let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if status.is_success() {
             return Ok(value);
         }
-        let detail = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("no reason was given").to_owned();
+        let detail =
+            value["detail"].as_str().or(value["title"].as_str()).unwrap_or("no reason was given").to_owned();
         if status.is_client_error() { Err(Failure::Refused(detail)) } else { Err(Failure::Failed(detail)) }
     }
 }

@@ -10,7 +10,7 @@ const DAEMONS: [&str; 2] = ["booster-agent", "booster-monitor"];
 pub(crate) fn check() -> Result<(), Failure> {
     let mut wrong = Vec::new();
     for daemon in DAEMONS {
-        let beside = std::env::current_exe().map(|own| own.with_file_name(daemon)).unwrap_or_else(|_| daemon.into());
+        let beside = std::env::current_exe().map_or_else(|_| daemon.into(), |own| own.with_file_name(daemon));
         match Command::new(&beside).arg("--config-check").status() {
             Ok(status) if status.success() => {}
             Ok(_) => wrong.push(daemon),

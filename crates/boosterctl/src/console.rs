@@ -15,13 +15,17 @@ pub(crate) async fn run(paths: &Paths, monitor: &Client) -> Result<(), Failure> 
     let mut input = std::io::stdin().lock();
     loop {
         page(paths);
-        say("\n [1] show this again   [2] state of the box   [3] reset the owner's password\n [4] restart           [5] switch off\n> ");
+        say(
+            "\n [1] show this again   [2] state of the box   [3] reset the owner's password\n [4] restart           [5] switch off\n> ",
+        );
         let Some(choice) = line(&mut input) else { return Ok(()) };
         let outcome = match choice.as_str() {
             "2" => monitor.send("GET", "/health", None).await.map(|health| say(&show::text(&health))),
             "3" => reset(monitor, &mut input).await,
             "4" => monitor.send("POST", "/api/v1/power", Some(&json!({"action": "reboot"}))).await.map(drop),
-            "5" => monitor.send("POST", "/api/v1/power", Some(&json!({"action": "poweroff"}))).await.map(drop),
+            "5" => {
+                monitor.send("POST", "/api/v1/power", Some(&json!({"action": "poweroff"}))).await.map(drop)
+            }
             _ => Ok(()),
         };
         if let Err(failure) = outcome {
@@ -36,7 +40,9 @@ fn page(paths: &Paths) {
 }
 
 async fn reset(monitor: &Client, input: &mut impl BufRead) -> Result<(), Failure> {
-    say(&format!("The owner is forgotten and the box can be claimed anew; models and keys stay.\nType {CONFIRMATION} to go on: "));
+    say(&format!(
+        "The owner is forgotten and the box can be claimed anew; models and keys stay.\nType {CONFIRMATION} to go on: "
+    ));
     if line(input).as_deref() != Some(CONFIRMATION) {
         say("Nothing was changed.\n");
         return Ok(());

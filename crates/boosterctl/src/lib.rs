@@ -151,7 +151,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Keys(Keys::Create { name, scopes }) => {
             monitor.send("POST", "/api/v1/keys", Some(&json!({"name": name, "scopes": scopes}))).await?
         }
-        Command::Keys(Keys::Revoke { id }) => monitor.send("DELETE", &format!("/api/v1/keys/{id}"), None).await?,
+        Command::Keys(Keys::Revoke { id }) => {
+            monitor.send("DELETE", &format!("/api/v1/keys/{id}"), None).await?
+        }
         Command::Settings(Settings::Get) => monitor.send("GET", "/api/v1/settings", None).await?,
         Command::Settings(Settings::Set { online, hostname }) => {
             let mut change = json!({});
