@@ -114,7 +114,8 @@ impl<'a> Appliance<'a> {
             &format!("https://localhost:{}", ports.https),
             Some(builder.inside(&ca_cert)?),
         );
-        portal.wait("/", limit, &mut alive, |answer| answer.status == 200)?;
+        // 503 is the page of a box whose data partition is damaged.
+        portal.wait("/", limit, &mut alive, |answer| matches!(answer.status, 200 | 503))?;
         Ok(Self { portal, plain, ports, ca_cert })
     }
 
