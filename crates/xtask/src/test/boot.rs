@@ -59,10 +59,11 @@ pub fn run(builder: &Builder) -> Result<Tally> {
     tally.check("the firewall covers IPv6", contains(&shell("sudo ip6tables -S INPUT")?, "-P INPUT DROP"));
     tally.check("the data partition grew to the disk", grown(&shell("df -B1 --output=size /var | tail -1")?));
     tally.check("the root file system is read-only", equal(&shell("findmnt -no FSTYPE /")?, "squashfs"));
-    tally.check("no account has a password", empty(&shell("sudo cut -d: -f2 /etc/shadow | grep '^[$]'; true")?));
-    let far = format!(
-        "timeout 30 bash -c 'exec 3<>/dev/tcp/{FAR_ADDRESS}/80 && cat <&3' 2>&1; true"
-    ); true");
+    tally.check(
+        "no account has a password",
+        empty(&shell("sudo cut -d: -f2 /etc/shadow | grep '^[$]'; true")?),
+    );
+    let far = format!("timeout 30 bash -c 'exec 3<>/dev/tcp/{FAR_ADDRESS}/80 && cat <&3' 2>&1; true");
     tally.check("an address beyond the LAN is refused while offline", refused(&shell(&far)?));
     tally.check("the running slot is marked good", slot_is_good(&mut vm, &ssh.key));
     tally.check("online mode lets it through", online(&mut vm, &appliance, &ready, &ssh.key, &far));
