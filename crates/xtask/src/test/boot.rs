@@ -1,5 +1,6 @@
 //! The image in a virtual machine: first boot, firewall, limits, reboot, a damaged data partition.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const FORWARDS: Forwards = Forwards::from(20443);
 const CLOSED: &[(u16, u16)] =
     &[(20500, 5000), (20501, 5001), (20502, 7001), (20503, 4222), (20504, 9090), (20505, 8080)];
 /// How long a connection that nobody answers is watched.
-const SILENCE: &str = "5";
+const SILENCE: &str = "3";
 const SETTINGS_LIMIT: Duration = Duration::from_secs(240);
 
 pub fn run(builder: &Builder) -> Result<Tally> {
@@ -277,25 +278,29 @@ impl Identity {
 
 /// Overwrites the beginning and the backup superblocks, as a dying SD card might.
 fn damage(builder: &Builder, vm: &Vm) -> Result<()> {
-    let disk = builder.inside(&vm.folder().join("disk.qcow2"))?.display().to_string();
-    let raw = builder.inside(&vm.folder().join("damaged.raw"))?.display().to_string();
-    let script = format!(
-        "set -e; qemu-img convert -O raw {disk} {raw}; \
-         line=$(sfdisk --json {raw} | python3 -c 'import json,sys; \
-           t=json.load(sys.stdin)[\"partitiontable\"]; \
-           p=[p for p in t[\"partitions\"] if p.get(\"name\")==\"data\"][0]; print(p[\"start\"], p[\"size\"])'); \
-         set -- $line; \
-         python3 - {raw} $1 $2 <<'PYTHON'\n\
-import sys\n\
-path, start, size = sys.argv[1], int(sys.argv[2]) * 512, int(sys.argv[3]) * 512\n\
-with open(path, 'r+b') as disk:\n\
-    for offset in range(0, size, 128 * 1024 * 1024):\n\
-        disk.seek(start + offset)\n\
-        disk.write(b'\\xa5' * min(1024 * 1024, size - offset))\n\
-PYTHON\n\
-         qemu-img convert -O qcow2 {raw} {disk}; rm {raw}"
-    );
-    builder.output(&["bash", "-c", &script]).map(drop)
+    const SECTOR: u64 = 512;
+    // A block group of ext4; every backup superblock lies at the beginning of one.
+    const GROUP: u64 = 128 << 20;
+    const SCRATCH: usize = 1 << 20;
+    let raw = vm.folder().join("damaged.raw");
+    let raw_inside = builder.inside(&raw)?.display().to_string();
+    let disk_inside = builder.inside(&vm.folder().join("disk.qcow2"))?.display().to_string();
+    builder.output(&["qemu-img", "convert", "-O", "raw", &disk_inside, &raw_inside])?;
+    let table: Value = serde_json::from_str(&builder.output(&["sfdisk", "--json", &raw_inside])?)?;
+    let partitions = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
+    let data =
+        partitions.iter().find(|partition| partition["name"] == "data").context("no data partition")?;
+    let bytes = |field: &str| data[field].as_u64().map(|sectors| sectors * SECTOR).context("not a number");
+    let (start, size) = (bytes("start")?, bytes("size")?);
+    let file = std::fs::OpenOptions::new().write(true).open(&raw)?;
+    for group in (0..size).step_by(usize::try_from(GROUP)?) {
+        let length = SCRATCH.min(usize::try_from(size - group)?);
+        file.write_all_at(&vec![0xa5; length], start + group)?;
+    }
+    drop(file);
+    builder.output(&["qemu-img", "convert", "-O", "qcow2", &raw_inside, &disk_inside])?;
+    std::fs::remove_file(raw)?;
+    Ok(())
 }
 
 fn damaged_page(vm: &mut Vm) -> Result<()> {

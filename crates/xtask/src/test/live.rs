@@ -53,7 +53,18 @@ fn browser(builder: &Builder) -> Result<Tally> {
         builder,
         "the portal in Chromium",
         "browser",
-        &["npm", "--prefix", "tests/portal", "test", "--silent", "--", "/cache/ready-browser.json"],
+        &[
+            "npm",
+            "--prefix",
+            "tests/portal",
+            "test",
+            "--silent",
+            "--",
+            "/cache/ready-browser.json",
+            // Pictures of every view, to look at.
+            "--shots",
+            "/cache/shots",
+        ],
     )?;
     session.stop()?;
     Ok(tally)
