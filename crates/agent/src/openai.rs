@@ -353,7 +353,7 @@ mod tests {
             match (request.generation(), expected) {
                 (Ok(_), None) => {}
                 (Err(problem), Some(part)) => {
-                    assert!(problem.detail().contains(part), "{part}: {}", problem.detail())
+                    assert!(problem.detail().contains(part), "{part}: {}", problem.detail());
                 }
                 (got, wanted) => panic!("{text}: {got:?} instead of {wanted:?}"),
             }

@@ -263,7 +263,7 @@ mod tests {
         let (_folder, accounts) = accounts();
         let (info, key) = accounts.create_key("script", &[Scope::Infer, Scope::Read], 7).expect("creates");
         assert!(key.starts_with("ab_") && key.len() == 43);
-        assert_eq!(accounts.keys().expect("lists"), [info.clone()]);
+        assert_eq!(accounts.keys().expect("lists"), std::slice::from_ref(&info));
         accounts.revoke_key(&info.id).expect("revokes");
         assert!(matches!(accounts.revoke_key(&info.id), Err(AccountsError::NoSuchKey)));
     }
