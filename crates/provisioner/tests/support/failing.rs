@@ -145,7 +145,7 @@ impl System for Failing {
         match command {
             ["systemctl", "daemon-reload"] => self.read_units(),
             ["systemctl", "restart", "--no-block", "systemd-zram-setup@zram0.service", "dev-zram0.swap"] => {
-                self.read_zram()
+                self.read_zram();
             }
             ["systemctl", "try-reload-or-restart", "--no-block", "nginx.service"] => {
                 if self.started.get() {
