@@ -3,6 +3,7 @@
 //!
 //! There is no shell behind it. The page itself is written by the provisioner.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -98,8 +99,14 @@ impl<I: AsyncBufRead + Unpin, O: AsyncWrite + Unpin> Console<'_, I, O> {
             let version = env!("CARGO_PKG_VERSION");
             format!("\nActionBooster {version}\n\n  Getting ready / Preparándose …\n\n")
         };
-        let state = plain(&commands::summary(self.client).await);
-        format!("{page}  {:<20} {state}\n\n", "State / Estado")
+        let mut text = page;
+        for (index, line) in commands::summary(self.client).await.iter().enumerate() {
+            let name = if index == 0 { "State / Estado" } else { "" };
+            // Writing to a string cannot fail.
+            _ = writeln!(text, "  {name:<20} {}", plain(line));
+        }
+        text.push('\n');
+        text
     }
 
     async fn reset(&mut self) -> Result<()> {

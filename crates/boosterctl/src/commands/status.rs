@@ -40,21 +40,15 @@ fn text(report: &Value) -> String {
     )
 }
 
-/// One line about the box for its console.
-pub async fn summary(client: &Client) -> String {
-    match client.get(Daemon::Monitor, "/health").await {
-        Ok(report) => {
-            let components = report["components"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let unwell = components.iter().filter(|part| part["status"] != "ok");
-            let unwell: Vec<String> =
-                unwell.map(|part| format!("{}: {}", cell(&part["name"]), cell(&part["detail"]))).collect();
-            match unwell.as_slice() {
-                [] => cell(&report["status"]),
-                parts => format!("{} ({})", cell(&report["status"]), parts.join("; ")),
-            }
-        }
-        Err(_) => "starting".into(),
-    }
+/// The state in lines for the box's console: the word first, then each part that is not well.
+pub async fn summary(client: &Client) -> Vec<String> {
+    let Ok(report) = client.get(Daemon::Monitor, "/health").await else {
+        return vec!["starting".into()];
+    };
+    let components = report["components"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let unwell = components.iter().filter(|part| part["status"] != "ok");
+    let unwell = unwell.map(|part| format!("{}: {}", cell(&part["name"]), cell(&part["detail"])));
+    std::iter::once(cell(&report["status"])).chain(unwell).collect()
 }
 
 #[cfg(test)]
