@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::show;
 use crate::client::{Client, Daemon};
+use crate::errors::Unreachable;
 use crate::table::{cell, table};
 
 const PAUSE: Duration = Duration::from_secs(1);
+/// The monitor gives each part two seconds; a box that takes longer to say how it is is not well.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// Shows the health; waits for it to be good when asked to.
 pub async fn status(client: &Client, wait_s: Option<u64>, json: bool) -> Result<ExitCode> {
     let deadline = Instant::now() + Duration::from_secs(wait_s.unwrap_or(0));
     loop {
-        let outcome = client.get(Daemon::Monitor, "/health").await;
+        let outcome = ask(client).await;
         let is_well = outcome.as_ref().is_ok_and(|report| report["status"] == "ok");
         if !is_well && Instant::now() + PAUSE <= deadline {
             sleep(PAUSE).await;
@@ -26,6 +29,11 @@ pub async fn status(client: &Client, wait_s: Option<u64>, json: bool) -> Result<
         show(&outcome?, json, text);
         return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
+}
+
+async fn ask(client: &Client) -> Result<Value> {
+    let answer = timeout(LIMIT, client.get(Daemon::Monitor, "/health")).await;
+    answer.map_err(|_| Unreachable("the monitor takes too long to answer".into()))?
 }
 
 fn text(report: &Value) -> String {
@@ -42,7 +50,7 @@ fn text(report: &Value) -> String {
 
 /// The state in lines for the box's console: the word first, then each part that is not well.
 pub async fn summary(client: &Client) -> Vec<String> {
-    let Ok(report) = client.get(Daemon::Monitor, "/health").await else {
+    let Ok(report) = ask(client).await else {
         return vec!["starting".into()];
     };
     let components = report["components"].as_array().map(Vec::as_slice).unwrap_or_default();

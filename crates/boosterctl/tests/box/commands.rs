@@ -212,6 +212,15 @@ fn waiting_ends_when_the_box_is_well_or_time_is_up() {
 }
 
 #[test]
+fn a_monitor_that_hangs_is_as_good_as_absent() {
+    let fake = FakeBox::silent();
+    let _listener = std::os::unix::net::UnixListener::bind(fake.run_path("monitor.sock")).unwrap();
+    let run = fake.run(&["status"]);
+    assert_eq!(run.code, 3, "{run:?}");
+    assert!(run.stderr.contains("too long"), "{run:?}");
+}
+
+#[test]
 fn nothing_is_asked_where_there_is_no_terminal() {
     for arguments in
         [&["owner", "reset"][..], &["claim", "--name", "a"], &["claim", "--name", "a", "--code", "x"]]
