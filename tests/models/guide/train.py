@@ -30,15 +30,15 @@ from corpus import LANGUAGES, Corpus
 from tokenizer import END, PAD, START, Tokenizer, learn
 
 VOCABULARY = 2560
-STEPS = 1000
+STEPS = 900
 # Matrices of the layers learn by Muon, everything else by Adam.
 HIDDEN_RATE, RATE, WARM_UP = 0.02, 3e-3, 20
 DECAY, DROPOUT, SMOOTHING, INTENT_SHARE = 0.1, 0.05, 0.02, 0.5
 AVERAGE = 0.99
 # Every other batch teaches only how the answer begins; the others teach answers to their end.
 BRIEF = dict(batch=96, time=32, answer=10)
-WHOLE = dict(batch=40, time=92, answer=88)
-EXAM = dict(batch=64, time=128, answer=88)
+WHOLE = dict(batch=40, time=88, answer=80)
+EXAM = dict(batch=64, time=128, answer=80)
 TEMPLATE = (
     "{%- set ns = namespace(question='') -%}"
     "{%- for message in messages -%}{%- if message['role'] == 'user' -%}"
