@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 /// Longest identifier; it becomes part of unit and socket names.
 const ID_LIMIT: usize = 48;
+/// Longest name, in characters.
+const NAME_LIMIT: usize = 80;
 
 /// Why a manifest cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ManifestError {
     /// Not TOML, or not these fields.
     #[error("{0}")]
@@ -20,6 +22,22 @@ pub enum ManifestError {
     /// Not a SHA-256.
     #[error("sha256 must be 64 hexadecimal digits")]
     Sha256,
+    /// Nothing to show to people.
+    #[error("the name must be 1 to 80 characters on one line")]
+    Name,
+    /// A language nobody can match.
+    #[error("the language {0:?} must be a code of two or three lower-case letters, such as \"es\"")]
+    Language(String),
+    /// Sampling that would choose nothing, or crash the engine.
+    #[error("sampling.{field} is {value}, which is not within {range}")]
+    Sampling {
+        /// Which number.
+        field: &'static str,
+        /// Its value.
+        value: f32,
+        /// What is allowed.
+        range: &'static str,
+    },
 }
 
 /// A model's manifest.
@@ -114,7 +132,37 @@ impl Manifest {
         if manifest.sha256.len() != 64 || !manifest.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(ManifestError::Sha256);
         }
+        let name_length = manifest.name.chars().count();
+        if manifest.name.trim().is_empty()
+            || name_length > NAME_LIMIT
+            || manifest.name.contains(char::is_control)
+        {
+            return Err(ManifestError::Name);
+        }
+        let is_code =
+            |code: &&String| matches!(code.len(), 2..=3) && code.bytes().all(|b| b.is_ascii_lowercase());
+        if let Some(wrong) = manifest.languages.iter().find(|code| !is_code(code)) {
+            return Err(ManifestError::Language(wrong.clone()));
+        }
+        manifest.sampling.check()?;
         Ok(manifest)
+    }
+}
+
+impl Sampling {
+    fn check(&self) -> Result<(), ManifestError> {
+        let numbers = [
+            ("temperature", self.temperature, 0.0..=2.0, "0 to 2"),
+            ("top_p", self.top_p, 0.0..=1.0, "0 to 1"),
+            ("min_p", self.min_p, 0.0..=1.0, "0 to 1"),
+            ("repeat_penalty", self.repeat_penalty, 0.1..=10.0, "0.1 to 10"),
+        ];
+        for (field, value, allowed, range) in numbers {
+            if let Some(value) = value.filter(|value| !allowed.contains(value)) {
+                return Err(ManifestError::Sampling { field, value, range });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -150,6 +198,16 @@ mod tests {
             (manifest("a", "a.gguf", "12", ""), Err("sha256")),
             (manifest("a", "a.gguf", &digest, "colour = 1\n"), Err("colour")),
             (manifest("a", "a.gguf", &digest, "roles = [\"poet\"]\n"), Err("poet")),
+            (manifest("a", "a.gguf", &digest, "languages = [\"es\", \"Spanish\"]\n"), Err("Spanish")),
+            (manifest("a", "a.gguf", &digest, "[sampling]\ntemperature = nan\n"), Err("temperature is NaN")),
+            (manifest("a", "a.gguf", &digest, "[sampling]\ntop_p = 1.5\n"), Err("0 to 1")),
+            (manifest("a", "a.gguf", &digest, "[sampling]\ntop_p = 0.9\nmin_p = 0.0\n"), Ok(())),
+            (manifest("a", "a.gguf", &digest, "").replace("\"N\"", "\" \""), Err("the name")),
+            (manifest("a", "a.gguf", &digest, "").replace("\"N\"", "\"a\\nb\""), Err("the name")),
+            (
+                manifest("a", "a.gguf", &digest, "").replace("size_bytes = 1", "size_bytes = -1"),
+                Err("line 5"),
+            ),
         ];
         for (text, expected) in cases {
             match (Manifest::parse(&text), expected) {

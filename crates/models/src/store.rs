@@ -13,6 +13,9 @@ use crate::manifest::{Manifest, ManifestError};
 /// Manifests are small; a larger file is not one.
 const MANIFEST_LIMIT: u64 = 64 * 1024;
 
+/// Context when the manifest does not say: enough for a conversation, small enough to fit.
+pub const DEFAULT_CONTEXT: u32 = 4096;
+
 /// Why a model of the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -32,6 +35,15 @@ pub enum StoreError {
         /// What is wrong.
         source: ManifestError,
     },
+    /// A manifest that is no regular file, or far too large for one.
+    #[error("{path} is not a manifest: it must be a file of at most 64 KiB")]
+    NotManifest {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The model is neither built in nor the owner's.
+    #[error("there is no model {0} in the store")]
+    Missing(String),
     /// The folder is named after another model.
     #[error("{path} says its id is {id}; the folder must have the same name")]
     Misplaced {
@@ -39,6 +51,12 @@ pub enum StoreError {
         path: PathBuf,
         /// The id it gives.
         id: String,
+    },
+    /// A folder, a pipe or a device in the model file's place.
+    #[error("{path} is not a regular file")]
+    NotFile {
+        /// The model file.
+        path: PathBuf,
     },
     /// The file is not what the manifest says.
     #[error("{path} has {actual} bytes, its manifest says {expected}; copy it again")]
@@ -82,9 +100,12 @@ impl Model {
     pub fn open(folder: &Path, built_in: bool) -> Result<Self, StoreError> {
         let path = folder.join("manifest.toml");
         let unreadable = |source| StoreError::Read { path: path.clone(), source };
-        let mut text = String::new();
-        let file = File::open(&path).map_err(unreadable)?;
-        file.take(MANIFEST_LIMIT).read_to_string(&mut text).map_err(unreadable)?;
+        // Before it is opened: opening a pipe would wait for its other end.
+        let data = std::fs::metadata(&path).map_err(unreadable)?;
+        if !data.is_file() || data.len() > MANIFEST_LIMIT {
+            return Err(StoreError::NotManifest { path });
+        }
+        let text = std::fs::read_to_string(&path).map_err(unreadable)?;
         let manifest =
             Manifest::parse(&text).map_err(|source| StoreError::Manifest { path: path.clone(), source })?;
         Ok(Self { manifest, folder: folder.to_path_buf(), built_in })
@@ -99,13 +120,26 @@ impl Model {
     pub fn header(&self) -> Result<Header, StoreError> {
         let path = self.file();
         let unreadable = |source| StoreError::Read { path: path.clone(), source };
-        let file = File::open(&path).map_err(unreadable)?;
-        let actual = file.metadata().map_err(unreadable)?.len();
-        let expected = self.manifest.size_bytes;
+        let data = std::fs::metadata(&path).map_err(unreadable)?;
+        if !data.is_file() {
+            return Err(StoreError::NotFile { path });
+        }
+        let (actual, expected) = (data.len(), self.manifest.size_bytes);
         if actual != expected {
             return Err(StoreError::Size { path, actual, expected });
         }
-        gguf::read(std::io::BufReader::new(file), actual).map_err(|source| StoreError::Gguf { path, source })
+        let file = File::open(&path).map_err(unreadable)?;
+        gguf::read(file, actual).map_err(|source| StoreError::Gguf { path, source })
+    }
+
+    /// Tokens of context that one request gets: what the manifest says, else the model's own up to
+    /// [`DEFAULT_CONTEXT`].
+    pub fn context_tokens(&self, header: &Header) -> u32 {
+        if self.manifest.context_tokens > 0 {
+            return self.manifest.context_tokens;
+        }
+        let own = header.integer("context_length").unwrap_or(u64::from(DEFAULT_CONTEXT));
+        own.clamp(1, DEFAULT_CONTEXT.into()) as u32
     }
 
     /// Reads the whole file and compares its SHA-256 with the manifest's.
@@ -177,9 +211,26 @@ impl Store {
         (models, errors)
     }
 
-    /// The model of this id.
-    pub fn find(&self, id: &str) -> Option<Model> {
-        self.list().0.remove(id)
+    /// The model of this id, or what is wrong with it. The owner's model hides a built-in one, unless
+    /// its manifest cannot be read.
+    pub fn open(&self, id: &str) -> Result<Model, StoreError> {
+        let missing = || StoreError::Missing(id.to_owned());
+        if !crate::manifest::is_id(id) {
+            return Err(missing());
+        }
+        let mut problem = None;
+        for (store, built_in) in [(&self.own, false), (&self.built_in, true)] {
+            let folder = store.join(id);
+            if !folder.is_dir() {
+                continue;
+            }
+            match at(&folder, built_in) {
+                Ok(Some(model)) => return Ok(model),
+                Ok(None) => {}
+                Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        Err(problem.unwrap_or_else(missing))
     }
 }
 
@@ -227,6 +278,66 @@ mod tests {
     }
 
     #[test]
+    fn a_model_is_opened_by_its_id_or_refused_with_the_reason() {
+        let root = tempfile::tempdir().expect("folder");
+        let (vendor, own) = (root.path().join("vendor"), root.path().join("own"));
+        add(&vendor, "guide", "guide", b"x", 1);
+        add(&own, "renamed", "other", b"x", 1);
+        std::fs::create_dir_all(own.join("guide")).expect("folder");
+        std::fs::create_dir_all(own.join("large")).expect("folder");
+        std::fs::write(own.join("large/manifest.toml"), vec![b'#'; 1 << 17]).expect("manifest");
+        let store = Store::new(vendor, own);
+        let guide = store.open("guide").expect("opens");
+        assert!(guide.built_in, "an owner's folder without a manifest hides nothing");
+        let refused = [
+            ("renamed", "says its id is other"),
+            ("large", "at most 64 KiB"),
+            ("absent", "no model absent"),
+            ("../guide", "no model ../guide"),
+        ];
+        for (id, reason) in refused {
+            let error = store.open(id).expect_err(id).to_string();
+            assert!(error.contains(reason), "{id}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_found_by_the_digest() {
+        let root = tempfile::tempdir().expect("folder");
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/guide");
+        let content = std::fs::read(format!("{guide}/guide.gguf")).expect("the guide");
+        add(root.path(), "guide", "guide", &content, content.len() as u64);
+        let model = Model::open(&root.path().join("guide"), false).expect("opens");
+        model.verify().expect("whole");
+        let mut changed = content;
+        *changed.last_mut().expect("not empty") ^= 1;
+        std::fs::write(model.file(), changed).expect("write");
+        assert!(matches!(model.verify(), Err(StoreError::Digest { .. })));
+    }
+
+    #[test]
+    fn the_context_is_the_manifests_or_the_models_within_reason() {
+        let root = tempfile::tempdir().expect("folder");
+        add(root.path(), "m", "m", b"x", 1);
+        let mut model = Model::open(&root.path().join("m"), false).expect("opens");
+        for (manifest, own, expected) in [
+            (0, Some(512), 512),
+            (0, Some(131_072), 4096),
+            (0, None, 4096),
+            (0, Some(0), 1),
+            (9000, Some(512), 9000),
+        ] {
+            let mut metadata = BTreeMap::new();
+            metadata.insert("general.architecture".into(), gguf::Value::Text("llama".into()));
+            if let Some(own) = own {
+                metadata.insert("llama.context_length".into(), gguf::Value::Integer(own));
+            }
+            model.manifest.context_tokens = manifest;
+            assert_eq!(model.context_tokens(&Header { metadata, tensors: 1, tensor_bytes: 1 }), expected);
+        }
+    }
+
+    #[test]
     fn a_missing_store_is_empty() {
         let (models, errors) = Store::new("/nowhere/a".into(), "/nowhere/b".into()).list();
         assert!(models.is_empty() && errors.is_empty());
@@ -237,10 +348,14 @@ mod tests {
         let root = tempfile::tempdir().expect("folder");
         add(root.path(), "short", "short", b"GGUF", 9);
         add(root.path(), "zip", "zip", b"PK\x03\x04....", 8);
+        add(root.path(), "folder", "folder", b"", 0);
+        std::fs::remove_file(root.path().join("folder/m.gguf")).expect("remove");
+        std::fs::create_dir(root.path().join("folder/m.gguf")).expect("folder");
         let open = |id: &str| {
             Model::open(&root.path().join(id), false).expect("opens").header().expect_err("refused")
         };
         assert!(matches!(open("short"), StoreError::Size { actual: 4, expected: 9, .. }));
+        assert!(matches!(open("folder"), StoreError::NotFile { .. }));
         assert!(matches!(open("zip"), StoreError::Gguf { source: GgufError::Magic(_), .. }));
     }
 }

@@ -63,7 +63,7 @@ impl ModelArguments {
         }
         let id = self.id.as_deref().unwrap_or_default();
         let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
-        store.find(id).with_context(|| format!("there is no usable model {id} in the store"))
+        Ok(store.open(id)?)
     }
 
     /// Checks the file's head, then loads it.
