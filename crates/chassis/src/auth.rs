@@ -214,9 +214,31 @@ impl AuthReader {
             Ok(caller) => Ok(caller),
             // A database in the instant of its creation has no tables yet.
             Err(error) if error.to_string().contains("no such table") => Ok(None),
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(%error, "the auth database cannot be read now");
+                Err(Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "auth-unavailable",
+                    "Keys and sessions cannot be checked now",
+                    "The box is busy with its list of keys and sessions. Try again in a moment.",
+                )
+                .retry_after(2))
+            }
             Err(error) => Err(Problem::internal(format!("the auth database cannot be read: {error}"))),
         }
     }
+}
+
+/// Whether waiting may help: the monitor writes, or died writing and rolls back when it starts again.
+fn is_passing(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, ReadOnly};
+    let code = error.sqlite_error_code();
+    code.is_some_and(|code| matches!(code, CannotOpen | DatabaseBusy | DatabaseLocked | ReadOnly))
+}
+
+/// Whether there is anything to ask the database about.
+pub(crate) fn carries_credentials(headers: &HeaderMap) -> bool {
+    api_key(headers).is_some() || session_token(headers).is_some()
 }
 
 /// 401: nobody we know.

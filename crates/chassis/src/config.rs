@@ -6,9 +6,11 @@
 //! owner's drop-ins in alphabetical order, environment variables.
 
 use std::io::ErrorKind;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use toml::{Table, Value};
 
 use crate::paths::Paths;
@@ -96,9 +98,47 @@ fn provisioned<C: DeserializeOwned>(daemon: &str, path: &Path) -> Result<Option<
     let Some(text) = read(path)? else { return Ok(None) };
     let origin = path.display().to_string();
     let mut whole = parse(&origin, &text)?;
-    let Some(Value::Table(table)) = whole.remove(daemon) else { return Ok(None) };
-    let text = toml::to_string(&table).unwrap_or_default();
-    check::<C>(&format!("{origin}, table [{daemon}]"), &text).map(Some)
+    // Read from the whole file, so that a mistake is told with the file's own line.
+    toml::Deserializer::parse(&text)
+        .and_then(|reader| OneTable::<C> { name: daemon, kind: PhantomData }.deserialize(reader))
+        .map_err(|error| mistake(&origin, &error))?;
+    Ok(match whole.remove(daemon) {
+        Some(Value::Table(table)) => Some(table),
+        _ => None,
+    })
+}
+
+/// Checks that the table called `name`, if there is one, is a `C`; looks at no other.
+struct OneTable<'a, C> {
+    name: &'a str,
+    kind: PhantomData<C>,
+}
+
+impl<'de, C: DeserializeOwned> DeserializeSeed<'de> for OneTable<'_, C> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'de, C: DeserializeOwned> Visitor<'de> for OneTable<'_, C> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("tables, one for each program")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut tables: M) -> Result<(), M::Error> {
+        while let Some(name) = tables.next_key::<String>()? {
+            if name == self.name {
+                tables.next_value::<C>()?;
+            } else {
+                tables.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn read(path: &Path) -> Result<Option<String>, ConfigError> {
@@ -122,7 +162,28 @@ fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
 
 fn mistake(origin: &str, error: &toml::de::Error) -> ConfigError {
     // The Display of toml's error shows line, column and the line itself.
-    ConfigError::Mistake { origin: origin.to_owned(), message: error.to_string().trim_end().to_owned() }
+    let mut message = error.to_string().trim_end().to_owned();
+    if let Some(meant) = suggestion(error.message()) {
+        message.push_str("\ndid you mean `");
+        message.push_str(meant);
+        message.push_str("`?");
+    }
+    ConfigError::Mistake { origin: origin.to_owned(), message }
+}
+
+/// The field that comes closest to an unknown one. Serde tells names only within its message:
+/// "unknown field `a`, expected one of `b`, `c`", and likewise for the variants of an enum.
+fn suggestion(message: &str) -> Option<&str> {
+    if !message.starts_with("unknown ") {
+        return None;
+    }
+    let mut names = message.split('`').skip(1).step_by(2);
+    let given = names.next()?;
+    names
+        .map(|name| (strsim::damerau_levenshtein(given, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name)
 }
 
 /// Lays `upper` over `lower`; tables are merged, everything else is replaced.
@@ -208,6 +269,7 @@ mod tests {
             ("port = \"x\"\n", ["line 1", "port"]),
             ("port = 99999\n", ["line 1", "99999"]),
             ("[query]\nlimit = \n", ["line 2", "limit"]),
+            ("\n\n[query]\nmodel = []\n", ["line 4", "did you mean `models`?"]),
         ];
         for (text, wanted) in cases {
             let root = tempfile::tempdir().expect("folder");
@@ -218,6 +280,40 @@ mod tests {
             for part in wanted {
                 assert!(error.contains(part), "{part} is not in: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn a_mistake_of_the_provisioner_is_told_with_the_line_of_its_file() {
+        let root = tempfile::tempdir().expect("folder");
+        let text = "[monitor]\nanything = 1\n\n[agent]\nport = 1\nnaem = \"x\"\n";
+        write(root.path(), "run/actionbooster/provisioned.toml", text);
+        let error = load::<Sample>("agent", &Paths::below(root.path()), []).expect_err("refused").to_string();
+        for part in ["provisioned.toml", "line 6", "naem", "did you mean `name`?"] {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+        load::<Sample>("worker", &Paths::below(root.path()), []).expect("another's table does not matter");
+    }
+
+    #[test]
+    fn a_mistake_in_the_environment_names_the_variable() {
+        let root = tempfile::tempdir().expect("folder");
+        let environment = [("ACTIONBOOSTER_AGENT__PROT".to_owned(), "1".to_owned())];
+        let error = load::<Sample>("agent", &Paths::below(root.path()), environment).expect_err("refused");
+        assert!(error.to_string().contains("ACTIONBOOSTER_AGENT__PROT"), "{error}");
+    }
+
+    #[test]
+    fn only_a_close_name_is_suggested() {
+        let cases = [
+            ("unknown field `prot`, expected one of `port`, `name`", Some("port")),
+            ("unknown field `session_day`, expected `session_days`", Some("session_days")),
+            ("unknown variant `Fast`, expected `fast` or `slow`", Some("fast")),
+            ("unknown field `colour`, expected one of `port`, `name`", None),
+            ("invalid type: string \"port\", expected u16 for `port`", None),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(suggestion(message), expected, "{message}");
         }
     }
 }

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sd_notify::NotifyState;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -18,15 +19,20 @@ use crate::auth::AuthReader;
 use crate::config::{self, ConfigError};
 use crate::health::Health;
 use crate::layers::assemble;
+use crate::limits::Limits;
 use crate::paths::Paths;
-use crate::serve::{Address, listeners, serve};
+use crate::serve::serve;
 use crate::service::Service;
+use crate::sockets::{Address, listeners};
 
 /// Exit status of a daemon whose configuration is wrong (`EX_USAGE` of sysexits.h).
 const BAD_CONFIG: u8 = 64;
-/// How long open requests may take after SIGTERM.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long work on other threads may take once everything else has ended.
+const LEFTOVERS: Duration = Duration::from_secs(2);
+const UPKEEP: Duration = Duration::from_secs(30);
 const WORKERS: usize = 2;
+/// llama.cpp tells every tensor of a model it loads.
+const FILTER: &str = "info,llama-cpp-2=warn";
 const SECONDS: &[f64] = &[0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
 
 /// What a daemon starts from.
@@ -125,49 +131,56 @@ where
 {
     trace()?;
     let metrics = record()?;
+    let addresses = match arguments.listen {
+        none if none.is_empty() => vec![Address::Unix(paths.socket(name))],
+        given => given,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(8)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(run(name, version, arguments, paths, config, start, metrics))
+    let boot = Boot { config, paths, shutdown: CancellationToken::new(), health: Health::default(), version };
+    let outcome = runtime
+        .block_on(run(boot, &addresses, start, metrics))
+        .with_context(|| format!("booster-{name} has to end"));
+    runtime.shutdown_timeout(LEFTOVERS);
+    outcome
 }
 
-async fn run<C, F, R>(
-    name: &'static str,
-    version: &'static str,
-    arguments: Arguments,
-    paths: Paths,
-    config: C,
-    start: F,
-    metrics: PrometheusHandle,
-) -> Result<()>
+async fn run<C, F, R>(boot: Boot<C>, addresses: &[Address], start: F, metrics: PrometheusHandle) -> Result<()>
 where
     F: FnOnce(Boot<C>) -> R,
     R: Future<Output = Result<Service>>,
 {
-    let shutdown = CancellationToken::new();
-    let health = Health::default();
-    let auth = AuthReader::new(paths.auth_database());
-    let addresses = match arguments.listen.as_slice() {
-        [] => vec![Address::Unix(paths.socket(name))],
-        given => given.to_vec(),
-    };
-    let boot = Boot { config, paths, shutdown: shutdown.clone(), health: health.clone(), version };
-    let mut service = start(boot).await.with_context(|| format!("cannot start booster-{name}"))?;
-    let on_drain = service.on_drain.take();
-    let sockets = listeners(&addresses)?;
-    let router = assemble(service, auth, health, version, metrics);
-    let mut served = tokio::spawn(serve(sockets, router, shutdown.clone(), GRACE));
-    let watchdog = tokio::spawn(watchdog());
-    notify(&[NotifyState::Ready]);
-    tracing::info!(version, "ready");
+    let (shutdown, health, version) = (boot.shutdown.clone(), boot.health.clone(), boot.version);
+    let auth = AuthReader::new(boot.paths.auth_database());
+    let limits = Limits::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let told = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::pin!(told);
+    let mut service = tokio::select! {
+        service = start(boot) => service?,
+        () = &mut told => return Ok(()),
+    };
+    let on_drain = service.on_drain.take();
+    let sockets = listeners(addresses)?;
+    let router = assemble(service, auth, health, version, metrics.clone(), limits);
+    let mut served = tokio::spawn(serve(sockets, router, shutdown.clone(), limits));
+    let mut background = JoinSet::new();
+    background.spawn(watchdog());
+    background.spawn(keep_metrics_small(metrics));
+    notify(&[NotifyState::Ready]);
+    tracing::info!(version, "ready");
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = &mut told => {}
         ended = &mut served => {
             ended?;
             anyhow::bail!("all listeners ended");
@@ -177,13 +190,21 @@ where
     tracing::info!("stopping");
     shutdown.cancel();
     if let Some(work) = on_drain
-        && tokio::time::timeout(GRACE, work).await.is_err()
+        && tokio::time::timeout(limits.grace, work).await.is_err()
     {
         tracing::warn!("what was to be done before the end did not finish in time");
     }
     served.await?;
-    watchdog.abort();
     Ok(())
+}
+
+/// Histograms keep every sample until they are read; nobody may ever read them.
+async fn keep_metrics_small(metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
 }
 
 /// Tells systemd twice per interval that the runtime still turns.
@@ -204,7 +225,7 @@ fn notify(states: &[NotifyState]) {
 
 /// To the journal when systemd started us, else to standard error. `RUST_LOG` filters.
 pub fn trace() -> Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     let registry = tracing_subscriber::registry().with(filter);
     if std::env::var_os("JOURNAL_STREAM").is_some()
         && let Ok(journal) = tracing_journald::layer()

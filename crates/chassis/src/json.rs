@@ -1,11 +1,14 @@
 //! JSON bodies whose mistakes are problems.
 
+use std::error::Error;
+
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tower_http::timeout::TimeoutError;
 
 use crate::problem::Problem;
 
@@ -52,5 +55,17 @@ fn unreadable(error: &BytesRejection) -> Problem {
             "The body has more bytes than are accepted here.",
         );
     }
+    if caused_by::<TimeoutError>(error) {
+        return Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow-body",
+            "The request came too slowly",
+            "The rest of the body did not arrive in time. Send it again.",
+        );
+    }
     malformed("The body broke off before it was whole.".into())
+}
+
+fn caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    error.is::<E>() || error.source().is_some_and(caused_by::<E>)
 }

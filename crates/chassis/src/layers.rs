@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,24 +14,21 @@ use rand::Rng;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use crate::auth::{AuthReader, Caller};
+use crate::auth::{self, AuthReader, Caller};
+use crate::client::{Client, Peer};
 use crate::health::{Health, Report};
+use crate::limits::Limits;
 use crate::problem::Problem;
 use crate::service::{Rules, Service, reshape};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// How long a handler may take until it begins to answer; the body may take as long as it likes.
-const ANSWER_LIMIT: Duration = Duration::from_secs(600);
-
-/// Marks a request that came from root over a Unix socket.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FromRoot;
+const METRICS: &str = "/metrics";
 
 struct Shared {
     auth: AuthReader,
     rules: Rules,
     body_limit: usize,
+    answer_limit: Duration,
 }
 
 /// The daemon's routes with everything around them.
@@ -41,8 +38,14 @@ pub(crate) fn assemble(
     health: Health,
     version: &'static str,
     metrics: PrometheusHandle,
+    limits: Limits,
 ) -> Router {
-    let shared = Arc::new(Shared { auth, rules: service.rules, body_limit: service.body_limit });
+    let shared = Arc::new(Shared {
+        auth,
+        rules: service.rules,
+        body_limit: service.body_limit,
+        answer_limit: limits.answer,
+    });
     let source = service.health;
     let report = move || {
         let own = Report::of(version, health.components());
@@ -59,7 +62,7 @@ pub(crate) fn assemble(
     service
         .router
         .route("/health", get(report))
-        .route("/metrics", get(move || async move { metrics.render() }))
+        .route(METRICS, get(move || async move { metrics.render() }))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(shared.body_limit))
@@ -101,7 +104,12 @@ fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
 }
 
 /// Finds out who asks, and whether they may.
-async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+async fn guard(
+    State(shared): State<Arc<Shared>>,
+    client: Client,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if let Some(length) = content_length(&request)
         && length > shared.body_limit as u64
     {
@@ -113,24 +121,21 @@ async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
         )
         .into_response();
     }
-    // What nginx passes on comes from the network, whichever account nginx runs as.
-    let from_root =
-        request.extensions().get::<FromRoot>().is_some() && !request.headers().contains_key(FORWARDED_FOR);
-    let identified = shared.auth.identify(request.method(), request.headers(), unix_now());
-    let caller = match identified {
-        Ok(Some(caller)) => Some(caller),
-        Ok(None) if from_root => Some(Caller::Console),
-        Ok(None) => None,
+    let caller = match identify(&shared.auth, client, request.method(), request.headers()).await {
+        Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
-    if let Err(problem) = shared.rules.permit(request.uri().path(), caller.as_ref()) {
+    let path = request.uri().path();
+    // A collector of metrics on the box needs no key.
+    let open = path == METRICS && client.is_on_this_box();
+    if !open && let Err(problem) = shared.rules.permit(path, caller.as_ref()) {
         return problem.into_response();
     }
     if let Some(caller) = caller {
         metrics::counter!("http_caller_requests_total", "caller" => caller.label().to_owned()).increment(1);
         request.extensions_mut().insert(caller);
     }
-    match tokio::time::timeout(ANSWER_LIMIT, next.run(request)).await {
+    match tokio::time::timeout(shared.answer_limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
@@ -138,32 +143,64 @@ async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
             "The answer took too long",
             format!(
                 "Nothing was ready after {} seconds. Try again, or ask for less.",
-                ANSWER_LIMIT.as_secs()
+                shared.answer_limit.as_secs()
             ),
         )
         .into_response(),
     }
 }
 
+/// Whoever shows a key or a session is that caller or nobody, root too.
+async fn identify(
+    auth: &AuthReader,
+    client: Client,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<Caller>, Problem> {
+    if !auth::carries_credentials(headers) {
+        return Ok((client == Client::Console).then_some(Caller::Console));
+    }
+    let (auth, method, headers) = (auth.clone(), method.clone(), headers.clone());
+    // SQLite blocks, for as long as the monitor commits.
+    tokio::task::spawn_blocking(move || auth.identify(&method, &headers, unix_now()))
+        .await
+        .map_err(Problem::internal)?
+}
+
 /// Request id, span, metrics by route.
-async fn observe(request: Request, next: Next) -> Response {
+async fn observe(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&REQUEST_ID).filter(|id| is_harmless(id)).cloned();
     let id = given.unwrap_or_else(new_request_id);
-    // Never the raw path: a stranger could fill memory with label values.
+    let client = Client::of(request.extensions().get::<Peer>().copied(), request.headers());
+    request.extensions_mut().insert(client);
+    // Never the raw path or method: a stranger could fill memory with label values.
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let method = request.method().clone();
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), %method, %route);
+    let method = known_method(request.method());
+    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), method, %route, %client);
     let started = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
-    metrics::counter!("http_requests_total", "route" => route.clone(), "method" => method.to_string(),
+    metrics::counter!("http_requests_total", "route" => route.clone(), "method" => method,
         "status" => status.to_string())
     .increment(1);
     metrics::histogram!("http_request_seconds", "route" => route).record(elapsed.as_secs_f64());
     span.in_scope(|| tracing::debug!(status, elapsed_ms = elapsed.as_millis() as u64, "answered"));
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
 }
 
 fn is_harmless(id: &HeaderValue) -> bool {
@@ -189,103 +226,4 @@ pub fn unix_now() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::body::Body;
-    use axum::routing::post;
-    use metrics_exporter_prometheus::PrometheusBuilder;
-    use tower::ServiceExt;
-
-    use super::*;
-    use crate::auth::Scope;
-
-    async fn panics() {
-        panic!("on purpose");
-    }
-
-    fn router() -> Router {
-        let routes = Router::new()
-            .route("/open", get(|| async { "open" }))
-            .route("/read", get(|| async { "read" }))
-            .route("/infer", post(|body: String| async move { body }))
-            .route("/v1/panic", get(panics))
-            .route("/panic", get(panics));
-        let service = Service::new(routes)
-            .public(&["/open"])
-            .scope(Scope::Infer, &["/infer"])
-            .body_limit(16)
-            .error_shape("/v1/", |problem| (problem.status(), "their shape").into_response());
-        let metrics = PrometheusBuilder::new().build_recorder().handle();
-        assemble(service, AuthReader::new("/nowhere/auth.db".into()), Health::default(), "1.0", metrics)
-    }
-
-    async fn send(
-        method: &str,
-        path: &str,
-        root: bool,
-        body: &'static str,
-    ) -> (StatusCode, String, Response) {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-length", body.len())
-            .body(Body::from(body))
-            .expect("request");
-        if root {
-            request.extensions_mut().insert(FromRoot);
-        }
-        let response = router().oneshot(request).await.expect("infallible");
-        let (parts, body) = response.into_parts();
-        let bytes = axum::body::to_bytes(body, 1 << 20).await.expect("body");
-        (
-            parts.status,
-            String::from_utf8_lossy(&bytes).into_owned(),
-            Response::from_parts(parts, Body::empty()),
-        )
-    }
-
-    #[tokio::test]
-    async fn requests_are_permitted_or_refused_by_rule() {
-        let cases = [
-            ("GET", "/open", false, "", 200),
-            ("GET", "/health", false, "", 200),
-            ("GET", "/read", false, "", 401),
-            ("GET", "/metrics", false, "", 401),
-            ("GET", "/unknown", false, "", 401),
-            ("GET", "/read", true, "", 200),
-            ("GET", "/metrics", true, "", 200),
-            ("GET", "/unknown", true, "", 404),
-            ("GET", "/infer", true, "", 405),
-            ("POST", "/infer", true, "sixteen bytes ok", 200),
-            ("POST", "/infer", true, "seventeen bytes!!", 413),
-            ("GET", "/panic", true, "", 500),
-        ];
-        for (method, path, root, body, expected) in cases {
-            let (status, text, response) = send(method, path, root, body).await;
-            assert_eq!(status.as_u16(), expected, "{method} {path} as root={root}: {text}");
-            assert!(response.headers().contains_key(&REQUEST_ID), "{path} has no request id");
-            if status.is_client_error() || status.is_server_error() {
-                assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
-                assert!(text.contains("\"detail\""), "{path}: {text}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_request_that_nginx_passes_on_is_never_the_console() {
-        let request = Request::get("/read").header(FORWARDED_FOR, "192.0.2.1").body(Body::empty());
-        let mut request = request.expect("request");
-        request.extensions_mut().insert(FromRoot);
-        let response = router().oneshot(request).await.expect("infallible");
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    }
-
-    #[tokio::test]
-    async fn errors_of_a_compatible_surface_have_its_own_shape() {
-        for (path, root, status) in
-            [("/v1/none", false, 401), ("/v1/none", true, 404), ("/v1/panic", true, 500)]
-        {
-            let (got, text, _) = send("GET", path, root, "").await;
-            assert_eq!((got.as_u16(), text.as_str()), (status, "their shape"), "{path}");
-        }
-    }
-}
+mod tests;

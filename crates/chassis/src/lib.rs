@@ -19,23 +19,27 @@
 //! ```
 
 pub mod auth;
+mod client;
 mod config;
 mod daemon;
 pub mod health;
 mod json;
 mod layers;
+mod limits;
 mod paths;
 mod problem;
 mod serve;
 mod service;
+mod sockets;
 
 pub use axum;
 
+pub use client::Client;
 pub use config::{ConfigError, load};
 pub use daemon::{Boot, daemon, trace};
 pub use json::Json;
 pub use layers::unix_now;
 pub use paths::{Paths, ROOT_VARIABLE};
 pub use problem::Problem;
-pub use serve::Address;
 pub use service::{DEFAULT_BODY_LIMIT, Service};
+pub use sockets::Address;

@@ -24,6 +24,12 @@ impl Paths {
         )
     }
 
+    /// Whether this is the appliance itself, where systemd runs our units: not a folder of `dev` or
+    /// of a test, which must never restart or switch off the machine it is on.
+    pub fn is_appliance(&self) -> bool {
+        self.root == Path::new("/") && Path::new("/run/systemd/system").exists()
+    }
+
     /// The root itself.
     pub fn root(&self) -> &Path {
         &self.root
