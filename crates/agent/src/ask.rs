@@ -1,5 +1,6 @@
 //! One question to one model, as a stream of pieces.
 
+use std::error::Error as _;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use axum::http::StatusCode;
 use futures::Stream;
 use tonic::{Code, Status, Streaming};
 
-use crate::Agent;
+use crate::Shared;
 use crate::runners::{Lease, PoolError};
 
 /// Seconds after which a client should try again when memory was short.
@@ -27,9 +28,9 @@ pub(crate) enum Piece {
 }
 
 /// Why there is no answer, or no more of it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum AskError {
-    /// The model cannot be loaded.
+    /// The model cannot be used now.
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// The request itself is wrong.
@@ -38,8 +39,16 @@ pub(crate) enum AskError {
     /// Too many requests wait for this model.
     #[error("{0}")]
     Busy(String),
+    /// The model failed at this request and lives on.
+    #[error("the model {id} failed: {reason}")]
+    Failed {
+        /// The model.
+        id: String,
+        /// What it said.
+        reason: String,
+    },
     /// The runner ended under the request.
-    #[error("the model {id} ended while it answered: {reason}; ask again")]
+    #[error("the model {id} ended while it answered ({reason}); ask again")]
     Died {
         /// The model.
         id: String,
@@ -51,52 +60,35 @@ pub(crate) enum AskError {
 impl AskError {
     /// The same as a problem.
     pub(crate) fn problem(&self) -> Problem {
-        let detail = chain(self);
+        let (status, kind, title) = self.class();
+        let problem = Problem::new(status, kind, title, self.to_string());
+        match self {
+            Self::Pool(PoolError::Resting { seconds, .. }) => problem.retry_after(*seconds),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE && kind == "busy" => {
+                problem.retry_after(RETRY_AFTER_S)
+            }
+            _ => problem,
+        }
+    }
+
+    fn class(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Pool(PoolError::Unknown { .. }) => {
-                Problem::new(StatusCode::NOT_FOUND, "model_not_found", "There is no such model", detail)
+                (StatusCode::NOT_FOUND, "model_not_found", "There is no such model")
             }
-            Self::Pool(PoolError::TooLarge { .. }) => Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "model_too_large",
-                "The model does not fit",
-                detail,
-            ),
-            Self::Pool(PoolError::Busy { .. } | PoolError::Quarantined { .. }) | Self::Busy(_) => {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now", detail)
-                    .retry_after(RETRY_AFTER_S)
+            Self::Pool(PoolError::TooLarge { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "model_too_large", "The model does not fit")
             }
-            Self::Pool(PoolError::Unusable { .. } | PoolError::Load { .. }) => Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "model_unusable",
-                "The model cannot be used",
-                detail,
-            ),
-            Self::Request(_) => Problem::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                "The model refuses the request",
-                detail,
-            ),
-            Self::Died { .. } => {
-                Problem::new(StatusCode::BAD_GATEWAY, "runner_died", "The model ended unexpectedly", detail)
+            Self::Pool(PoolError::NoRoom { .. } | PoolError::NoTurn { .. } | PoolError::Closing)
+            | Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now"),
+            Self::Pool(PoolError::Unusable { .. } | PoolError::Load { .. } | PoolError::Resting { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "model_unusable", "The model cannot be used")
             }
+            Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The model refuses the request"),
+            Self::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "model_failed", "The model failed"),
+            Self::Died { .. } => (StatusCode::BAD_GATEWAY, "runner_died", "The model ended unexpectedly"),
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Send>>;
@@ -104,33 +96,33 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Se
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
 ///
 /// The last piece is the end. Dropping the stream stops the model within one decode step.
-pub(crate) fn ask(agent: std::sync::Arc<Agent>, id: String, request: wire::GenerateRequest) -> Pieces {
+pub(crate) fn ask(agent: Shared, id: String, request: wire::GenerateRequest, patience: Duration) -> Pieces {
     Box::pin(try_stream! {
-        let asked = Instant::now();
-        let (lease, mut events) = begin(&agent, &id, &request).await?;
-        let mut first = true;
+        let mut tally = Tally::new(&id);
+        let (lease, mut events) = match begin(&agent, &id, &request, patience).await {
+            Ok(begun) => begun,
+            Err(error) => Err(tally.failed(error))?,
+        };
         loop {
             let event = match events.message().await {
-                Ok(event) => event,
-                Err(status) => Err(judge(&agent, &lease, &id, &status))?,
+                Ok(Some(event)) => event.event,
+                Ok(None) => None,
+                Err(status) => Err(tally.failed(judge(&lease, &id, &status).await))?,
             };
-            match event.and_then(|event| event.event) {
+            match event {
                 Some(Event::Text(text)) => {
-                    if std::mem::take(&mut first) {
-                        note_first_token(&id, asked.elapsed());
-                    }
+                    tally.text();
                     yield Piece::Text(text.text);
                 }
                 Some(Event::Finished(account)) => {
                     agent.pool.worked(&id);
-                    metrics::counter!("generated_tokens_total", "model" => id.clone())
-                        .increment(account.generated_tokens.into());
+                    tally.finished(&account);
                     yield Piece::End(account);
                     break;
                 }
                 None => {
                     let status = Status::unavailable("it stopped without finishing");
-                    Err(judge(&agent, &lease, &id, &status))?;
+                    Err(tally.failed(judge(&lease, &id, &status).await))?;
                 }
             }
         }
@@ -139,17 +131,18 @@ pub(crate) fn ask(agent: std::sync::Arc<Agent>, id: String, request: wire::Gener
 
 /// Starts the generation. A runner found dead before it said anything is replaced once.
 async fn begin(
-    agent: &Agent,
+    agent: &Shared,
     id: &str,
     request: &wire::GenerateRequest,
+    patience: Duration,
 ) -> Result<(Lease, Streaming<wire::GenerateEvent>), AskError> {
     let mut retried = false;
     loop {
-        let lease = agent.pool.lease(id).await?;
+        let lease = agent.pool.lease(id, patience).await?;
         match lease.client().generate(request.clone()).await {
             Ok(answer) => return Ok((lease, answer.into_inner())),
             Err(status) => {
-                let error = judge(agent, &lease, id, &status);
+                let error = judge(&lease, id, &status).await;
                 if retried || !matches!(error, AskError::Died { .. }) {
                     return Err(error);
                 }
@@ -159,21 +152,72 @@ async fn begin(
     }
 }
 
-/// What a failed call means: a wrong request, a full queue, or a dead runner.
-fn judge(agent: &Agent, lease: &Lease, id: &str, status: &Status) -> AskError {
+/// What a failed call means: a wrong request, a full queue, a failure, or a dead runner.
+async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
+    // Only what the connection itself reports has a cause; the runner's own words have none.
+    let broken = status.source().is_some() || status.code() == Code::Unavailable;
+    if broken {
+        let reason = lease.broken(status.message()).await;
+        return AskError::Died { id: id.to_owned(), reason };
+    }
+    let message = status.message().to_owned();
     match status.code() {
-        Code::InvalidArgument => AskError::Request(status.message().to_owned()),
-        Code::ResourceExhausted => AskError::Busy(status.message().to_owned()),
-        _ => {
-            agent.pool.died(lease, status.message());
-            AskError::Died { id: id.to_owned(), reason: status.message().to_owned() }
-        }
+        Code::InvalidArgument => AskError::Request(message),
+        Code::ResourceExhausted => AskError::Busy(message),
+        _ => AskError::Failed { id: id.to_owned(), reason: message },
     }
 }
 
-fn note_first_token(id: &str, elapsed: Duration) {
-    metrics::histogram!("time_to_first_token_seconds", "model" => id.to_owned())
-        .record(elapsed.as_secs_f64());
+/// Counts one request, however it ends. One that is dropped was cancelled.
+struct Tally {
+    id: String,
+    asked: Instant,
+    spoke: bool,
+    outcome: &'static str,
+}
+
+impl Tally {
+    fn new(id: &str) -> Self {
+        Self { id: id.to_owned(), asked: Instant::now(), spoke: false, outcome: "cancelled" }
+    }
+
+    fn text(&mut self) {
+        if !std::mem::replace(&mut self.spoke, true) {
+            let elapsed = self.asked.elapsed().as_secs_f64();
+            metrics::histogram!("time_to_first_token_seconds", "model" => self.id.clone()).record(elapsed);
+        }
+    }
+
+    fn failed(&mut self, error: AskError) -> AskError {
+        let (_, kind, _) = error.class();
+        self.outcome = kind;
+        tracing::warn!(model = self.id, kind, "no answer: {error}");
+        error
+    }
+
+    fn finished(&mut self, account: &wire::Finished) {
+        self.outcome = "ok";
+        metrics::counter!("prompt_tokens_total", "model" => self.id.clone())
+            .increment(account.prompt_tokens.into());
+        metrics::counter!("generated_tokens_total", "model" => self.id.clone())
+            .increment(account.generated_tokens.into());
+        tracing::info!(
+            model = self.id,
+            prompt_tokens = account.prompt_tokens,
+            generated_tokens = account.generated_tokens,
+            elapsed_ms = self.asked.elapsed().as_millis() as u64,
+            "answered"
+        );
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        // Names of models that do not exist come from strangers and must not become labels.
+        let model =
+            if self.outcome == "model_not_found" { String::new() } else { std::mem::take(&mut self.id) };
+        metrics::counter!("model_requests_total", "model" => model, "outcome" => self.outcome).increment(1);
+    }
 }
 
 /// A conversation of one question.

@@ -4,27 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actionbooster_chassis::auth::Scope;
-use actionbooster_chassis::health::Status;
 use actionbooster_chassis::{Boot, Service};
 use actionbooster_models::Store;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use axum::Router;
 use axum::routing::{get, post};
 use serde::Deserialize;
 
 mod ask;
+mod names;
 mod openai;
+mod pace;
 mod query;
 mod runners;
 mod shelf;
 mod summary;
 
 use runners::{Launcher, Pool};
+use shelf::Shelf;
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
-/// How often idle runners are looked at.
-const TIDY: Duration = Duration::from_secs(15);
+/// How often idle runners and the store are looked at, at most and at least.
+const TIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// Requests that a runner answers together when its settings do not say.
+const DEFAULT_SLOTS: u32 = 2;
 
 /// Settings of the agent.
 #[derive(Debug, Deserialize)]
@@ -34,8 +38,6 @@ pub struct Config {
     pub model_budget_bytes: u64,
     /// Seconds an idle model stays loaded.
     pub keep_alive_s: u64,
-    /// Requests that one model answers together.
-    pub slots: u32,
     /// Seconds a request waits for memory that other requests use.
     pub wait_s: u64,
     /// Settings of `/query`.
@@ -46,66 +48,73 @@ pub struct Config {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueryConfig {
-    /// Models that are asked when the request names none; empty means every model of the store.
+    /// Models that are asked when the request names none; empty means every model that fits.
     pub models: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            model_budget_bytes: 0,
-            keep_alive_s: 300,
-            slots: 2,
-            wait_s: 120,
-            query: QueryConfig::default(),
-        }
+        Self { model_budget_bytes: 0, keep_alive_s: 300, wait_s: 120, query: QueryConfig::default() }
     }
 }
 
+/// What the agent must know of `[runner]`, which belongs to the runners.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RunnerConfig {
+    slots: u32,
+}
+
 /// What the handlers share.
+#[derive(Debug)]
 struct Agent {
-    store: Store,
-    pool: Pool,
+    shelf: Arc<Shelf>,
+    pool: Arc<Pool>,
     chosen: Vec<String>,
+    patience: Duration,
 }
 
 type Shared = Arc<Agent>;
 
 /// Builds the routes and starts the housekeeping.
 pub async fn start(boot: Boot<Config>) -> Result<Service> {
-    let store = Store::new(boot.paths.vendor().join("models"), boot.paths.state().join("models"));
-    let launcher = Launcher::detect(&boot.paths).await?;
-    let pool = Pool::new(store.clone(), launcher, &boot.config);
-    pool.clear().await;
-    let agent = Arc::new(Agent { store, pool, chosen: boot.config.query.models });
-    shelf::report_health(&agent.store, &boot.health);
-    boot.health.set("runners", Status::Ok, "");
+    let Boot { config, paths, shutdown, health, .. } = boot;
+    let runner: RunnerConfig = actionbooster_chassis::load("runner", &paths, std::env::vars())?;
+    let slots = if runner.slots == 0 { DEFAULT_SLOTS } else { runner.slots };
+    let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
+    let shelf = Shelf::new(store, slots);
+    let launcher = Launcher::detect(&paths).await?;
+    launcher.clear_leftovers().await.context("cannot end the runners of an earlier agent")?;
+    let keep_alive = Duration::from_secs(config.keep_alive_s);
+    let pool = Pool::new(Arc::clone(&shelf), launcher, config.model_budget_bytes, keep_alive);
+    let patience = Duration::from_secs(config.wait_s);
+    let agent = Arc::new(Agent { shelf, pool, chosen: config.query.models, patience });
+    shelf::report_health(&agent, &health).await;
     let tidied = Arc::clone(&agent);
-    let stop = boot.shutdown.clone();
-    let (store, health) = (agent.store.clone(), boot.health.clone());
     let housekeeping = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(TIDY);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            tidied.pool.unload_idle().await;
-            shelf::report_health(&store, &health);
+        let mut ticks = tokio::time::interval(keep_alive.clamp(TIDY.0, TIDY.1));
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            tidied.pool.unload_idle();
+            shelf::report_health(&tidied, &health).await;
         }
     });
     let ended = Arc::clone(&agent);
     Ok(Service::new(routes(agent))
-        .scope(Scope::Infer, &["/query", "/v1/"])
+        .scope(Scope::Infer, &["/query", "/api/v1/query", "/v1/"])
         .body_limit(BODY_LIMIT)
         .error_shape("/v1/", openai::error_shape)
         .on_drain(async move {
             if let Err(error) = housekeeping.await {
                 tracing::warn!(%error, "the housekeeping ended badly");
             }
-            ended.pool.clear().await;
+            ended.pool.close().await;
         }))
 }
 
 fn routes(agent: Shared) -> Router {
     Router::new()
         .route("/query", post(query::query))
+        .route("/api/v1/query", post(query::query))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{id}", get(openai::model))

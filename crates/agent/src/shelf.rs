@@ -1,19 +1,128 @@
-//! The models of the store as clients see them.
+//! The models of the store: what is there, and how much memory each one needs.
 
-use actionbooster_chassis::Json;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use actionbooster_chassis::health::{Health, Status};
-use actionbooster_models::Store;
+use actionbooster_chassis::{Json, Problem};
+use actionbooster_models::{Model, Store, estimate_bytes};
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::Shared;
-use crate::runners;
+use crate::runners::{self, PoolError};
+use crate::{Shared, names};
+
+/// Context that the engine gives when the manifest does not say.
+const DEFAULT_CONTEXT: u32 = 4096;
+
+/// Reads the store off the runtime's threads, and remembers what a file's head said.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    store: Store,
+    /// Requests that a runner answers together.
+    slots: u32,
+    measured: Mutex<HashMap<PathBuf, Measured>>,
+}
+
+/// What was read from a file that had this size and time.
+#[derive(Debug, Clone)]
+struct Measured {
+    stamp: (u64, SystemTime),
+    bytes: Result<u64, String>,
+}
+
+/// The store at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) models: BTreeMap<String, Model>,
+    pub(crate) errors: Vec<String>,
+}
+
+impl Shelf {
+    pub(crate) fn new(store: Store, slots: u32) -> Arc<Self> {
+        Arc::new(Self { store, slots, measured: Mutex::default() })
+    }
+
+    /// Every model, and what is wrong with the others.
+    pub(crate) async fn list(self: &Arc<Self>) -> Listing {
+        let own = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || {
+            let (models, errors) = own.store.list();
+            Listing { models, errors: errors.iter().map(|error| chain(error)).collect() }
+        });
+        read.await.unwrap_or_default()
+    }
+
+    /// Bytes that the model takes when loaded; refuses one that is unknown or whose file is not sound.
+    pub(crate) async fn needed(self: &Arc<Self>, id: &str) -> Result<u64, PoolError> {
+        let listing = self.list().await;
+        let Some(model) = listing.models.get(id) else {
+            let close = names::close(id, listing.models.keys());
+            return Err(PoolError::Unknown { id: id.to_owned(), close });
+        };
+        self.measure(model.clone()).await.map_err(|reason| PoolError::Unusable { id: id.to_owned(), reason })
+    }
+
+    /// Bytes that the model takes when loaded, or why it cannot be used.
+    pub(crate) async fn measure(self: &Arc<Self>, model: Model) -> Result<u64, String> {
+        let own = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || own.measure_now(&model));
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn measure_now(&self, model: &Model) -> Result<u64, String> {
+        let path = model.file();
+        let stamp = std::fs::metadata(&path).and_then(|data| Ok((data.len(), data.modified()?)));
+        let stamp = stamp.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let known = self.measured.lock().unwrap_or_else(PoisonError::into_inner).get(&path).cloned();
+        if let Some(known) = known.filter(|known| known.stamp == stamp) {
+            return known.bytes;
+        }
+        let bytes = model.header().map_err(|error| chain(&error)).map(|header| {
+            let context = match model.manifest.context_tokens {
+                0 => header
+                    .integer("context_length")
+                    .map_or(DEFAULT_CONTEXT, |own| own.min(DEFAULT_CONTEXT.into()) as u32),
+                own => own,
+            };
+            estimate_bytes(&header, context, self.slots)
+        });
+        let measured = Measured { stamp, bytes: bytes.clone() };
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(path, measured);
+        bytes
+    }
+}
+
+/// 404 for a model that is not there, with the names that may have been meant.
+pub(crate) fn unknown(id: &str, listing: &Listing) -> Problem {
+    let close = names::close(id, listing.models.keys());
+    let detail = if !close.is_empty() {
+        format!("There is no model {id}; did you mean {}?", close.join(" or "))
+    } else if listing.models.is_empty() {
+        format!("There is no model {id}; the store is empty.")
+    } else {
+        let known: Vec<&str> = listing.models.keys().map(String::as_str).collect();
+        format!("There is no model {id}; there are {}.", known.join(", "))
+    };
+    Problem::new(StatusCode::NOT_FOUND, "model_not_found", "There is no such model", detail)
+        .with("param", "model")
+}
+
+/// When the model's file was put there, in Unix seconds; 0 when the file system does not tell.
+pub(crate) fn created(model: &Model) -> u64 {
+    let modified = std::fs::metadata(model.file()).and_then(|data| data.modified());
+    modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |age| age.as_secs())
+}
 
 /// `GET /api/v1/models`.
 pub(crate) async fn list(State(agent): State<Shared>) -> Json<Value> {
-    let (models, errors) = agent.store.list();
+    let listing = agent.shelf.list().await;
     let states = agent.pool.states();
-    let listed: Vec<Value> = models
+    let listed: Vec<Value> = listing
+        .models
         .values()
         .map(|model| {
             let manifest = &model.manifest;
@@ -32,19 +141,67 @@ pub(crate) async fn list(State(agent): State<Shared>) -> Json<Value> {
             })
         })
         .collect();
-    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    Json(json!({"models": listed, "errors": errors}))
+    Json(json!({"models": listed, "errors": listing.errors}))
 }
 
-/// Says under `/health` whether the store holds a model that can be asked.
-pub(crate) fn report_health(store: &Store, health: &Health) {
-    let (models, errors) = store.list();
-    if models.is_empty() {
+/// Says under `/health` whether the store holds models that can be asked, and whether their runners live.
+pub(crate) async fn report_health(agent: &Shared, health: &Health) {
+    let listing = agent.shelf.list().await;
+    if listing.models.is_empty() {
         health.set("models", Status::Degraded, "there is no usable model; add one");
-    } else if errors.is_empty() {
+    } else if listing.errors.is_empty() {
         health.set("models", Status::Ok, "");
     } else {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        health.set("models", Status::Degraded, errors.join("; "));
+        health.set("models", Status::Degraded, listing.errors.join("; "));
+    }
+    let failed: Vec<String> = agent
+        .pool
+        .states()
+        .into_iter()
+        .filter(|(id, (state, _))| *state == runners::State::Failed && listing.models.contains_key(id))
+        .map(|(id, (_, reason))| format!("the model {id} keeps failing: {}", reason.unwrap_or_default()))
+        .collect();
+    let status = if failed.is_empty() { Status::Ok } else { Status::Degraded };
+    health.set("runners", status, failed.join("; "));
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_model_that_is_not_there_is_answered_with_close_names() {
+        let root = tempfile::tempdir().expect("folder");
+        let folder = root.path().join("guide");
+        std::fs::create_dir(&folder).expect("folder");
+        let manifest = format!(
+            "id = \"guide\"\nname = \"G\"\nfile = \"g.gguf\"\nsha256 = \"{}\"\nsize_bytes = 4\nlicence = \"MIT\"\n",
+            "0".repeat(64)
+        );
+        std::fs::write(folder.join("manifest.toml"), manifest).expect("manifest");
+        std::fs::write(folder.join("g.gguf"), "GGUF").expect("model");
+        let shelf = Shelf::new(Store::new(root.path().into(), "/nowhere".into()), 2);
+        let error = shelf.needed("guid").await.expect_err("unknown").to_string();
+        assert_eq!(error, "there is no model guid; did you mean guide?");
+        let error = shelf.needed("guide").await.expect_err("cut").to_string();
+        assert!(error.contains("cannot be used") && error.contains("cut while it was copied"), "{error}");
+        let listing = shelf.list().await;
+        for (id, expected) in [("guid", "did you mean guide?"), ("other", "there are guide.")] {
+            assert!(unknown(id, &listing).detail().contains(expected), "{id}");
+        }
     }
 }

@@ -63,10 +63,24 @@ pub(crate) fn extract(answers: &[Answered]) -> String {
     lines.join("\n")
 }
 
+/// Lines, cut after `.`, `!`, `?` or `…` where white space follows: addresses and numbers stay whole.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(['.', '!', '?', '\n'])
-        .map(str::trim)
-        .filter(|sentence| sentence.chars().any(char::is_alphanumeric))
+    let said = |sentence: &&str| sentence.chars().any(char::is_alphanumeric);
+    text.lines().flat_map(sentences_of_line).map(str::trim).filter(said)
+}
+
+fn sentences_of_line(mut rest: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let ends = |(at, character): (usize, char)| {
+            let next = at + character.len_utf8();
+            let closes = matches!(character, '.' | '!' | '?' | '…');
+            (closes && rest[next..].chars().next().is_none_or(char::is_whitespace)).then_some(next)
+        };
+        let end = rest.char_indices().find_map(ends).unwrap_or(rest.len());
+        let (sentence, left) = rest.split_at(end);
+        rest = left;
+        (!sentence.is_empty()).then_some(sentence)
+    })
 }
 
 fn words(sentence: &str) -> BTreeSet<String> {
@@ -92,6 +106,14 @@ mod tests {
     }
 
     #[test]
+    fn the_writer_is_given_the_question_and_every_answer_with_its_source() {
+        let text = instruction("¿Llueve?", &answers(&[("a", " Sí. "), ("b", "No.")]));
+        for part in ["language of the question", "¿Llueve?", "Answer of a:\nSí.", "Answer of b:\nNo."] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
     fn what_several_say_comes_first_and_everything_has_its_source() {
         let cases = [
             (
@@ -99,6 +121,14 @@ mod tests {
                 "The box is on. [a, b]\nIt rains. [a]\nNothing else. [b]",
             ),
             (answers(&[("a", "Same. Same.")]), "Same. [a]"),
+            (
+                answers(&[("a", "Open https://192.168.1.5 now! It takes 1.5 s…"), ("b", "¿Qué?\nNada")]),
+                "Open https://192.168.1.5 now! [a]\nIt takes 1.5 s… [a]\n¿Qué? [b]\nNada [b]",
+            ),
+            (
+                answers(&[("a", "The code is on the screen."), ("b", "The claim code is on the screen.")]),
+                "The code is on the screen. [a, b]",
+            ),
             (answers(&[("a", "...")]), ""),
             (answers(&[]), ""),
         ];

@@ -9,73 +9,118 @@ pub(super) struct Loaded {
     pub(super) in_flight: usize,
     /// Larger is more recent.
     pub(super) last_used: u64,
+    /// Told to stop, and still there.
+    pub(super) stopping: bool,
 }
 
 /// What to do before a model can be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Stop these, then load.
+    /// It fits now.
+    Load,
+    /// Stop these, then look again when they are gone.
     Evict(Vec<String>),
-    /// It fits only after requests in flight have ended.
+    /// Runners on their way out, or requests in flight, must end first.
     Wait,
     /// It never fits.
     Refuse,
 }
 
-/// Decides what has to go for a model of `needed` bytes within `budget` bytes; a budget of 0 is none.
+/// Decides what has to go for the model `id` of `needed` bytes within `budget` bytes; a budget of 0 is none.
 ///
 /// Idle models go, least recently used first, and only as many as needed. One with work in flight
-/// is never touched.
-pub(super) fn decide(budget: u64, needed: u64, loaded: &[Loaded]) -> Decision {
+/// is never touched. What is on its way out counts until it is gone.
+pub(super) fn decide(budget: u64, id: &str, needed: u64, loaded: &[Loaded]) -> Decision {
+    if loaded.iter().any(|model| model.id == id) {
+        // An older runner of the same model is still ending; two would share one socket.
+        return Decision::Wait;
+    }
     if budget == 0 {
-        return Decision::Evict(Vec::new());
+        return Decision::Load;
     }
     if needed > budget {
         return Decision::Refuse;
     }
-    let mut used: u64 = loaded.iter().map(|model| model.bytes).fold(0, u64::saturating_add);
-    let mut idle: Vec<&Loaded> = loaded.iter().filter(|model| model.in_flight == 0).collect();
+    // Wider than the estimates, which saturate.
+    let (budget, needed) = (u128::from(budget), u128::from(needed));
+    if total(loaded.iter()) + needed <= budget {
+        return Decision::Load;
+    }
+    let mut left = total(loaded.iter().filter(|model| !model.stopping));
+    let mut idle: Vec<&Loaded> =
+        loaded.iter().filter(|model| model.in_flight == 0 && !model.stopping).collect();
     idle.sort_by_key(|model| model.last_used);
     let mut evicted = Vec::new();
     for model in idle {
-        if used.saturating_add(needed) <= budget {
+        if left + needed <= budget {
             break;
         }
-        used -= model.bytes;
+        left -= u128::from(model.bytes);
         evicted.push(model.id.clone());
     }
-    if used.saturating_add(needed) <= budget { Decision::Evict(evicted) } else { Decision::Wait }
+    // Stopping anything is pointless while the busy ones alone leave too little.
+    if evicted.is_empty() || left + needed > budget { Decision::Wait } else { Decision::Evict(evicted) }
+}
+
+fn total<'a>(models: impl Iterator<Item = &'a Loaded>) -> u128 {
+    models.map(|model| u128::from(model.bytes)).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn loaded(id: &str, bytes: u64, in_flight: usize, last_used: u64) -> Loaded {
-        Loaded { id: id.into(), bytes, in_flight, last_used }
+    fn idle(id: &str, bytes: u64, last_used: u64) -> Loaded {
+        Loaded { id: id.into(), bytes, in_flight: 0, last_used, stopping: false }
+    }
+
+    fn busy(id: &str, bytes: u64) -> Loaded {
+        Loaded { in_flight: 1, ..idle(id, bytes, 0) }
+    }
+
+    fn stopping(id: &str, bytes: u64) -> Loaded {
+        Loaded { stopping: true, ..idle(id, bytes, 0) }
     }
 
     #[test]
     fn idle_models_go_least_recently_used_first_and_busy_ones_stay() {
         let evict = |ids: &[&str]| Decision::Evict(ids.iter().map(ToString::to_string).collect());
         let cases = [
-            ("room for both", 10, 4, vec![loaded("a", 6, 0, 1)], evict(&[])),
-            ("the oldest goes", 10, 4, vec![loaded("a", 4, 0, 2), loaded("b", 4, 0, 1)], evict(&["b"])),
+            ("room for both", 10, 4, vec![idle("a", 6, 1)], Decision::Load),
+            ("exactly room", 10, 10, vec![], Decision::Load),
+            ("the oldest goes", 10, 4, vec![idle("a", 4, 2), idle("b", 4, 1)], evict(&["b"])),
+            ("as many as needed", 10, 9, vec![idle("a", 4, 2), idle("b", 4, 1)], evict(&["b", "a"])),
+            ("busy ones stay", 10, 4, vec![idle("a", 4, 9), busy("b", 4)], evict(&["a"])),
+            ("all busy", 10, 4, vec![busy("a", 8)], Decision::Wait),
             (
-                "as many as needed",
+                "idle ones are kept when they do not help",
                 10,
-                9,
-                vec![loaded("a", 4, 0, 2), loaded("b", 4, 0, 1)],
-                evict(&["b", "a"]),
+                4,
+                vec![idle("a", 1, 1), busy("b", 9)],
+                Decision::Wait,
             ),
-            ("busy ones stay", 10, 4, vec![loaded("a", 4, 0, 9), loaded("b", 4, 1, 1)], evict(&["a"])),
-            ("all busy", 10, 4, vec![loaded("a", 8, 2, 1)], Decision::Wait),
+            ("what is ending counts until it is gone", 10, 4, vec![stopping("a", 8)], Decision::Wait),
+            (
+                "what is ending saves the others",
+                10,
+                4,
+                vec![stopping("a", 6), idle("b", 4, 1)],
+                Decision::Wait,
+            ),
+            ("ending ones may not be enough", 10, 9, vec![stopping("a", 6), idle("b", 4, 1)], evict(&["b"])),
+            ("the same model is still ending", 10, 1, vec![stopping("new", 1)], Decision::Wait),
             ("never fits", 10, 11, vec![], Decision::Refuse),
-            ("no budget", 0, 99, vec![loaded("a", 8, 0, 1)], evict(&[])),
-            ("exactly fits", 10, 10, vec![loaded("a", 1, 0, 1)], evict(&["a"])),
+            ("no budget", 0, 99, vec![busy("a", 8)], Decision::Load),
+            (
+                "sums do not overflow",
+                10,
+                4,
+                vec![busy("a", u64::MAX), idle("b", u64::MAX, 1)],
+                Decision::Wait,
+            ),
         ];
         for (name, budget, needed, models, expected) in cases {
-            assert_eq!(decide(budget, needed, &models), expected, "{name}");
+            assert_eq!(decide(budget, "new", needed, &models), expected, "{name}");
         }
     }
 }

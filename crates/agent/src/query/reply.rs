@@ -1,0 +1,61 @@
+//! The two forms of a query's reply: one JSON object, or server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actionbooster_chassis::Problem;
+use async_stream::stream;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::steps::{Step, Steps};
+use crate::pace::paced;
+
+/// Silence after which a comment is sent, so that nobody on the way gives the connection up.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Everything at the end; the answers in the order in which the models were named.
+pub(super) async fn collected(id: &str, models: &[String], mut steps: Steps) -> Value {
+    let mut answers = Vec::new();
+    let mut summary = None;
+    while let Some(step) = steps.next().await {
+        match step {
+            Step::Answer(answer) => answers.push(answer),
+            Step::Summary(done) => summary = Some(done),
+            Step::Token { .. } | Step::SummaryToken(_) => {}
+        }
+    }
+    answers.sort_by_key(|answer| models.iter().position(|model| *model == answer.model));
+    json!({"id": id, "answers": answers, "summary": summary})
+}
+
+/// Everything as it happens.
+pub(super) fn events(id: String, models: Vec<String>, steps: Steps) -> impl IntoResponse {
+    let mut steps = Box::pin(paced(steps));
+    let events = stream! {
+        yield Ok::<_, Infallible>(event("start", &json!({"id": id, "models": models})));
+        while let Some(step) = steps.next().await {
+            yield Ok(match step {
+                Ok(Step::Token { model, text }) => event("token", &json!({"model": model, "text": text})),
+                Ok(Step::Answer(answer)) => event("answer", &json!(answer)),
+                Ok(Step::SummaryToken(text)) => event("summary_token", &json!({"text": text})),
+                Ok(Step::Summary(summary)) => event("summary", &json!(summary)),
+                Err(stalled) => {
+                    let kind = StatusCode::REQUEST_TIMEOUT;
+                    let problem = Problem::new(kind, "stalled", "The client read too slowly", stalled.to_string());
+                    yield Ok(event("error", &problem.to_json()));
+                    return;
+                }
+            });
+        }
+        yield Ok(event("done", &json!({})));
+    };
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+fn event(name: &str, data: &Value) -> Event {
+    Event::default().event(name).data(data.to_string())
+}

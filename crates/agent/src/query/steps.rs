@@ -1,0 +1,148 @@
+//! What happens while a query runs: every model's answer as it comes, then the summary.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actionbooster_models::Role;
+use actionbooster_wire::runner::v1 as wire;
+use async_stream::stream;
+use futures::stream::select_all;
+use futures::{Stream, StreamExt};
+use serde::Serialize;
+
+use super::Question;
+use crate::Shared;
+use crate::ask::{Piece, ask, question};
+use crate::summary::{Answered, extract, instruction};
+
+/// How long a model waits for memory. Models of one query that do not fit together wait for each other.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// One model's answer.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Answer {
+    pub(super) model: String,
+    text: String,
+    error: Option<String>,
+    prompt_tokens: u32,
+    generated_tokens: u32,
+    duration_ms: u64,
+}
+
+/// One text for all answers.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Summary {
+    text: String,
+    model: Option<String>,
+    method: &'static str,
+}
+
+/// What happens.
+#[derive(Debug)]
+pub(super) enum Step {
+    Token { model: String, text: String },
+    Answer(Answer),
+    SummaryToken(String),
+    Summary(Summary),
+}
+
+pub(super) type Steps = Pin<Box<dyn Stream<Item = Step> + Send>>;
+
+/// Every model's answer as it comes, then the summary. Dropping it stops everything.
+pub(super) fn steps(agent: Shared, asked: Question) -> Steps {
+    Box::pin(stream! {
+        let mut answers = Vec::new();
+        let streams: Vec<Steps> =
+            asked.models.iter().map(|id| answer(Arc::clone(&agent), id.clone(), &asked)).collect();
+        let mut all = select_all(streams);
+        while let Some(step) = all.next().await {
+            if let Step::Answer(answer) = &step
+                && answer.error.is_none()
+            {
+                answers.push(Answered { model: answer.model.clone(), text: answer.text.clone() });
+            }
+            yield step;
+        }
+        // In the order of the question, not of the models' speed: the summary is the same each time.
+        answers.sort_by_key(|answer| asked.models.iter().position(|id| *id == answer.model));
+        let mut summary = summarise(agent, asked, answers);
+        while let Some(step) = summary.next().await {
+            yield step;
+        }
+    })
+}
+
+/// One model's answer. Its failure is part of the answer and touches no other.
+fn answer(agent: Shared, id: String, asked: &Question) -> Steps {
+    let request = request(&asked.prompt, asked.max_tokens);
+    Box::pin(stream! {
+        let started = Instant::now();
+        let mut answer = Answer { model: id.clone(), ..Answer::default() };
+        let mut pieces = ask(agent, id, request, PATIENCE);
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(Piece::Text(text)) => {
+                    answer.text.push_str(&text);
+                    yield Step::Token { model: answer.model.clone(), text };
+                }
+                Ok(Piece::End(account)) => {
+                    answer.prompt_tokens = account.prompt_tokens;
+                    answer.generated_tokens = account.generated_tokens;
+                }
+                Err(error) => answer.error = Some(error.to_string()),
+            }
+        }
+        answer.duration_ms = started.elapsed().as_millis() as u64;
+        yield Step::Answer(answer);
+    })
+}
+
+fn summarise(agent: Shared, asked: Question, answers: Vec<Answered>) -> Steps {
+    Box::pin(stream! {
+        if let [only] = answers.as_slice() {
+            let Answered { model, text } = only.clone();
+            yield Step::SummaryToken(text.clone());
+            yield Step::Summary(Summary { text, model: Some(model), method: "single" });
+            return;
+        }
+        if let Some(writer) = writer(&agent, &answers).await {
+            let mut text = String::new();
+            let mut failed = false;
+            let request = request(&instruction(&asked.prompt, &answers), asked.max_tokens);
+            let mut pieces = ask(agent, writer.clone(), request, PATIENCE);
+            while let Some(piece) = pieces.next().await {
+                match piece {
+                    Ok(Piece::Text(more)) => {
+                        text.push_str(&more);
+                        yield Step::SummaryToken(more);
+                    }
+                    Ok(Piece::End(_)) => {}
+                    Err(_) => failed = true,
+                }
+            }
+            if !failed && !text.trim().is_empty() {
+                yield Step::Summary(Summary { text, model: Some(writer), method: "model" });
+                return;
+            }
+        }
+        // What a failed writer began is replaced by the final summary.
+        let text = extract(&answers);
+        yield Step::SummaryToken(text.clone());
+        yield Step::Summary(Summary { text, model: None, method: "extractive" });
+    })
+}
+
+fn request(prompt: &str, max_tokens: u32) -> wire::GenerateRequest {
+    wire::GenerateRequest { input: Some(question(prompt)), max_tokens, ..wire::GenerateRequest::default() }
+}
+
+/// The first of the answering models that can write freely.
+async fn writer(agent: &Shared, answers: &[Answered]) -> Option<String> {
+    let listing = agent.shelf.list().await;
+    let can_write = |id: &str| {
+        let roles = listing.models.get(id).map(|model| model.manifest.roles.as_slice()).unwrap_or_default();
+        roles.iter().any(|role| matches!(role, Role::General | Role::Reasoning))
+    };
+    answers.iter().map(|answer| &answer.model).find(|id| can_write(id)).cloned()
+}

@@ -1,0 +1,55 @@
+//! The right to use a loaded model.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::pool::{Pool, lock};
+use super::process::{Client, Ending};
+
+/// How long a runner whose connection broke may take to be seen as gone.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// The right to use a loaded model; the model stays loaded while it lives.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(super) id: String,
+    pub(super) generation: u64,
+    pub(super) client: Client,
+    pub(super) ending: Ending,
+    pub(super) pool: Arc<Pool>,
+}
+
+impl Lease {
+    /// A client of the runner.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Says that the runner no longer answers, and returns why as far as that can be known.
+    ///
+    /// One whose process still lives is stopped: it holds memory and is of no use.
+    pub(crate) async fn broken(&self, symptom: &str) -> String {
+        let mut ending = self.ending.clone();
+        if let Ok(reason) = tokio::time::timeout(END_LIMIT, ending.wait()).await {
+            // Whoever hears of it asks again at once; the books must know by then.
+            self.pool.gone(&self.id, self.generation, &reason);
+            return reason.to_string();
+        }
+        self.pool.condemn(&self.id, self.generation, symptom);
+        symptom.to_owned()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.pool.inside);
+        if let Some(runner) = inside.runners.get_mut(&self.id)
+            && runner.generation == self.generation
+        {
+            runner.in_flight = runner.in_flight.saturating_sub(1);
+            runner.idle_since = Instant::now();
+        }
+        drop(inside);
+        self.pool.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,139 @@
+//! How a model is brought up: its turn, room for it, its process. A task of its own, so that a client
+//! that leaves takes nobody else's load with it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{SemaphorePermit, watch};
+
+use super::budget::{Decision, decide};
+use super::lease::Lease;
+use super::pool::{Outcome, Pool, PoolError, Runner, lock};
+
+impl Pool {
+    /// Loads `id` and tells everyone who waits.
+    pub(super) async fn bring_up(
+        self: Arc<Self>,
+        id: String,
+        patience: Duration,
+        waiting: Arc<watch::Sender<Outcome>>,
+    ) {
+        let outcome = tokio::select! {
+            outcome = self.load(&id, patience, &waiting) => outcome,
+            () = self.closing.cancelled() => Some(Err(PoolError::Closing)),
+        };
+        // Nobody waits any more when there is no outcome; the load is out of the books then.
+        if let Some(outcome) = outcome {
+            lock(&self.inside).loads.remove(&id);
+            waiting.send_replace(Some(outcome.map(Arc::new)));
+        }
+    }
+
+    async fn load(
+        self: &Arc<Self>,
+        id: &str,
+        patience: Duration,
+        waiting: &watch::Sender<Outcome>,
+    ) -> Option<Result<Lease, PoolError>> {
+        let deadline = Instant::now() + patience;
+        let ready = tokio::select! {
+            ready = self.prepare(id, deadline) => ready,
+            () = self.abandoned(id, waiting) => return None,
+        };
+        match ready {
+            // The turn is kept until the runner is in the books.
+            Ok((_turn, bytes)) => Some(self.launch(id, bytes).await),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Waits for the turn to load, then for room.
+    async fn prepare(&self, id: &str, deadline: Instant) -> Result<(SemaphorePermit<'_>, u64), PoolError> {
+        let needed = self.shelf.needed(id).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(Ok(turn)) = tokio::time::timeout(left, self.turn.acquire()).await else {
+            return Err(PoolError::NoTurn { id: id.to_owned() });
+        };
+        self.make_room(id, needed, deadline).await?;
+        Ok((turn, needed))
+    }
+
+    async fn make_room(&self, id: &str, needed: u64, deadline: Instant) -> Result<(), PoolError> {
+        loop {
+            let changed = self.changed.notified();
+            let loaded = self.loaded();
+            match decide(self.budget, id, needed, &loaded) {
+                Decision::Load => return Ok(()),
+                Decision::Refuse => {
+                    return Err(PoolError::TooLarge { id: id.to_owned(), needed, budget: self.budget });
+                }
+                Decision::Evict(ids) => {
+                    for evicted in ids {
+                        tracing::info!(model = evicted, for_model = id, "unloading to make room");
+                        self.evict(&evicted);
+                    }
+                }
+                Decision::Wait => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if tokio::time::timeout(left, changed).await.is_err() {
+                let used = loaded.iter().map(|model| model.bytes).fold(0, u64::saturating_add);
+                return Err(PoolError::NoRoom { id: id.to_owned(), needed, used, budget: self.budget });
+            }
+        }
+    }
+
+    /// Ends when nobody waits for this load any more, and takes it out of the books.
+    async fn abandoned(&self, id: &str, waiting: &watch::Sender<Outcome>) {
+        loop {
+            waiting.closed().await;
+            let mut inside = lock(&self.inside);
+            // Whoever subscribes does so under the same lock.
+            if waiting.receiver_count() == 0 {
+                inside.loads.remove(id);
+                return;
+            }
+        }
+    }
+
+    async fn launch(self: &Arc<Self>, id: &str, bytes: u64) -> Result<Lease, PoolError> {
+        let started = Instant::now();
+        let (process, client) = match self.launcher.start(id).await {
+            Ok(started) => started,
+            Err(error) => {
+                let reason = format!("{error:#}");
+                metrics::counter!("runner_load_failures_total", "model" => id.to_owned()).increment(1);
+                tracing::error!(model = id, reason, "a model could not be loaded");
+                lock(&self.inside).failures.entry(id.to_owned()).or_default().note(&reason, Instant::now());
+                return Err(PoolError::Load { id: id.to_owned(), reason });
+            }
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        metrics::histogram!("runner_load_seconds").record(seconds);
+        tracing::info!(model = id, seconds, bytes, "loaded");
+        let mut ending = process.ending();
+        let mut inside = lock(&self.inside);
+        let generation = inside.tick();
+        let runner = Runner {
+            process,
+            client,
+            bytes,
+            in_flight: 0,
+            last_used: generation,
+            idle_since: Instant::now(),
+            generation,
+            stopping: false,
+            condemned: None,
+        };
+        inside.runners.insert(id.to_owned(), runner);
+        inside.publish();
+        let lease = self.take(&mut inside, id);
+        drop(inside);
+        let (pool, watched) = (Arc::clone(self), id.to_owned());
+        self.tasks.spawn(async move {
+            let how = ending.wait().await;
+            pool.gone(&watched, generation, &how);
+        });
+        lease.ok_or(PoolError::Closing)
+    }
+}

@@ -1,0 +1,313 @@
+//! A real agent with real runners below a root of its own, and a client of its socket.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use actionbooster_chassis::auth::{SCHEMA, token_hash};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+/// A key with the scope `infer`.
+pub const KEY: &str = "ab_0123456789012345678901234567890123456789";
+/// A key with the scope `read` only.
+pub const READING_KEY: &str = "ab_9876543210987654321098765432109876543210";
+/// Long enough for a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(60);
+/// The model never ends its text by itself, so this many tokens keep it busy until somebody stops it.
+pub const CONTEXT: u32 = 16_384;
+
+/// A running agent. Ends with its runners when dropped.
+pub struct Agent {
+    root: tempfile::TempDir,
+    process: Child,
+}
+
+/// Where the model and the runner are; `None`, with a word on the console, when the model is not there.
+fn ingredients() -> Option<(PathBuf, PathBuf, PathBuf)> {
+    let model = Path::new("/src/shared/assets/stories260K.gguf");
+    if !model.exists() {
+        eprintln!("skipped: {} is not there", model.display());
+        return None;
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_booster-agent"));
+    let release = program.parent().expect("target folder");
+    let runner = release.join("booster-runner");
+    assert!(
+        runner.exists(),
+        "run `cargo build --release -p booster-runner` first: {} is missing",
+        runner.display()
+    );
+    let build = std::fs::read_dir(release.join("build")).expect("build folder");
+    let engine = build
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("llama-cpp-sys-2-"))
+        .map(|entry| entry.path().join("out"))
+        .filter(|out| out.join("backends").is_dir())
+        .max_by_key(|out| out.metadata().and_then(|data| data.modified()).ok());
+    let engine = engine.expect("run `cargo build --release -p booster-runner` first: llama.cpp is missing");
+    Some((model.into(), program.into(), engine))
+}
+
+impl Agent {
+    /// Starts an agent whose store holds the same small model under each of these names.
+    pub async fn start(models: &[&str], config: &str) -> Option<Self> {
+        let (model, program, engine) = ingredients()?;
+        let root = tempfile::tempdir().expect("folder");
+        for id in models {
+            add_model(root.path(), id, &model);
+        }
+        write(&root.path().join("etc/actionbooster/agent.toml"), config);
+        make_keys(&root.path().join("var/lib/actionbooster/auth/auth.db"));
+        let process = Command::new(program)
+            .env("ACTIONBOOSTER_ROOT", root.path())
+            .env("ACTIONBOOSTER_RUNNER__THREADS", "1")
+            .env("ACTIONBOOSTER_BACKENDS", engine.join("backends"))
+            .env("LD_LIBRARY_PATH", engine.join("lib"))
+            .env("GOMP_SPINCOUNT", "0")
+            .env("RUST_LOG", "warn,llama-cpp-2=error")
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("agent");
+        let agent = Self { root, process };
+        agent.until("the agent listens", async || UnixStream::connect(agent.socket()).await.is_ok()).await;
+        Some(agent)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.root.path().join("run/actionbooster/agent.sock")
+    }
+
+    /// The folder of a model in the store.
+    pub fn model_folder(&self, id: &str) -> PathBuf {
+        self.root.path().join("var/lib/actionbooster/models").join(id)
+    }
+
+    /// Sends a request with a key.
+    pub async fn send(&self, method: &str, path: &str, body: &str) -> Response<Incoming> {
+        self.send_as(Some(KEY), method, path, body.as_bytes()).await
+    }
+
+    /// Sends a request as it would come through nginx.
+    pub async fn send_as(
+        &self,
+        key: Option<&str>,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Response<Incoming> {
+        let stream = UnixStream::connect(self.socket()).await.expect("socket");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "box")
+            .header("content-type", "application/json")
+            // Without it root on the socket would be trusted, and tests run as root.
+            .header("x-forwarded-for", "192.0.2.1");
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body))).expect("request");
+        tokio::time::timeout(LIMIT, sender.send_request(request)).await.expect("in time").expect("answer")
+    }
+
+    /// Announces a body of so many bytes without sending it, and reads the whole answer.
+    pub async fn announce(&self, path: &str, bytes: usize) -> (u16, Value) {
+        let mut stream = UnixStream::connect(self.socket()).await.expect("socket");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: box\r\nauthorization: Bearer {KEY}\r\ncontent-length: {bytes}\r\n\
+             connection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        let read = tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer));
+        read.await.expect("in time").expect("answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("status");
+        (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        parsed(self.send(method, path, body).await).await
+    }
+
+    /// What a counter of `/metrics` stands at, summed over labels that contain `label`.
+    pub async fn counter(&self, name: &str, label: &str) -> f64 {
+        let response = self.send_as(Some(READING_KEY), "GET", "/metrics", b"").await;
+        let bytes = response.into_body().collect().await.expect("body").to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).expect("text");
+        let ours = |line: &&str| line.starts_with(name) && line.contains(label);
+        text.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The state of a model under `/api/v1/models`.
+    pub async fn state(&self, id: &str) -> String {
+        let (status, body) =
+            parsed(self.send_as(Some(READING_KEY), "GET", "/api/v1/models", b"").await).await;
+        assert_eq!(status, 200, "{body}");
+        let models = body["models"].as_array().expect("models");
+        let model = models.iter().find(|model| model["id"] == id).expect("the model");
+        model["state"].as_str().expect("state").to_owned()
+    }
+
+    /// The process of a model's runner.
+    pub fn runner(&self, id: &str) -> Option<i32> {
+        let socket = self.root.path().join(format!("run/actionbooster/runners/{id}.sock"));
+        let socket = socket.to_str().expect("path").as_bytes().to_vec();
+        let processes = std::fs::read_dir("/proc").expect("proc");
+        processes.filter_map(Result::ok).find_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            line.split(|byte| *byte == 0).any(|argument| argument == socket).then_some(pid)
+        })
+    }
+
+    /// Waits until something holds. For what can only be seen by looking.
+    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let started = Instant::now();
+        while !holds().await {
+            assert!(started.elapsed() < LIMIT, "not in time: {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Tells the agent to end and waits for it.
+    pub async fn end(mut self) -> (std::process::ExitStatus, tempfile::TempDir) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.process.id()).expect("pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signal");
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("status") {
+                let root = std::mem::replace(&mut self.root, tempfile::tempdir().expect("folder"));
+                return (status, root);
+            }
+            assert!(started.elapsed() < LIMIT, "the agent does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Its children are told by the kernel when it dies.
+        let killed = self.process.kill().and_then(|()| self.process.wait().map(drop));
+        if let Err(error) = killed {
+            eprintln!("the agent was already gone: {error}");
+        }
+    }
+}
+
+/// Adds the model `id` to the store below `root`.
+pub fn add_model(root: &Path, id: &str, file: &Path) {
+    let folder = root.join("var/lib/actionbooster/models").join(id);
+    let content = std::fs::read(file).expect("model");
+    let digest: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let size = content.len();
+    let manifest = format!(
+        "id = {id:?}\nname = \"Stories\"\nfile = \"m.gguf\"\nsha256 = {digest:?}\nsize_bytes = {size}\n\
+         licence = \"MIT\"\nroles = [\"general\"]\ncontext_tokens = {CONTEXT}\n[sampling]\ntemperature = 0.0\n"
+    );
+    write(&folder.join("manifest.toml"), &manifest);
+    std::fs::write(folder.join("m.gguf"), content).expect("model");
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
+    let mut file = std::fs::File::create(path).expect("file");
+    file.write_all(text.as_bytes()).expect("content");
+    file.set_permissions(std::fs::Permissions::from_mode(0o644)).expect("mode");
+}
+
+fn make_keys(path: &Path) {
+    std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
+    let database = rusqlite::Connection::open(path).expect("database");
+    database.execute_batch(SCHEMA).expect("schema");
+    for (id, scopes, key) in [("k1", "infer", KEY), ("k2", "read", READING_KEY)] {
+        let row = rusqlite::params![id, id, scopes, token_hash(key)];
+        database.execute("INSERT INTO api_key VALUES (?1, ?2, ?3, ?4, 'ab_…', 0)", row).expect("key");
+    }
+}
+
+/// Status and JSON body.
+pub async fn parsed(response: Response<Incoming>) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let read = tokio::time::timeout(LIMIT, response.into_body().collect());
+    let bytes = read.await.expect("in time").expect("body").to_bytes();
+    let text = String::from_utf8_lossy(&bytes);
+    (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+/// Server-sent events, read as they come.
+pub struct Events {
+    body: Incoming,
+    text: String,
+}
+
+/// One event: its name (empty when it has none) and its data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub name: String,
+    pub data: String,
+}
+
+impl Events {
+    /// The events of a successful answer.
+    pub fn of(response: Response<Incoming>) -> Self {
+        assert_eq!(response.status().as_u16(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { body: response.into_body(), text: String::new() }
+    }
+
+    /// The next event; `None` at the end.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
+                if let Some(event) = parse(&event) {
+                    return Some(event);
+                }
+                continue;
+            }
+            let frame = tokio::time::timeout(LIMIT, self.body.frame()).await.expect("in time")?;
+            if let Ok(data) = frame.expect("frame").into_data() {
+                self.text.push_str(std::str::from_utf8(&data).expect("text"));
+            }
+        }
+    }
+
+    /// Every event until the end.
+    pub async fn rest(mut self) -> Vec<Event> {
+        let mut all = Vec::new();
+        while let Some(event) = self.next().await {
+            all.push(event);
+        }
+        all
+    }
+}
+
+impl Event {
+    /// The data as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {}", self.data))
+    }
+}
+
+/// `None` for comments.
+fn parse(text: &str) -> Option<Event> {
+    let field = |name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+    };
+    Some(Event { name: field("event:").unwrap_or_default(), data: field("data:")? })
+}

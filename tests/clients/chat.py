@@ -1,0 +1,169 @@
+"""Checks with the official `openai` package."""
+
+import openai
+
+from box import equal, raises
+
+QUESTION = [{"role": "user", "content": "What is ActionBooster?"}]
+
+
+def models_are_listed(box):
+    """openai: the models are listed and each can be looked up."""
+    client = box.openai()
+    models = list(client.models.list())
+    assert models, "no models"
+    for model in models:
+        equal(model.object, "model", "object")
+        assert model.created > 0, f"{model.id} has no date"
+        equal(client.models.retrieve(model.id).id, model.id, "id")
+
+
+def a_chat_is_answered(box):
+    """openai: a chat completion carries text, finish reason and usage."""
+    done = box.openai().chat.completions.create(model=box.model(), messages=QUESTION, temperature=0)
+    choice = done.choices[0]
+    assert choice.message.content.strip(), "the answer is empty"
+    equal(choice.message.role, "assistant", "role")
+    equal(choice.finish_reason, "stop", "finish_reason")
+    assert done.usage.prompt_tokens > 0 and done.usage.completion_tokens > 0, done.usage
+    equal(done.usage.total_tokens, done.usage.prompt_tokens + done.usage.completion_tokens, "total")
+
+
+def the_guide_knows_the_appliance(box):
+    """openai: the guide answers about the appliance in the language of the question."""
+    questions = [("What is online mode?", "firewall"), ("¿Qué es el modo en línea?", "cortafuegos")]
+    for question, word in questions:
+        asked = [{"role": "user", "content": question}]
+        done = box.openai().chat.completions.create(model="guide", messages=asked, temperature=0)
+        text = done.choices[0].message.content
+        assert word in text, f"{question} {text}"
+
+
+def a_stream_is_the_same_answer(box):
+    """openai: a stream comes in pieces that make up the same answer, with usage at the end."""
+    client, model = box.openai(), box.model()
+    whole = client.chat.completions.create(model=model, messages=QUESTION, temperature=0)
+    chunks = list(
+        client.chat.completions.create(
+            model=model, messages=QUESTION, temperature=0, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+    assert len([piece for piece in pieces if piece]) > 1, "it came in one piece"
+    equal("".join(pieces), whole.choices[0].message.content, "text")
+    reasons = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices]
+    equal(reasons[-1], whole.choices[0].finish_reason, "finish_reason")
+    equal(chunks[-1].usage.completion_tokens, whole.usage.completion_tokens, "completion tokens")
+
+
+def limits_are_kept(box):
+    """openai: max_tokens and stop end the answer where they say."""
+    client, model = box.openai(), box.model()
+    short = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, max_tokens=2)
+    equal(short.choices[0].finish_reason, "length", "finish_reason")
+    equal(short.usage.completion_tokens, 2, "completion tokens")
+    whole = client.chat.completions.create(model=model, messages=QUESTION, temperature=0, max_completion_tokens=24)
+    text = whole.choices[0].message.content
+    stop = text.split()[1]
+    cut = client.chat.completions.create(
+        model=model, messages=QUESTION, temperature=0, max_completion_tokens=24, stop=[stop]
+    )
+    equal(cut.choices[0].finish_reason, "stop", "finish_reason")
+    equal(cut.choices[0].message.content, text.split(stop)[0], "text")
+
+
+def the_same_seed_gives_the_same_text(box):
+    """openai: the same seed gives the same text."""
+    client, model = box.openai(), box.model()
+
+    def once():
+        done = client.chat.completions.create(
+            model=model, messages=QUESTION, temperature=1.5, seed=7, max_tokens=24
+        )
+        return done.choices[0].message.content
+
+    equal(once(), once(), "text")
+
+
+def text_parts_are_read(box):
+    """openai: content may be a list of text parts, and roles may be system and developer."""
+    client, model = box.openai(), box.model()
+    parts = [{"role": "user", "content": [{"type": "text", "text": QUESTION[0]["content"]}]}]
+    plain = client.chat.completions.create(model=model, messages=QUESTION, temperature=0)
+    listed = client.chat.completions.create(model=model, messages=parts, temperature=0)
+    equal(listed.choices[0].message.content, plain.choices[0].message.content, "text")
+    for role in ("system", "developer"):
+        messages = [{"role": role, "content": "Be brief."}, *QUESTION]
+        client.chat.completions.create(model=model, messages=messages, max_tokens=4)
+
+
+def a_stranger_is_refused(box):
+    """openai: a wrong key is an AuthenticationError."""
+    error = raises(openai.AuthenticationError, lambda: box.openai("ab_wrong").models.list())
+    equal(error.code, "invalid_api_key", "code")
+
+
+def an_unknown_model_is_named(box):
+    """openai: an unknown model is a NotFoundError that names close ones."""
+    model = box.model()
+    client = box.openai()
+    call = lambda: client.chat.completions.create(model=model[:-1], messages=QUESTION)  # noqa: E731
+    error = raises(openai.NotFoundError, call)
+    equal(error.code, "model_not_found", "code")
+    assert model in error.message, error.message
+    raises(openai.NotFoundError, lambda: client.models.retrieve("no-such-model-here"))
+
+
+def what_is_not_supported_is_refused(box):
+    """openai: tools, JSON schemas, log probabilities and more than one choice are refused, not ignored."""
+    client, model = box.openai(), box.model()
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
+    wishes = [
+        ("tools", {"tools": [tool]}),
+        ("response_format", {"response_format": schema}),
+        ("logprobs", {"logprobs": True}),
+        ("n", {"n": 2}),
+        ("temperature", {"temperature": 5}),
+        ("messages", {"messages": []}),
+    ]
+    for name, wish in wishes:
+        arguments = {"model": model, "messages": QUESTION, **wish}
+        error = raises(openai.BadRequestError, lambda: client.chat.completions.create(**arguments))
+        equal(error.param, name, "param")
+        equal(error.type, "invalid_request_error", "type")
+
+
+def too_long_a_prompt_is_refused(box):
+    """openai: a prompt longer than the context is a BadRequestError that says both lengths."""
+    long = [{"role": "user", "content": "word " * 200_000}]
+    client, model = box.openai(), box.model()
+    error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=model, messages=long))
+    assert "context" in error.message, error.message
+
+
+def a_left_stream_does_not_block(box):
+    """openai: leaving a stream in the middle leaves the model free for the next request."""
+    client, model = box.openai(), box.model()
+    for _ in range(4):
+        stream = client.chat.completions.create(model=model, messages=QUESTION, stream=True)
+        next(iter(stream))
+        stream.close()
+    done = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=4)
+    assert done.choices, "no answer"
+
+
+CHECKS = [
+    models_are_listed,
+    a_chat_is_answered,
+    the_guide_knows_the_appliance,
+    a_stream_is_the_same_answer,
+    limits_are_kept,
+    the_same_seed_gives_the_same_text,
+    text_parts_are_read,
+    a_stranger_is_refused,
+    an_unknown_model_is_named,
+    what_is_not_supported_is_refused,
+    too_long_a_prompt_is_refused,
+    a_left_stream_does_not_block,
+]
