@@ -1,107 +1,310 @@
-//! One request to a daemon's Unix socket.
+//! Requests to a box, and what its answers mean.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::{Request, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::http::uri::Scheme;
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ClientConfig;
 
-/// Generation takes time; nothing takes longer than this.
-const LIMIT: Duration = Duration::from_secs(600);
-const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+use crate::connect::{self, Stream};
+use crate::errors::{Answered, Unreachable, Usage};
 
-/// Why a command did not do what it should.
-#[derive(Debug)]
-pub enum Failure {
-    /// It was tried and failed.
-    Failed(String),
-    /// The daemon cannot be reached.
-    Unreachable(String),
-    /// The daemon refused.
-    Refused(String),
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Until an answer begins. A model that must be loaded first takes minutes.
+const ANSWER_LIMIT: Duration = Duration::from_secs(900);
+const LARGEST_ANSWER: usize = 16 << 20;
+
+/// The daemon that has the answer; through nginx there is no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// Owner, keys, settings, reports.
+    Monitor,
+    /// Models.
+    Agent,
 }
 
-impl Failure {
-    /// The exit status that stands for it.
-    pub const fn exit_code(&self) -> u8 {
+impl Daemon {
+    const fn name(self) -> &'static str {
         match self {
-            Self::Failed(_) => 1,
-            Self::Unreachable(_) => 3,
-            Self::Refused(_) => 4,
+            Self::Monitor => "monitor",
+            Self::Agent => "agent",
         }
     }
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Failed(text) | Self::Unreachable(text) | Self::Refused(text)) = self;
-        formatter.write_str(text)
+/// Which box.
+pub enum Target {
+    /// This one, through its sockets.
+    Box {
+        /// Folder below which its files are.
+        root: PathBuf,
+    },
+    /// One on the network.
+    Remote {
+        /// Host, in brackets when an IPv6 address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Whom to trust; none for plain HTTP.
+        tls: Option<Arc<ClientConfig>>,
+    },
+}
+
+impl Target {
+    /// The box at this address.
+    pub fn remote(url: &str, ca: Option<&Path>) -> Result<Self> {
+        let wrong = |why: &str| Usage(format!("--url {url}: {why}, such as https://actionbooster.local"));
+        let uri: Uri = url.parse().map_err(|_| wrong("write the address of a box"))?;
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(wrong("write the address without a path").into());
+        }
+        let host = uri.host().ok_or_else(|| wrong("write the address with a host"))?.to_owned();
+        let tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => Some(connect::trust(ca)?),
+            Some(scheme) if *scheme == Scheme::HTTP => None,
+            _ => return Err(wrong("begin with https:// or http://").into()),
+        };
+        let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+        Ok(Self::Remote { host, port, tls })
     }
 }
 
-/// A daemon behind its socket.
-pub(crate) struct Client {
-    socket: PathBuf,
+/// Asks one box.
+pub struct Client {
+    target: Target,
     api_key: Option<String>,
 }
 
-impl Client {
-    pub(crate) fn new(socket: PathBuf, api_key: Option<String>) -> Self {
-        Self { socket, api_key }
+/// An answer that is still coming, with the connection it comes over.
+pub struct Answer {
+    response: Response<Incoming>,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Answer {
+    /// The next bytes of the body; `None` at its end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        while let Some(frame) = self.response.body_mut().frame().await {
+            let frame = frame.context("the connection to the box broke")?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 
-    /// Sends a request and returns the JSON that came back; `null` for an empty answer.
-    pub(crate) async fn send(
+    async fn json(mut self) -> Result<Value> {
+        let status = self.response.status();
+        let body = Limited::new(self.response.body_mut(), LARGEST_ANSWER).collect().await;
+        let body = body.map_err(|error| anyhow!(error)).context("the answer broke off")?.to_bytes();
+        if !status.is_success() {
+            return Err(refusal(status, &body).into());
+        }
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).context("the answer is not JSON; is this an ActionBooster?")
+    }
+}
+
+impl Client {
+    /// A client of this box.
+    pub fn new(target: Target, api_key: Option<String>) -> Self {
+        Self { target, api_key: api_key.filter(|key| !key.is_empty()) }
+    }
+
+    /// The folder of this box's files; `None` for another box.
+    pub fn root(&self) -> Option<&Path> {
+        match &self.target {
+            Target::Box { root } => Some(root),
+            Target::Remote { .. } => None,
+        }
+    }
+
+    /// `GET`, for JSON.
+    pub async fn get(&self, daemon: Daemon, path: &str) -> Result<Value> {
+        self.call(daemon, Method::GET, path, None).await
+    }
+
+    /// `POST` of JSON, for JSON.
+    pub async fn post(&self, daemon: Daemon, path: &str, body: &Value) -> Result<Value> {
+        self.call(daemon, Method::POST, path, Some(body)).await
+    }
+
+    /// Any method, for JSON; `Null` when the answer has no body.
+    pub async fn call(
         &self,
-        method: &str,
+        daemon: Daemon,
+        method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<Value, Failure> {
-        let exchange = self.exchange(method, path, body);
-        tokio::time::timeout(LIMIT, exchange)
-            .await
-            .map_err(|_| Failure::Failed(format!("no answer within {} seconds", LIMIT.as_secs())))?
+    ) -> Result<Value> {
+        self.send(daemon, method, path, body, "application/json").await?.json().await
     }
 
-    async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let unreachable = |error: &dyn std::fmt::Display| {
-            let socket = self.socket.display();
-            Failure::Unreachable(format!(
-                "cannot reach {socket}: {error}; is the daemon running, and are you root?"
-            ))
-        };
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| unreachable(&error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let driver = tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    /// `POST` of JSON, for server-sent events.
+    pub async fn stream(&self, daemon: Daemon, path: &str, body: &Value) -> Result<Answer> {
+        let answer = self.send(daemon, Method::POST, path, Some(body), "text/event-stream").await?;
+        if answer.response.status().is_success() {
+            return Ok(answer);
+        }
+        match answer.json().await {
+            Err(error) => Err(error),
+            Ok(_) => Err(anyhow!("the box neither answers nor says why")),
+        }
+    }
+
+    async fn send(
+        &self,
+        daemon: Daemon,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        accept: &str,
+    ) -> Result<Answer> {
+        let (stream, place, host) = self.connect(daemon).await?;
+        let broke = |error: hyper::Error| Unreachable(format!("{place} does not answer: {error}"));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
+        let connection = tokio::spawn(async {
+            // Whoever waits for the answer is told about the error.
+            _ = connection.await;
+        });
+        let mut request =
+            Request::builder().method(method).uri(path).header(HOST, host).header(ACCEPT, accept);
         if let Some(key) = &self.api_key {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+            request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }
-        let text = body.map(Value::to_string).unwrap_or_default();
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                Bytes::from(body.to_string())
+            }
+            None => Bytes::new(),
+        };
         let request = request
-            .body(Full::new(Bytes::from(text)))
-            .map_err(|error| Failure::Failed(format!("the request cannot be sent: {error}")))?;
-        let answer = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
-        let status = answer.status();
-        let collected = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;
-        driver.abort();
-        let bytes =
-            collected.map_err(|error| Failure::Failed(format!("the answer broke off: {error}")))?.to_bytes();
-        let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        if status.is_success() {
-            return Ok(value);
+            .body(Full::new(body))
+            .map_err(|_| Usage("the API key or an id holds characters that cannot be sent".into()))?;
+        match tokio::time::timeout(ANSWER_LIMIT, sender.send_request(request)).await {
+            Ok(Ok(response)) => Ok(Answer { response, connection }),
+            Ok(Err(error)) => {
+                connection.abort();
+                Err(broke(error).into())
+            }
+            Err(_) => {
+                connection.abort();
+                Err(Unreachable(format!("{place} took too long to answer")).into())
+            }
         }
-        let detail =
-            value["detail"].as_str().or(value["title"].as_str()).unwrap_or("no reason was given").to_owned();
-        if status.is_client_error() { Err(Failure::Refused(detail)) } else { Err(Failure::Failed(detail)) }
+    }
+
+    /// A connection, the name of its place for people, and the `Host` to ask for.
+    async fn connect(&self, daemon: Daemon) -> Result<(Box<dyn Stream>, String, String), Unreachable> {
+        let (place, host, outcome) = match &self.target {
+            Target::Box { root } => {
+                let path = root.join(format!("run/actionbooster/{}.sock", daemon.name()));
+                let outcome = tokio::time::timeout(CONNECT_LIMIT, connect::unix(&path)).await;
+                (format!("the {} at {}", daemon.name(), path.display()), "localhost".into(), outcome)
+            }
+            Target::Remote { host, port, tls } => {
+                let outcome =
+                    tokio::time::timeout(CONNECT_LIMIT, connect::tcp(host, *port, tls.as_ref())).await;
+                (format!("the box at {host} port {port}"), format!("{host}:{port}"), outcome)
+            }
+        };
+        match outcome {
+            Ok(Ok(stream)) => Ok((stream, place, host)),
+            Ok(Err(error)) => {
+                let advice = advice(&self.target, &error, daemon);
+                Err(Unreachable(format!("cannot reach {place}: {error}. {advice}")))
+            }
+            Err(_) => Err(Unreachable(format!("cannot reach {place}: it does not answer in time."))),
+        }
+    }
+}
+
+fn advice(target: &Target, error: &std::io::Error, daemon: Daemon) -> String {
+    match (target, error.kind()) {
+        (Target::Box { .. }, ErrorKind::PermissionDenied) => "Run this as root: sudo boosterctl …".into(),
+        (Target::Box { .. }, ErrorKind::NotFound) => {
+            "On another machine than the box, say which with --url https://actionbooster.local.".into()
+        }
+        (Target::Box { .. }, _) => format!("Look at: systemctl status booster-{}", daemon.name()),
+        (Target::Remote { tls: Some(_), .. }, ErrorKind::InvalidData) => {
+            "Download the box's certificate authority from http://…/ca and name the file with --ca.".into()
+        }
+        (Target::Remote { .. }, _) => "Check the address, and that the box is on.".into(),
+    }
+}
+
+/// What an error answer says: problem+json, OpenAI's shape, or only a status.
+fn refusal(status: StatusCode, body: &[u8]) -> Answered {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let message = text(&body["detail"])
+        .or_else(|| text(&body["title"]))
+        .or_else(|| text(&body["error"]["message"]))
+        .unwrap_or_else(|| format!("the box answered {status}"));
+    Answered { status: status.as_u16(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_understood_or_refused_with_a_reason() {
+        let cases = [
+            ("http://box", Some(("box", 80))),
+            ("http://box:8080", Some(("box", 8080))),
+            ("http://192.168.1.7/", Some(("192.168.1.7", 80))),
+            ("http://[fd00::7]:8080", Some(("[fd00::7]", 8080))),
+            ("https://box", Some(("box", 443))),
+            ("box", None),
+            ("ftp://box", None),
+            ("http://box/portal", None),
+            ("", None),
+        ];
+        for (url, expected) in cases {
+            let target = Target::remote(url, None);
+            match (target, expected) {
+                (Ok(Target::Remote { host, port, tls }), Some((name, number))) => {
+                    assert_eq!((host.as_str(), port), (name, number), "{url}");
+                    assert_eq!(tls.is_some(), url.starts_with("https"), "{url}");
+                }
+                (Err(error), None) => assert!(error.is::<Usage>(), "{url}: {error}"),
+                (_, expected) => panic!("{url} should give {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_answer_says_what_the_box_says() {
+        let cases = [
+            (r#"{"type":"x","title":"T","detail":"Do this."}"#, "Do this."),
+            (r#"{"title":"T"}"#, "T"),
+            (r#"{"error":{"message":"M"}}"#, "M"),
+            ("<html>", "the box answered 502 Bad Gateway"),
+            ("", "the box answered 502 Bad Gateway"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(refusal(StatusCode::BAD_GATEWAY, body.as_bytes()).message, expected);
+        }
     }
 }

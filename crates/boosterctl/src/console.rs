@@ -1,69 +1,178 @@
-//! The box's own screen. Whoever stands before it owns the box, so there is no login.
+//! The box's own console: where the portal is, and the few things that need no login because
+//! whoever stands at the machine owns it anyway.
+//!
+//! There is no shell behind it. The page itself is written by the provisioner.
 
-use std::io::{BufRead, Write};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
 
-use actionbooster_chassis::Paths;
-use serde_json::json;
+use anyhow::{Context, Result};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::time::timeout;
 
+use crate::arguments::Power;
 use crate::client::Client;
-use crate::{Failure, show};
+use crate::commands;
+use crate::table::{cell, plain};
 
+/// How often the page and the state are looked at while nobody types.
+const GLANCE: Duration = Duration::from_secs(2);
+/// What must be typed before the owner is forgotten.
 const CONFIRMATION: &str = "RESET";
+/// Nothing that is typed here is longer.
+const LONGEST_LINE: usize = 64;
+/// Clears the screen, and what was scrolled off it: a claim code should not stay there.
+const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+const MENU: &str = "  \
+  1  Show this again / Mostrar esto otra vez
+  2  Forgot the password: reset the owner / Olvidé la contraseña: restablecer el propietario
+  3  Restart / Reiniciar
+  4  Switch off / Apagar
+  5  Factory reset / Restablecer de fábrica
 
-/// Shows address and claim code, and a menu, until the terminal goes away.
-pub(crate) async fn run(paths: &Paths, monitor: &Client) -> Result<(), Failure> {
-    let mut input = std::io::stdin().lock();
-    loop {
-        page(paths);
-        say(
-            "\n [1] show this again   [2] state of the box   [3] reset the owner's password\n [4] restart           [5] switch off\n> ",
-        );
-        let Some(choice) = line(&mut input) else { return Ok(()) };
-        let outcome = match choice.as_str() {
-            "2" => monitor.send("GET", "/health", None).await.map(|health| say(&show::text(&health))),
-            "3" => reset(monitor, &mut input).await,
-            "4" => monitor.send("POST", "/api/v1/power", Some(&json!({"action": "reboot"}))).await.map(drop),
-            "5" => {
-                monitor.send("POST", "/api/v1/power", Some(&json!({"action": "poweroff"}))).await.map(drop)
+> ";
+const FACTORY_RESET: &str = "
+  Restart, press Esc again and again while the box starts, and choose:
+  Reinicie, pulse Esc varias veces mientras arranca, y elija:
+
+    Factory reset: remove settings and accounts, keep models
+    Factory reset: remove everything
+";
+
+/// Runs on this terminal until it is gone.
+pub async fn run(client: &Client) -> Result<()> {
+    let root = client.root().context("the console is a box's own; leave --url out")?.to_owned();
+    let page = root.join("run/actionbooster/console.txt");
+    let mut console = Console {
+        client,
+        page: &page,
+        input: BufReader::new(tokio::io::stdin()),
+        output: tokio::io::stdout(),
+    };
+    console.run().await
+}
+
+struct Console<'a, I, O> {
+    client: &'a Client,
+    page: &'a Path,
+    input: I,
+    output: O,
+}
+
+impl<I: AsyncBufRead + Unpin, O: AsyncWrite + Unpin> Console<'_, I, O> {
+    async fn run(&mut self) -> Result<()> {
+        loop {
+            let Some(choice) = self.choose().await? else { return Ok(()) };
+            match choice.as_str() {
+                "2" => self.reset().await?,
+                "3" => self.power(Power::Reboot, "Restart / Reiniciar").await?,
+                "4" => self.power(Power::Poweroff, "Switch off / Apagar").await?,
+                "5" => self.tell(FACTORY_RESET).await?,
+                _ => {}
             }
-            _ => Ok(()),
-        };
-        if let Err(failure) = outcome {
-            say(&format!("{failure}\n"));
         }
     }
-}
 
-fn page(paths: &Paths) {
-    let text = std::fs::read_to_string(paths.runtime().join("console.txt"));
-    say(&text.unwrap_or_else(|_| "ActionBooster is starting. Press Enter in a moment.\n".into()));
-}
-
-async fn reset(monitor: &Client, input: &mut impl BufRead) -> Result<(), Failure> {
-    say(&format!(
-        "The owner is forgotten and the box can be claimed anew; models and keys stay.\nType {CONFIRMATION} to go on: "
-    ));
-    if line(input).as_deref() != Some(CONFIRMATION) {
-        say("Nothing was changed.\n");
-        return Ok(());
+    /// Shows the page until something is typed, and again when it changes. `None` at the end of input.
+    async fn choose(&mut self) -> Result<Option<String>> {
+        let mut shown = String::new();
+        let mut typed = Vec::new();
+        loop {
+            let page = self.current().await;
+            // Redrawing under somebody's fingers would lose what they see of their typing.
+            if page != shown && typed.is_empty() {
+                self.write(&format!("{CLEAR}{page}{MENU}")).await?;
+                shown = page;
+            }
+            if let Ok(line) = timeout(GLANCE, read_line(&mut self.input, &mut typed)).await {
+                return line.context("cannot read the keyboard");
+            }
+        }
     }
-    let answer = monitor.send("POST", "/api/v1/owner/reset", Some(&json!({}))).await?;
-    say(&format!("New claim code: {}\n", answer["claim_code"].as_str().unwrap_or("see above in a moment")));
-    Ok(())
-}
 
-/// A terminal that is gone is noticed when it is read.
-fn say(text: &str) {
-    let mut output = std::io::stdout().lock();
-    if output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_err() {
-        std::process::exit(0);
+    async fn current(&self) -> String {
+        let page = tokio::fs::read_to_string(self.page).await;
+        let page = if let Ok(text) = page {
+            plain(&text)
+        } else {
+            let version = env!("CARGO_PKG_VERSION");
+            format!("\nActionBooster {version}\n\n  Getting ready / Preparándose …\n\n")
+        };
+        let mut text = page;
+        for (index, line) in commands::summary(self.client).await.iter().enumerate() {
+            let name = if index == 0 { "State / Estado" } else { "" };
+            // Writing to a string cannot fail.
+            _ = writeln!(text, "  {name:<20} {}", plain(line));
+        }
+        text.push('\n');
+        text
+    }
+
+    async fn reset(&mut self) -> Result<()> {
+        let question = format!(
+            "\n  The owner's name and password are forgotten; models, settings and keys stay.\n  \
+             Se olvidan el nombre y la contraseña; modelos, ajustes y claves se conservan.\n\n  \
+             Type {CONFIRMATION} / Escriba {CONFIRMATION}: "
+        );
+        if self.ask(&question).await? != CONFIRMATION {
+            return self.tell("\n  Nothing was changed. / No se ha cambiado nada.\n").await;
+        }
+        match commands::reset(self.client).await {
+            Ok(answer) => {
+                let code = plain(&cell(&answer["claim_code"]));
+                self.tell(&format!("\n  New claim code / Código nuevo: {code}\n")).await
+            }
+            Err(error) => self.tell(&format!("\n  {}\n", plain(&format!("{error:#}")))).await,
+        }
+    }
+
+    async fn power(&mut self, action: Power, name: &str) -> Result<()> {
+        let question = format!("\n  {name}? Type yes / Escriba sí: ");
+        if !matches!(self.ask(&question).await?.to_lowercase().as_str(), "y" | "yes" | "s" | "si" | "sí") {
+            return Ok(());
+        }
+        if let Err(error) = commands::press(self.client, action).await {
+            return self.tell(&format!("\n  {}\n", plain(&format!("{error:#}")))).await;
+        }
+        self.tell("\n  …\n").await
+    }
+
+    /// Shows something until Enter is pressed.
+    async fn tell(&mut self, text: &str) -> Result<()> {
+        self.ask(&format!("{text}\n  Enter … ")).await.map(drop)
+    }
+
+    async fn ask(&mut self, question: &str) -> Result<String> {
+        self.write(question).await?;
+        let mut typed = Vec::new();
+        let line = read_line(&mut self.input, &mut typed).await.context("cannot read the keyboard")?;
+        Ok(line.unwrap_or_default())
+    }
+
+    async fn write(&mut self, text: &str) -> Result<()> {
+        self.output.write_all(text.as_bytes()).await.context("cannot write to the screen")?;
+        self.output.flush().await.context("cannot write to the screen")
     }
 }
 
-fn line(input: &mut impl BufRead) -> Option<String> {
-    let mut text = String::new();
-    match input.read_line(&mut text) {
-        Ok(0) | Err(_) => None,
-        Ok(_) => Some(text.trim().to_owned()),
+/// A line without its end; `typed` keeps what came before a cancellation.
+async fn read_line(
+    input: &mut (impl AsyncBufRead + Unpin),
+    typed: &mut Vec<u8>,
+) -> std::io::Result<Option<String>> {
+    loop {
+        let available = input.fill_buf().await?;
+        if available.is_empty() {
+            return Ok(None);
+        }
+        let end = available.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        let taken = end.map_or(available.len(), |end| end + 1);
+        let room = LONGEST_LINE.saturating_sub(typed.len());
+        typed.extend_from_slice(&available[..end.unwrap_or(available.len()).min(room)]);
+        input.consume(taken);
+        if end.is_some() {
+            return Ok(Some(String::from_utf8_lossy(typed).trim().to_owned()));
+        }
     }
 }

@@ -1,17 +1,17 @@
-//! Everything the portal can do, from a shell on the box.
+//! `boosterctl`: everything the portal can do, from a shell, and the program of the box's console.
 
 use std::process::ExitCode;
 
-use boosterctl::{Arguments, run};
+use boosterctl::{Arguments, exit_code, run};
 use clap::Parser;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("boosterctl: {failure}");
-            ExitCode::from(failure.exit_code())
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("boosterctl: {error:#}");
+            exit_code(&error)
         }
     }
 }

@@ -1,0 +1,95 @@
+//! The owner: claim, reset, password, who is asking.
+
+use std::io::Read;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::show;
+use crate::arguments::Owner;
+use crate::client::{Client, Daemon};
+use crate::errors::Usage;
+use crate::prompt;
+use crate::table::{cell, pairs};
+
+/// Makes the caller the owner.
+pub async fn claim(
+    client: &Client,
+    name: &str,
+    code: Option<String>,
+    from_stdin: bool,
+    json: bool,
+) -> Result<()> {
+    let code = match code {
+        Some(code) => code,
+        None => prompt::line("Claim code on the box's screen: ")?,
+    };
+    let password = prompt::new_password("Password of the owner, at least 10 characters: ", from_stdin)?;
+    let body = json!({"code": code, "name": name, "password": password});
+    let answer = client.post(Daemon::Monitor, "/api/v1/claim", &body).await?;
+    show(&answer, json, |answer| {
+        format!("{} owns this box now. Log in to the portal.\n", cell(&answer["owner"]["name"]))
+    });
+    Ok(())
+}
+
+/// Says who is asking.
+pub async fn whoami(client: &Client, json: bool) -> Result<()> {
+    let answer = client.get(Daemon::Monitor, "/api/v1/session").await?;
+    show(&answer, json, |answer| {
+        pairs(&[
+            ("owner", cell(&answer["owner"]["name"])),
+            ("via", cell(&answer["via"])),
+            ("may", cell(&answer["scopes"])),
+        ])
+    });
+    Ok(())
+}
+
+/// `boosterctl owner …`.
+pub async fn owner(client: &Client, command: Owner, json: bool) -> Result<()> {
+    match command {
+        Owner::Reset { yes } => {
+            if !yes
+                && prompt::line(
+                    "The owner's name, password and sessions are forgotten. Type reset to go on: ",
+                )? != "reset"
+            {
+                return Err(Usage("nothing was changed".into()).into());
+            }
+            let answer = reset(client).await?;
+            show(&answer, json, |answer| {
+                format!(
+                    "The box has no owner. Claim it in the portal with the code {}\n",
+                    cell(&answer["claim_code"])
+                )
+            });
+        }
+        Owner::Password { password_stdin } => {
+            let (current, new) = passwords(password_stdin)?;
+            let body = json!({"current": current, "new": new});
+            let answer = client.post(Daemon::Monitor, "/api/v1/password", &body).await?;
+            show(&answer, json, |_| "The password is changed. Other sessions have ended.\n".into());
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the owner; the answer holds the new claim code.
+pub async fn reset(client: &Client) -> Result<Value> {
+    client.post(Daemon::Monitor, "/api/v1/owner/reset", &json!({})).await
+}
+
+fn passwords(from_stdin: bool) -> Result<(String, String)> {
+    if !from_stdin {
+        let current = prompt::password("Current password: ", false)?;
+        return Ok((current, prompt::new_password("New password, at least 10 characters: ", false)?));
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+    let mut lines = text.lines().map(str::to_owned);
+    match (lines.next(), lines.next()) {
+        (Some(current), Some(new)) => Ok((current, new)),
+        _ => Err(Usage("write the current password and the new one, a line each".into()).into()),
+    }
+}

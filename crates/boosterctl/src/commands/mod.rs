@@ -1,0 +1,57 @@
+//! The commands.
+
+mod account;
+mod ask;
+mod config;
+mod keys;
+mod power;
+mod reports;
+mod settings;
+mod status;
+
+pub use account::reset;
+pub use power::press;
+pub use status::summary;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::arguments::{Command, Config};
+use crate::client::Client;
+use crate::console;
+
+/// Runs a command against a box.
+pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCode> {
+    match command {
+        Command::Status { wait } => return status::status(client, wait, json).await,
+        Command::Claim { name, code, password } => {
+            account::claim(client, &name, code, password.password_stdin, json).await?;
+        }
+        Command::Whoami => account::whoami(client, json).await?,
+        Command::Hardware { scan: true } => reports::scan(client, json)?,
+        Command::Hardware { scan: false } => reports::hardware(client, json).await?,
+        Command::Provisioning => reports::provisioning(client, json).await?,
+        Command::Models => reports::models(client, json).await?,
+        Command::Ask { prompt, model, max_tokens } => {
+            return ask::ask(client, &prompt, &model, max_tokens, json).await;
+        }
+        Command::Keys(command) => keys::run(client, command, json).await?,
+        Command::Settings(command) => settings::run(client, command, json).await?,
+        Command::Owner(command) => account::owner(client, command, json).await?,
+        Command::Config(Config::Check) => return config::check(client, json),
+        Command::Power(action) => power::power(client, action, json).await?,
+        Command::Console => console::run(client).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints JSON, or the text made of it.
+fn show(value: &Value, json: bool, text: impl FnOnce(&Value) -> String) {
+    if json {
+        println!("{value:#}");
+    } else {
+        print!("{}", text(value));
+    }
+}
