@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use actionbooster_hardware::Inventory;
+use actionbooster_hardware::{Inventory, survey};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
@@ -14,11 +14,16 @@ use crate::settings::Settings;
 /// When this program was built; no clock of an appliance is earlier.
 const BUILT: &str = env!("BOOSTER_BUILD_EPOCH");
 
-/// Reads the hardware of the tree, or of this machine where the tree is only a folder.
+/// Reads the hardware of the tree, or of this machine where the tree is only a folder. What could not
+/// be understood is told on standard error, which is the journal at boot.
 pub fn inventory(layout: &Layout) -> Result<Inventory> {
     let own = layout.at("proc/meminfo").exists();
     let root = if own { layout.root() } else { Path::new("/") };
-    Inventory::read(root).context("cannot read what this machine is")
+    let found = survey(root).context("cannot read what this machine is")?;
+    for warning in &found.warnings {
+        eprintln!("hardware: {warning}");
+    }
+    Ok(found.inventory)
 }
 
 /// Reads the owner's settings, with what is wrong in them.

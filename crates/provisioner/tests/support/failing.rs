@@ -144,9 +144,10 @@ impl System for Failing {
         self.commands.borrow_mut().push(command.join(" "));
         match command {
             ["systemctl", "daemon-reload"] => self.read_units(),
-            ["systemctl", "restart", "--no-block", "systemd-zram-setup@zram0.service", "dev-zram0.swap"] => {
-                self.read_zram();
+            ["systemctl", "stop", "dev-zram0.swap", "systemd-zram-setup@zram0.service"] => {
+                self.in_force.borrow_mut().zram = None;
             }
+            ["systemctl", "start", "--no-block", "dev-zram0.swap"] => self.read_zram(),
             ["systemctl", "try-reload-or-restart", "--no-block", "nginx.service"] => {
                 if self.started.get() {
                     self.read_certificate();
