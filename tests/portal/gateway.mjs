@@ -204,7 +204,7 @@ async function withDaemons() {
     const openai = await post('/v1/chat/completions', large);
     assert.equal(openai.status, 413);
     assert.equal(JSON.parse(openai.body).error.code, 'request_too_large');
-    assert.match(JSON.parse((await post('/api/generate', large)).body).error, /16 MiB/);
+    assert.match(JSON.parse((await post('/api/generate', large)).body).error, /4 MiB/);
   });
   await check('HTTP/1.1 and TLS 1.2 still work, TLS 1.1 does not', async () => {
     for (const [version, welcome] of [['TLSv1.3', true], ['TLSv1.2', true], ['TLSv1.1', false]]) {

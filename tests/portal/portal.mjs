@@ -164,6 +164,7 @@ async function seeBox(page) {
     const reasons = await page.getByTestId('mode').getByRole('listitem').allInnerTexts();
     assert.ok(reasons.length > 0 && reasons.every((reason) => reason.trim() !== ''), 'no reasons');
     assert.equal(await page.evaluate(() => document.activeElement.tagName), 'H1');
+    await seen(page.getByTestId('version').getByText(/^ActionBooster \d+\.\d+\.\d+/));
     await shot(page, 'box');
   });
   await check('it shows the machine, memory, disks, network and certificate', async () => {

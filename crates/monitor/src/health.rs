@@ -75,7 +75,12 @@ fn provisioning(path: &Path) -> Component {
         .filter(|step| step["status"] == "failed")
         .filter_map(|step| step["name"].as_str())
         .collect();
-    component(name, Status::Degraded, format!("these steps failed: {}", failed.join(", ")))
+    let detail = if failed.is_empty() {
+        "the data partition could not be used".to_owned()
+    } else {
+        format!("these steps failed: {}", failed.join(", "))
+    };
+    component(name, Status::Degraded, detail)
 }
 
 fn data(marker: &Path) -> Component {
