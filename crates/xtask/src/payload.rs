@@ -79,19 +79,23 @@ pub fn install(builder: &Builder, destination: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Where llama.cpp's build leaves its libraries, and how the names of those we need end: the loader
+/// asks for the SONAME, ggml picks among the CPU variants by file name.
+const LIBRARIES: [(&str, &str); 2] = [("lib", ".so.0"), ("backends", ".so")];
+
 /// llama.cpp's shared libraries and ggml's CPU variants, from the newest build of the engine.
 fn engine_libraries(release: &Path) -> Result<Vec<PathBuf>> {
     let mut outputs: Vec<PathBuf> = fs::read_dir(release.join("build"))?
         .filter_map(Result::ok)
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("llama-cpp-sys-2-"))
         .map(|entry| entry.path().join("out"))
-        .filter(|out| out.is_dir())
+        // A build that was killed leaves a folder without them.
+        .filter(|out| LIBRARIES.iter().all(|(folder, _)| out.join(folder).is_dir()))
         .collect();
     outputs.sort_by_key(|out| fs::metadata(out).and_then(|data| data.modified()).ok());
     let newest = outputs.pop().context("llama.cpp has not been built; compile the programs first")?;
     let mut found = Vec::new();
-    // The loader asks for the SONAME; ggml picks among the CPU variants by file name.
-    for (folder, suffix) in [("lib", ".so.0"), ("backends", ".so")] {
+    for (folder, suffix) in LIBRARIES {
         for entry in fs::read_dir(newest.join(folder))? {
             let path = entry?.path();
             if path.to_string_lossy().ends_with(suffix) {

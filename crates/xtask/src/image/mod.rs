@@ -132,6 +132,7 @@ fn stage_all(builder: &Builder, stage: &Path, keyring: &Path) -> Result<()> {
     payload::install(builder, stage)?;
     payload::render_nginx(builder, &payload::NginxSite::appliance(), stage)?;
     units::install(&builder.checkout().join("systemd"), stage)?;
+    units::install_udev(&builder.checkout().join("udev"), stage)?;
     let target = stage.join("etc/rauc/keyring.pem");
     fs::create_dir_all(stage.join("etc/rauc"))?;
     fs::copy(keyring, &target).with_context(|| format!("cannot read the keyring {}", keyring.display()))?;

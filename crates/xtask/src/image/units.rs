@@ -29,6 +29,15 @@ pub fn install(systemd: &Path, stage: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Copies udev's rules to their place below `stage`.
+pub fn install_udev(rules: &Path, stage: &Path) -> Result<()> {
+    for source in entries(rules)? {
+        let name = source.file_name().context("a file without a name")?;
+        copy(&source, &stage.join("usr/lib/udev/rules.d").join(name))?;
+    }
+    Ok(())
+}
+
 /// The place of a file of `systemd/<owner>/` below the root; `None` when its kind is unknown.
 fn place(owner: &str, name: &str) -> Option<PathBuf> {
     let folder = match (name, name.rsplit_once('.')?.1) {

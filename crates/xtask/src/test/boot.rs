@@ -46,10 +46,11 @@ pub fn run(builder: &Builder) -> Result<Tally> {
 
     let ssh = run::open_ssh(builder, &mut vm, &appliance, &ready)?;
     let shell = |script: &str| vm.ssh(&ssh.key, script);
-    tally.check("no unit failed", no_failed_unit(&shell("systemctl --failed --no-legend --plain")?));
+    tally.check("no unit failed", empty(&shell("systemctl --failed --no-legend --plain")?));
     tally.check("there are no ordering cycles", no_match(&shell(JOURNAL)?, "ordering cycle"));
     tally.check("the kernel is not tainted", equal(&shell("cat /proc/sys/kernel/tainted")?, "0"));
     tally.check("the right slot is running", slot(&shell("cat /proc/cmdline")?));
+    tally.check("zRAM is swap and has the planned size", zram(&vm, &ssh.key, &appliance, &ready));
     tally.check("the firewall is as planned", firewall(&shell("sudo ufw status verbose")?));
     tally.check("the firewall covers IPv6", contains(&shell("sudo ip6tables -S INPUT")?, "-P INPUT DROP"));
     tally.check("the data partition grew to the disk", grown(&shell("df -B1 --output=size /var | tail -1")?));
@@ -58,6 +59,7 @@ pub fn run(builder: &Builder) -> Result<Tally> {
         "no account has a password",
         empty(&shell("sudo cut -d: -f2 /etc/shadow | grep '^[$]'; true")?),
     );
+    tally.check("boosterctl does the same from a shell", command_line(&vm, &ssh.key));
     let far = format!("timeout 30 bash -c 'exec 3<>/dev/tcp/{FAR_ADDRESS}/80 && cat <&3' 2>&1; true");
     tally.check("an address beyond the LAN is refused while offline", refused(&shell(&far)?));
     tally.check("the running slot is marked good", slot_is_good(&mut vm, &ssh.key));
@@ -71,6 +73,11 @@ pub fn run(builder: &Builder) -> Result<Tally> {
     tally.check(
         "a reboot keeps the identity",
         Identity::read(&vm, &ssh.key).and_then(|now| before.same_as(&now)),
+    );
+    tally.check("zRAM is swap after a reboot", zram(&vm, &ssh.key, &appliance, &ready));
+    tally.check(
+        "no unit failed after a reboot",
+        vm.ssh(&ssh.key, "systemctl --failed --no-legend --plain").and_then(|listed| empty(&listed)),
     );
     tally.check("a reboot keeps owner and keys", answered(&appliance, &ready));
     tally.check("a reboot changes nothing in the plan", unchanged(&appliance, &ready));
@@ -149,10 +156,29 @@ fn unchanged(appliance: &Appliance, ready: &Ready) -> Result<()> {
     Ok(())
 }
 
-/// zRAM's own unit is the suite zram's business.
-fn no_failed_unit(listed: &str) -> Result<()> {
-    let failed: Vec<&str> = listed.lines().filter(|line| !line.contains(super::zram::UNIT)).collect();
-    empty(&failed.join("\n"))
+/// The device that is swap now has the planned size.
+fn zram(vm: &Vm, key: &Path, appliance: &Appliance, ready: &Ready) -> Result<()> {
+    let planned = provisioning(appliance, ready)?["memory"]["zram_bytes"].as_u64();
+    let planned = planned.context("the report plans no zRAM")?;
+    let actual: u64 = vm.ssh(key, "cat /sys/block/zram0/disksize")?.trim().parse()?;
+    // zram-generator rounds to whole mebibytes.
+    ensure!(planned.abs_diff(actual) <= 1 << 20, "planned {planned} bytes, active {actual}");
+    contains(&vm.ssh(key, "cat /proc/swaps")?, "/dev/zram0")
+}
+
+fn command_line(vm: &Vm, key: &Path) -> Result<()> {
+    vm.ssh(key, "sudo boosterctl status")?;
+    let inventory: Value = serde_json::from_str(&vm.ssh(key, "sudo boosterctl --json hardware")?)?;
+    ensure!(inventory["board"]["kind"].is_string(), "no board in {inventory}");
+    contains(&vm.ssh(key, "sudo boosterctl provisioning")?, "zram")?;
+    contains(&vm.ssh(key, "sudo boosterctl ask --model guide 'What is online mode?'")?, "firewall")?;
+    let made: Value =
+        serde_json::from_str(&vm.ssh(key, "sudo boosterctl --json keys create shell --scope infer")?)?;
+    let (id, own) = (made["id"].as_str().context("no id")?, made["key"].as_str().context("no key")?);
+    vm.ssh(key, &format!("sudo boosterctl keys revoke {id}"))?;
+    // A revoked key opens nothing, not even for root.
+    let refused = vm.ssh(key, &format!("sudo boosterctl --api-key {own} models; echo status $?"))?;
+    contains(&refused, "status 4")
 }
 
 fn firewall(status: &str) -> Result<()> {

@@ -17,12 +17,11 @@ mod live;
 mod portal;
 mod storm;
 mod units;
-mod zram;
 
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Suites to run: code, portal, units, guide, live, boot, zram, storm. All but zram when none is named.
+    /// Suites to run: code, portal, units, guide, live, boot, storm. All when none is named.
     suites: Vec<String>,
     /// How often `storm` cuts the power during the first boot.
     #[arg(long, default_value_t = 2)]
@@ -89,9 +88,6 @@ impl Tally {
     }
 }
 
-/// Suites that run only when they are named.
-const ON_REQUEST: &[&str] = &["zram"];
-
 type Suite = (&'static str, fn(&Builder, &Arguments) -> Result<Tally>);
 
 /// In the order they run: what is quick and most often wrong comes first.
@@ -102,7 +98,6 @@ const SUITES: &[Suite] = &[
     ("guide", |builder, _| guide::run(builder)),
     ("live", |builder, _| live::run(builder)),
     ("boot", |builder, _| boot::run(builder)),
-    ("zram", |builder, _| zram::run(builder)),
     ("storm", |builder, arguments| storm::run(builder, arguments.cuts, arguments.seed)),
 ];
 
@@ -116,9 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let builder = Builder::ready()?;
     let mut total = Tally::default();
     for (name, suite) in SUITES {
-        let named = arguments.suites.iter().any(|wanted| wanted == name);
-        let plain = arguments.suites.is_empty() && !ON_REQUEST.contains(name);
-        if !named && !plain {
+        if !arguments.suites.is_empty() && !arguments.suites.iter().any(|wanted| wanted == name) {
             continue;
         }
         eprintln!("\n== {name}");
