@@ -15,9 +15,6 @@ use serde_json::{Value, json};
 use crate::runners::{self, PoolError};
 use crate::{Shared, names};
 
-/// Context that the engine gives when the manifest does not say.
-const DEFAULT_CONTEXT: u32 = 4096;
-
 /// Reads the store off the runtime's threads, and remembers what a file's head said.
 #[derive(Debug)]
 pub(crate) struct Shelf {
@@ -81,15 +78,10 @@ impl Shelf {
         if let Some(known) = known.filter(|known| known.stamp == stamp) {
             return known.bytes;
         }
-        let bytes = model.header().map_err(|error| chain(&error)).map(|header| {
-            let context = match model.manifest.context_tokens {
-                0 => header
-                    .integer("context_length")
-                    .map_or(DEFAULT_CONTEXT, |own| own.min(DEFAULT_CONTEXT.into()) as u32),
-                own => own,
-            };
-            estimate_bytes(&header, context, self.slots)
-        });
+        let bytes = model
+            .header()
+            .map_err(|error| chain(&error))
+            .map(|header| estimate_bytes(&header, model.context_tokens(&header), self.slots));
         let measured = Measured { stamp, bytes: bytes.clone() };
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(path, measured);
         bytes

@@ -7,4 +7,4 @@ mod store;
 
 pub use manifest::{Description, Manifest, ManifestError, Role, Sampling};
 pub use memory::estimate_bytes;
-pub use store::{DEFAULT_CONTEXT, Model, Store, StoreError};
+pub use store::{Model, Store, StoreError};

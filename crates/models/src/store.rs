@@ -14,7 +14,7 @@ use crate::manifest::{Manifest, ManifestError};
 const MANIFEST_LIMIT: u64 = 64 * 1024;
 
 /// Context when the manifest does not say: enough for a conversation, small enough to fit.
-pub const DEFAULT_CONTEXT: u32 = 4096;
+const DEFAULT_CONTEXT: u32 = 4096;
 
 /// Why a model of the store cannot be used.
 #[derive(Debug, thiserror::Error)]

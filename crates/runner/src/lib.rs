@@ -68,9 +68,9 @@ impl ModelArguments {
 
     /// Checks the file's head, then loads it.
     fn load(&self, model: &Model, config: &Config) -> Result<Engine> {
-        model.header()?;
+        let header = model.header()?;
         let options = Options {
-            context_tokens: self.context.unwrap_or(model.manifest.context_tokens),
+            context_tokens: self.context.unwrap_or_else(|| model.context_tokens(&header)),
             slots: self.slots.unwrap_or(config.slots),
             threads: self.threads.unwrap_or(config.threads),
             cpus: parse_cpus(self.cpus.as_deref().unwrap_or(&config.cpus))?,

@@ -72,7 +72,6 @@ impl Agent {
             .env("ACTIONBOOSTER_RUNNER__THREADS", "1")
             .env("ACTIONBOOSTER_BACKENDS", engine.join("backends"))
             .env("LD_LIBRARY_PATH", engine.join("lib"))
-            .env("GOMP_SPINCOUNT", "0")
             .env("RUST_LOG", "warn,llama-cpp-2=error")
             .stdin(Stdio::null())
             .spawn()

@@ -134,7 +134,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     if total.failed > 0 {
-        bail!("{} checks failed; logs are in {}", total.failed, builder.cache().join("logs").display());
+        bail!(
+            "{} of {} checks failed; logs are in {}",
+            total.failed,
+            total.passed + total.failed,
+            builder.cache().join("logs").display()
+        );
     }
     Ok(())
 }
