@@ -90,9 +90,19 @@ struct Running {
 impl<'a> Session<'a> {
     /// Lays out a fresh root, provisions it and starts the programs.
     pub fn start(builder: &'a Builder, ports: Ports) -> Result<Self> {
+        Self::start_with(builder, ports, |_| Ok(()))
+    }
+
+    /// The same, with `prepare` given the root before anything of it is read.
+    pub fn start_with(
+        builder: &'a Builder,
+        ports: Ports,
+        prepare: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let folder = builder.cache().join(format!("dev-{}", std::process::id()));
         let mut session = Self { builder, folder, ports, running: Vec::new() };
         step("laying out the state folder", || session.lay_out())?;
+        prepare(&session.root())?;
         session.provision(&["apply"])?;
         session.provision(&["announce"])?;
         session.spawn("booster-monitor", &[])?;
@@ -137,6 +147,11 @@ impl<'a> Session<'a> {
     pub fn daemons(&self) -> Vec<(&'static str, u32)> {
         let ours = self.running.iter().filter(|running| running.name.starts_with("booster-"));
         ours.map(|running| (running.name, running.child.id())).collect()
+    }
+
+    /// The socket of a daemon, on the host.
+    pub fn socket(&self, daemon: &str) -> PathBuf {
+        self.root().join(format!("run/actionbooster/{daemon}.sock"))
     }
 
     /// Ends the programs, last started first, and removes the state folder.

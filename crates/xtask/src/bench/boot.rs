@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::Row;
+use super::{Row, median};
 use crate::builder::Builder;
 use crate::image;
 use crate::qemu::{BOOT_LIMIT, Forwards, Vm};
@@ -88,9 +88,4 @@ fn bare_image(builder: &Builder) -> Result<PathBuf> {
     )?;
     fs::write(stamp, configuration)?;
     Ok(disk)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
