@@ -19,8 +19,8 @@ use crate::dev::Session;
 use crate::payload;
 use crate::progress::{logged, step, tail};
 
-const PORTS: Ports = Ports { https: 18443, http: 18480 };
-const PEER_PORT: u16 = 18500;
+const PORTS: Ports = Ports { https: 17443, http: 17480 };
+const PEER_PORT: u16 = 17500;
 /// Debian's release that carries llama.cpp.
 const PEER_SUITE: &str = "forky";
 const ROUNDS: usize = 3;
