@@ -165,7 +165,8 @@ async fn watch(
             result = more;
         }
         let state = text(&change.changed_properties, "ActiveState");
-        if matches!(state.as_deref(), Some("failed" | "inactive")) {
+        // A signal from before the start says "inactive" too, so the unit itself is asked.
+        if matches!(state.as_deref(), Some("failed" | "inactive")) && has_ended(&manager, &name).await {
             watcher.ended(if result.is_empty() {
                 "its unit ended".into()
             } else {
