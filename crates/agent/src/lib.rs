@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 
 mod ask;
+mod gateway;
 mod names;
 mod openai;
 mod pace;
@@ -20,6 +21,7 @@ mod runners;
 mod shelf;
 mod summary;
 
+use gateway::Assets;
 use runners::{Launcher, Pool};
 use shelf::Shelf;
 
@@ -42,6 +44,22 @@ pub struct Config {
     pub wait_s: u64,
     /// Settings of `/query`.
     pub query: QueryConfig,
+    /// Settings of the generation gateway.
+    pub gateway: GatewayConfig,
+}
+
+/// Settings of the generation gateway.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Bytes that kept outputs may take together; the oldest unpinned make room. 0 means no limit.
+    pub assets_bytes: u64,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self { assets_bytes: 8 << 30 }
+    }
 }
 
 /// Settings of `/query`.
@@ -54,7 +72,13 @@ pub struct QueryConfig {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { model_budget_bytes: 0, keep_alive_s: 300, wait_s: 120, query: QueryConfig::default() }
+        Self {
+            model_budget_bytes: 0,
+            keep_alive_s: 300,
+            wait_s: 120,
+            query: QueryConfig::default(),
+            gateway: GatewayConfig::default(),
+        }
     }
 }
 
@@ -70,6 +94,7 @@ struct RunnerConfig {
 struct Agent {
     shelf: Arc<Shelf>,
     pool: Arc<Pool>,
+    assets: Arc<Assets>,
     chosen: Vec<String>,
     patience: Duration,
 }
@@ -88,7 +113,8 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let keep_alive = Duration::from_secs(config.keep_alive_s);
     let pool = Pool::new(Arc::clone(&shelf), launcher, config.model_budget_bytes, keep_alive);
     let patience = Duration::from_secs(config.wait_s);
-    let agent = Arc::new(Agent { shelf, pool, chosen: config.query.models, patience });
+    let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
+    let agent = Arc::new(Agent { shelf, pool, assets, chosen: config.query.models, patience });
     shelf::report_health(&agent, &health).await;
     let tidied = Arc::clone(&agent);
     let housekeeping = tokio::spawn(async move {
@@ -100,7 +126,10 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     });
     let ended = Arc::clone(&agent);
     Ok(Service::new(routes(agent))
-        .scope(Scope::Infer, &["/query", "/api/v1/query", "/v1/"])
+        .scope(
+            Scope::Infer,
+            &["/query", "/api/v1/query", "/v1/", "/text/", "/api/v1/assets", "/api/v1/assets/"],
+        )
         .body_limit(BODY_LIMIT)
         .error_shape("/v1/", openai::error_shape)
         .on_drain(async move {
@@ -119,5 +148,10 @@ fn routes(agent: Shared) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{id}", get(openai::model))
         .route("/api/v1/models", get(shelf::list))
+        .route("/text/gen", post(gateway::text))
+        .route("/api/v1/assets", get(gateway::list))
+        .route("/api/v1/assets/{id}", get(gateway::show).patch(gateway::change).delete(gateway::remove))
+        .route("/api/v1/assets/{id}/file", get(gateway::file))
+        .route("/api/v1/assets/{id}/file/{name}", get(gateway::named_file))
         .with_state(agent)
 }

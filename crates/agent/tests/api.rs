@@ -19,7 +19,7 @@ fn chat(model: &str, more: &Value) -> String {
 
 #[tokio::test]
 async fn two_models_answer_one_question_and_their_answers_are_integrated() {
-    let Some(agent) = Agent::start(&["one", "two"], "").await else { return };
+    let agent = Agent::start(&["one", "two"], "").await;
     let body = json!({"prompt": "Once upon a time", "models": ["two", "one"], "max_tokens": 8});
     let (status, reply) = agent.ask("POST", "/query", &body.to_string()).await;
     assert_eq!(status, 200, "{reply}");
@@ -48,7 +48,7 @@ async fn two_models_answer_one_question_and_their_answers_are_integrated() {
 
 #[tokio::test]
 async fn a_streamed_query_tells_everything_as_it_happens() {
-    let Some(agent) = Agent::start(&["one", "two"], "").await else { return };
+    let agent = Agent::start(&["one", "two"], "").await;
     let body = json!({"prompt": "Once upon a time", "stream": true, "max_tokens": 8});
     let events = Events::of(agent.send("POST", "/query", &body.to_string()).await).rest().await;
     assert_eq!(events[0].name, "start");
@@ -69,7 +69,7 @@ async fn a_streamed_query_tells_everything_as_it_happens() {
 
 #[tokio::test]
 async fn one_model_that_cannot_be_used_does_not_fail_the_rest() {
-    let Some(agent) = Agent::start(&["good", "bad"], "").await else { return };
+    let agent = Agent::start(&["good", "bad"], "").await;
     std::fs::write(agent.model_folder("bad").join("m.gguf"), "GGUF and then nothing").expect("file");
     let body = json!({"prompt": "Hi", "models": ["bad", "good"], "max_tokens": 4});
     let (status, reply) = agent.ask("POST", "/query", &body.to_string()).await;
@@ -84,7 +84,7 @@ async fn one_model_that_cannot_be_used_does_not_fail_the_rest() {
 
 #[tokio::test]
 async fn chat_completions_stop_where_they_are_told() {
-    let Some(agent) = Agent::start(&["one"], "").await else { return };
+    let agent = Agent::start(&["one"], "").await;
     let (status, reply) =
         agent.ask("POST", "/v1/chat/completions", &chat("one", &json!({"max_tokens": 12}))).await;
     assert_eq!(status, 200, "{reply}");
@@ -112,7 +112,7 @@ async fn chat_completions_stop_where_they_are_told() {
 
 #[tokio::test]
 async fn what_cannot_be_served_is_refused_in_the_shape_of_its_surface() {
-    let Some(agent) = Agent::start(&["one"], "").await else { return };
+    let agent = Agent::start(&["one"], "").await;
     let cases: [Refusal; 10] = [
         ("POST", "/query", None, b"{\"prompt\":\"x\"}", 401, "unauthenticated"),
         ("POST", "/query", Some("ab_wrong"), b"{\"prompt\":\"x\"}", 401, "unauthenticated"),
@@ -154,7 +154,7 @@ async fn what_cannot_be_served_is_refused_in_the_shape_of_its_surface() {
 
 #[tokio::test]
 async fn the_models_are_listed_with_what_they_are() {
-    let Some(agent) = Agent::start(&["one", "two"], "").await else { return };
+    let agent = Agent::start(&["one", "two"], "").await;
     let (status, list) = agent.ask("GET", "/v1/models", "").await;
     assert_eq!(status, 200, "{list}");
     assert_eq!(list["data"].as_array().map(Vec::len), Some(2), "{list}");
@@ -173,4 +173,33 @@ fn text(data: &Value) -> String {
 
 fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_generated_text_is_kept_with_what_makes_it_again() {
+    let agent = Agent::start(&["one"], "").await;
+    let body = json!({"prompt": "Once upon a time", "max_tokens": 12, "temperature": 1.2, "seed": 7});
+    let (status, first) = agent.ask("POST", "/text/gen", &body.to_string()).await;
+    assert_eq!(status, 200, "{first}");
+    assert_eq!((&first["model"], &first["seed"]), (&json!("one"), &json!(7)));
+    let (_, asset) = agent.ask("GET", first["asset"].as_str().expect("asset"), "").await;
+    let (_, second) = agent.ask("POST", "/text/gen", &asset["parameters"].to_string()).await;
+    assert_eq!(second["text"], first["text"], "the kept parameters give the same text");
+
+    let path = format!("{}/file", first["asset"].as_str().expect("asset"));
+    let response = agent.send("GET", &path, "").await;
+    assert!(response.headers()["content-disposition"].to_str().expect("header").starts_with("attachment"));
+    let bytes = http_body_util::BodyExt::collect(response.into_body()).await.expect("body").to_bytes();
+    assert_eq!(String::from_utf8_lossy(&bytes), first["text"].as_str().expect("text"));
+
+    let (_, listed) = agent.ask("GET", "/api/v1/assets?kind=text", "").await;
+    let ids: Vec<&Value> =
+        listed["assets"].as_array().expect("assets").iter().map(|asset| &asset["id"]).collect();
+    assert_eq!(ids, [&second["id"], &first["id"]], "newest first");
+    let (_, pinned) = agent.ask("PATCH", first["asset"].as_str().expect("asset"), "{\"pinned\":true}").await;
+    assert_eq!(pinned["pinned"], true);
+    let gone = agent.send("DELETE", first["asset"].as_str().expect("asset"), "").await;
+    assert_eq!(gone.status().as_u16(), 204);
+    let (status, problem) = agent.ask("GET", first["asset"].as_str().expect("asset"), "").await;
+    assert_eq!((status, &problem["type"]), (404, &json!("asset-not-found")));
 }

@@ -26,7 +26,7 @@ fn crash(agent: &Agent, id: &str) {
 
 #[tokio::test]
 async fn a_runner_killed_in_the_middle_costs_its_request_only() {
-    let Some(agent) = Agent::start(&["one", "two"], "").await else { return };
+    let agent = Agent::start(&["one", "two"], "").await;
     let mut victim = Events::of(agent.send("POST", "/v1/chat/completions", &endless("one")).await);
     let mut other = Events::of(agent.send("POST", "/v1/chat/completions", &endless("two")).await);
     for stream in [&mut victim, &mut other] {
@@ -45,7 +45,7 @@ async fn a_runner_killed_in_the_middle_costs_its_request_only() {
 
 #[tokio::test]
 async fn a_runner_that_dies_idle_is_noticed_and_replaced() {
-    let Some(agent) = Agent::start(&["one"], "").await else { return };
+    let agent = Agent::start(&["one"], "").await;
     agent.ask("POST", "/v1/chat/completions", &chat("one", 1, false)).await;
     crash(&agent, "one");
     agent.until("its end is seen", async || agent.state("one").await == "idle").await;
@@ -55,7 +55,7 @@ async fn a_runner_that_dies_idle_is_noticed_and_replaced() {
 
 #[tokio::test]
 async fn three_crashes_in_a_row_make_a_model_rest_with_the_reason() {
-    let Some(agent) = Agent::start(&["one"], "").await else { return };
+    let agent = Agent::start(&["one"], "").await;
     for _ in 0..3 {
         let mut stream = Events::of(agent.send("POST", "/v1/chat/completions", &endless("one")).await);
         stream.next().await.expect("the first chunk");
@@ -73,7 +73,7 @@ async fn three_crashes_in_a_row_make_a_model_rest_with_the_reason() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_generation() {
-    let Some(agent) = Agent::start(&["one"], "").await else { return };
+    let agent = Agent::start(&["one"], "").await;
     let mut stream = Events::of(agent.send("POST", "/v1/chat/completions", &endless("one")).await);
     stream.next().await.expect("the first chunk");
     drop(stream);
@@ -109,7 +109,7 @@ async fn a_client_that_leaves_ends_the_generation() {
 
 #[tokio::test]
 async fn requests_that_come_together_share_one_load() {
-    let Some(agent) = Agent::start(&["one"], "").await else { return };
+    let agent = Agent::start(&["one"], "").await;
     let body = chat("one", 2, false);
     let asked = (0..6).map(|_| agent.ask("POST", "/v1/chat/completions", &body));
     for (status, reply) in futures::future::join_all(asked).await {
@@ -119,22 +119,22 @@ async fn requests_that_come_together_share_one_load() {
 }
 
 /// Room for one of the models, not for two: their estimate is read from a refusal.
-async fn budget_for_one() -> Option<u64> {
-    let agent = Agent::start(&["one"], "model_budget_bytes = 1").await?;
+async fn budget_for_one() -> u64 {
+    let agent = Agent::start(&["one"], "model_budget_bytes = 1").await;
     let response = agent.send("POST", "/v1/chat/completions", &chat("one", 1, false)).await;
     let (status, reply) = support::parsed(response).await;
     assert_eq!(status, 503, "{reply}");
     assert_eq!(reply["error"]["code"], "model_too_large", "{reply}");
     let message = reply["error"]["message"].as_str().expect("message");
     let mib: u64 = message.split_whitespace().find_map(|word| word.parse().ok()).expect("the arithmetic");
-    Some(mib << 20)
+    mib << 20
 }
 
 #[tokio::test]
 async fn models_that_do_not_fit_together_take_turns() {
-    let Some(budget) = budget_for_one().await else { return };
+    let budget = budget_for_one().await;
     let config = format!("model_budget_bytes = {budget}\nwait_s = 1\n");
-    let Some(agent) = Agent::start(&["one", "two"], &config).await else { return };
+    let agent = Agent::start(&["one", "two"], &config).await;
     let body = json!({"prompt": "Once upon a time", "max_tokens": 8}).to_string();
     let (status, reply) = agent.ask("POST", "/query", &body).await;
     assert_eq!(status, 200, "{reply}");
@@ -158,7 +158,7 @@ async fn models_that_do_not_fit_together_take_turns() {
 
 #[tokio::test]
 async fn an_idle_model_is_unloaded() {
-    let Some(agent) = Agent::start(&["one"], "keep_alive_s = 1").await else { return };
+    let agent = Agent::start(&["one"], "keep_alive_s = 1").await;
     agent.ask("POST", "/v1/chat/completions", &chat("one", 1, false)).await;
     assert!(agent.runner("one").is_some());
     agent.until("it is unloaded", async || agent.runner("one").is_none()).await;
@@ -168,7 +168,7 @@ async fn an_idle_model_is_unloaded() {
 
 #[tokio::test]
 async fn the_end_of_the_agent_is_the_end_of_its_runners() {
-    let Some(agent) = Agent::start(&["one"], "").await else { return };
+    let agent = Agent::start(&["one"], "").await;
     agent.ask("POST", "/v1/chat/completions", &chat("one", 1, false)).await;
     let pid = agent.runner("one").expect("a runner");
     let started = Instant::now();

@@ -1,0 +1,41 @@
+//! The generation gateway: text now, kept as assets with everything that made them.
+
+mod assets;
+mod gallery;
+mod text;
+
+use actionbooster_chassis::Problem;
+use axum::http::StatusCode;
+
+pub(crate) use assets::Assets;
+pub(crate) use gallery::{change, file, list, named_file, remove, show};
+pub(crate) use text::text;
+
+use assets::AssetError;
+
+impl From<AssetError> for Problem {
+    fn from(error: AssetError) -> Self {
+        match &error {
+            AssetError::Missing(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "asset-not-found",
+                "There is no such asset",
+                error.to_string(),
+            ),
+            AssetError::Full { .. } => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk-full",
+                "The disk is full",
+                error.to_string(),
+            ),
+            AssetError::Io { .. } => Self::internal(error),
+        }
+    }
+}
+
+/// Runs work on files off the runtime's threads.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AssetError> + Send + 'static,
+) -> Result<T, Problem> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(Problem::internal)??)
+}

@@ -1,0 +1,176 @@
+//! `POST /text/gen`: text from one model, kept with everything that made it.
+
+use std::sync::Arc;
+
+use actionbooster_chassis::{Json, Problem};
+use actionbooster_models::Role;
+use actionbooster_wire::runner::v1 as wire;
+use axum::extract::State;
+use axum::http::StatusCode;
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::assets::{Content, Kind};
+use super::off_thread;
+use crate::Shared;
+use crate::ask::{Piece, ask};
+use crate::query::MOST_PROMPT_BYTES;
+use crate::shelf::{Listing, unknown};
+
+const DEFAULT_TOKENS: u32 = 512;
+const MOST_TOKENS: u32 = 32_768;
+const DEFAULT_TEMPERATURE: f32 = 0.8;
+
+/// Body of the request.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TextRequest {
+    prompt: String,
+    model: Option<String>,
+    system: Option<String>,
+    temperature: Option<f32>,
+    max_tokens: Option<u32>,
+    seed: Option<u32>,
+}
+
+/// Generates, keeps and returns a text. The same request with the seed of the answer gives it again.
+pub(crate) async fn text(
+    State(agent): State<Shared>,
+    Json(request): Json<TextRequest>,
+) -> Result<Json<Value>, Problem> {
+    request.check()?;
+    let listing = agent.shelf.list().await;
+    let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
+    let seed = request.seed.unwrap_or_else(rand::random);
+    let mut pieces = ask(Arc::clone(&agent), model.clone(), request.generation(seed), agent.patience);
+    let (mut text, mut account) = (String::new(), wire::Finished::default());
+    while let Some(piece) = pieces.next().await {
+        match piece.map_err(|error| error.problem())? {
+            Piece::Text(more) => text.push_str(&more),
+            Piece::End(end) => account = end,
+        }
+    }
+    let parameters = request.parameters(&model, seed);
+    let (assets, kept) = (Arc::clone(&agent.assets), text.clone());
+    let asset = off_thread(move || {
+        let media_type = "text/plain; charset=utf-8";
+        assets.keep(Kind::Text, parameters, &[Content { ending: "txt", media_type, bytes: kept.as_bytes() }])
+    })
+    .await?;
+    Ok(Json(json!({
+        "id": asset.id,
+        "text": text,
+        "model": model,
+        "seed": seed,
+        "prompt_tokens": account.prompt_tokens,
+        "generated_tokens": account.generated_tokens,
+        "asset": format!("/api/v1/assets/{}", asset.id),
+    })))
+}
+
+impl TextRequest {
+    fn check(&self) -> Result<(), Problem> {
+        if self.prompt.trim().is_empty() {
+            return Err(invalid("prompt", "The prompt is empty; say what is to be written."));
+        }
+        let bytes = self.prompt.len() + self.system.as_ref().map_or(0, String::len);
+        if bytes > MOST_PROMPT_BYTES {
+            return Err(invalid(
+                "prompt",
+                format!("The prompt has {bytes} bytes; at most {MOST_PROMPT_BYTES} are read."),
+            ));
+        }
+        if let Some(number) = self.temperature.filter(|number| !(0.0..=2.0).contains(number)) {
+            return Err(invalid(
+                "temperature",
+                format!("temperature is {number}; it must be between 0 and 2."),
+            ));
+        }
+        if let Some(number) = self.max_tokens.filter(|number| !(1..=MOST_TOKENS).contains(number)) {
+            return Err(invalid(
+                "max_tokens",
+                format!("max_tokens is {number}; it must be between 1 and {MOST_TOKENS}."),
+            ));
+        }
+        Ok(())
+    }
+
+    fn generation(&self, seed: u32) -> wire::GenerateRequest {
+        let message =
+            |role: &str, content: &str| wire::ChatMessage { role: role.into(), content: content.into() };
+        let system = self.system.as_deref().map(|text| message("system", text));
+        let messages = system.into_iter().chain([message("user", &self.prompt)]).collect();
+        let sampling = wire::Sampling {
+            temperature: Some(self.temperature.unwrap_or(DEFAULT_TEMPERATURE)),
+            seed: Some(seed),
+            ..wire::Sampling::default()
+        };
+        wire::GenerateRequest {
+            input: Some(wire::generate_request::Input::Chat(wire::Chat { messages })),
+            sampling: Some(sampling),
+            max_tokens: self.max_tokens.unwrap_or(DEFAULT_TOKENS),
+            ..wire::GenerateRequest::default()
+        }
+    }
+
+    /// What makes the same text again.
+    fn parameters(&self, model: &str, seed: u32) -> Value {
+        json!({
+            "prompt": self.prompt,
+            "system": self.system,
+            "model": model,
+            "seed": seed,
+            "temperature": self.temperature.unwrap_or(DEFAULT_TEMPERATURE),
+            "max_tokens": self.max_tokens.unwrap_or(DEFAULT_TOKENS),
+        })
+    }
+}
+
+/// The named model; else the first that the owner chose, the first that can write, the first of all.
+fn choose(named: Option<&str>, chosen: &[String], listing: &Listing) -> Result<String, Problem> {
+    if let Some(id) = named {
+        return if listing.models.contains_key(id) { Ok(id.to_owned()) } else { Err(unknown(id, listing)) };
+    }
+    let exists = |id: &&String| listing.models.contains_key(*id);
+    let writes = |id: &&String| listing.models[*id].manifest.roles.contains(&Role::General);
+    let own = chosen.iter().find(exists);
+    let model = own.or_else(|| listing.models.keys().find(writes)).or_else(|| listing.models.keys().next());
+    model.cloned().ok_or_else(|| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-models",
+            "There is no model to ask",
+            "Add a model to the store first.",
+        )
+    })
+}
+
+fn invalid(param: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This cannot be generated", detail)
+        .with("param", param)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_generated_is_refused_with_the_field() {
+        let long = format!("{{\"prompt\":\"x\",\"system\":{:?}}}", "x".repeat(MOST_PROMPT_BYTES));
+        let cases = [
+            ("{\"prompt\":\"x\"}", None),
+            ("{\"prompt\":\"x\",\"seed\":7,\"temperature\":0,\"max_tokens\":1,\"system\":null}", None),
+            ("{\"prompt\":\" \"}", Some("prompt")),
+            (&long, Some("prompt")),
+            ("{\"prompt\":\"x\",\"temperature\":-1}", Some("temperature")),
+            ("{\"prompt\":\"x\",\"max_tokens\":0}", Some("max_tokens")),
+        ];
+        for (text, expected) in cases {
+            let request: TextRequest = serde_json::from_str(text).expect("parses");
+            let refused = request.check().err().map(|problem| problem.to_json()["param"].clone());
+            assert_eq!(refused, expected.map(Value::from));
+        }
+        assert!(serde_json::from_str::<TextRequest>("{\"prompt\":\"x\",\"steps\":3}").is_err());
+    }
+}
