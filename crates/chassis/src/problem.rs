@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// An error that a person can act on.
 #[derive(Debug, Clone)]
@@ -11,7 +11,7 @@ pub struct Problem {
     kind: &'static str,
     title: &'static str,
     detail: String,
-    more: Map<String, Value>,
+    more: Vec<(String, Value)>,
     retry_after_s: Option<u64>,
 }
 
@@ -23,13 +23,13 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, kind, title, detail: detail.into(), more: Map::new(), retry_after_s: None }
+        Self { status, kind, title, detail: detail.into(), more: Vec::new(), retry_after_s: None }
     }
 
     /// Adds a member of its own.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(name.to_owned(), value.into());
+        self.more.push((name.to_owned(), value.into()));
         self
     }
 

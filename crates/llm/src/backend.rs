@@ -1,6 +1,7 @@
 //! llama.cpp's start: which CPU variant of ggml is used is decided here, once per process.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use llama_cpp_2::llama_backend::{LlamaBackend, load_backends_from_path};
 use llama_cpp_2::{LogOptions, send_logs_to_tracing};
@@ -10,15 +11,21 @@ use crate::Error;
 /// Names the folder with `libggml-cpu-*.so`, for tests and unusual layouts.
 const VARIABLE: &str = "ACTIONBOOSTER_BACKENDS";
 
+/// llama.cpp starts once per process; every engine uses the same one.
+static STARTED: OnceLock<Result<LlamaBackend, Error>> = OnceLock::new();
+
 /// Loads the best CPU variant for this machine and starts llama.cpp.
-pub(crate) fn start() -> Result<LlamaBackend, Error> {
-    send_logs_to_tracing(LogOptions::default().with_logs_enabled(true));
-    let folder = folder();
-    if !holds_backends(&folder) {
-        return Err(Error::NoBackend(folder.display().to_string()));
-    }
-    load_backends_from_path(&folder);
-    LlamaBackend::init().map_err(|error| Error::Load(error.to_string()))
+pub(crate) fn start(wanted: Option<&Path>) -> Result<&'static LlamaBackend, Error> {
+    let started = STARTED.get_or_init(|| {
+        send_logs_to_tracing(LogOptions::default().with_logs_enabled(true));
+        let folder = wanted.map_or_else(folder, Path::to_path_buf);
+        if !holds_backends(&folder) {
+            return Err(Error::NoBackend(folder.display().to_string()));
+        }
+        load_backends_from_path(&folder);
+        LlamaBackend::init().map_err(|error| Error::Load(error.to_string()))
+    });
+    started.as_ref().map_err(Clone::clone)
 }
 
 /// Beside the program as installed (`../lib/actionbooster`), unless the variable names another.

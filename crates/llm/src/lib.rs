@@ -2,18 +2,32 @@
 //!
 //! An [`Engine`] owns a thread that owns the context. Requests go in through a bounded queue; every
 //! request has its own bounded stream of [`Event`]s. Dropping the stream ends the work within one
-//! decode step. See [`engine`] for how requests share a batch.
+//! decode step. See [`stepper`] for how requests share a batch.
 
 mod backend;
+mod embed;
 mod engine;
+mod gbnf;
+mod grammar;
+mod logprobs;
+mod memory;
+mod options;
+mod prompt;
 mod request;
 mod sampling;
 mod slot;
+mod stepper;
 mod template;
 mod text;
+mod thread;
 
-pub use engine::{Description, Engine, Options};
-pub use request::{Event, Finished, Input, Reason, Request};
+pub use engine::Engine;
+pub use grammar::{Format, Grammar};
+pub use options::{Description, FlashAttention, KvType, Options};
+pub use request::{
+    Candidate, ContextFull, Embeddings, Event, Finished, Input, MOST_ALTERNATIVES, Reason, Request, Text,
+    TokenLogprob,
+};
 pub use sampling::Sampling;
 pub use template::Message;
 
@@ -57,6 +71,35 @@ pub enum Error {
     /// Nothing was asked.
     #[error("the prompt is empty; ask something")]
     PromptEmpty,
+    /// A text for an embedding is longer than the context.
+    #[error(
+        "input {number} has {tokens} tokens and the context holds {context}; shorten it or cut it into parts"
+    )]
+    InputTooLong {
+        /// Which input, counted from 1.
+        number: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// The model only makes embeddings.
+    #[error("this model makes embeddings and writes no text; choose another for an answer")]
+    NoText,
+    /// The model compares texts.
+    #[error("this model ranks texts and makes no embeddings; choose another")]
+    NoEmbeddings,
+    /// A bias for a token that does not exist, or one that is no number.
+    #[error("the bias of token {token} cannot be used; tokens are numbers from 0 to below {vocabulary}")]
+    LogitBias {
+        /// The token.
+        token: i32,
+        /// Tokens of the model.
+        vocabulary: i32,
+    },
+    /// The wanted shape of the answer cannot be used.
+    #[error("the shape asked for the answer cannot be used: {0}")]
+    Format(String),
     /// Too many requests wait.
     #[error("{0} requests already wait for this model; try again in a moment")]
     Busy(usize),

@@ -1,12 +1,21 @@
 //! How the next token is chosen.
 
+use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token::data::LlamaTokenData;
+use llama_cpp_2::token::data_array::LlamaTokenDataArray;
+use llama_cpp_2::token::logit_bias::LlamaLogitBias;
+
+use crate::{Error, Grammar};
 
 /// How many of the last tokens the penalties look at.
 const PENALTY_WINDOW: i32 = 64;
+/// A bias of this and less forbids the token, as clients of the OpenAI API expect.
+const FORBIDDING_BIAS: f32 = -100.0;
 
 /// Parameters of the choice. The defaults are greedy: the most likely token, always.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     /// 0 is greedy.
     pub temperature: f32,
@@ -24,6 +33,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Same seed, same text. Without one every answer differs.
     pub seed: Option<u32>,
+    /// Added to the logits of these tokens before anything else; -100 and less forbids a token.
+    pub logit_bias: Vec<(i32, f32)>,
 }
 
 impl Default for Sampling {
@@ -37,14 +48,27 @@ impl Default for Sampling {
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             seed: None,
+            logit_bias: Vec::new(),
         }
     }
 }
 
 impl Sampling {
-    /// The chain in the order llama.cpp recommends: penalties, truncation, temperature, choice.
-    pub(crate) fn chain(&self, vocabulary: i32) -> LlamaSampler {
+    /// Refuses biases for tokens that do not exist and biases that are no numbers.
+    pub(crate) fn check(&self, vocabulary: i32) -> Result<(), Error> {
+        match self.logit_bias.iter().find(|(token, bias)| !(0..vocabulary).contains(token) || bias.is_nan()) {
+            Some((token, _)) => Err(Error::LogitBias { token: *token, vocabulary }),
+            None => Ok(()),
+        }
+    }
+
+    /// The chain in the order llama.cpp recommends: bias, penalties, truncation, temperature, choice.
+    fn chain(&self, vocabulary: i32) -> LlamaSampler {
         let mut chain = Vec::new();
+        if !self.logit_bias.is_empty() {
+            let biases: Vec<LlamaLogitBias> = self.logit_bias.iter().copied().map(bias).collect();
+            chain.push(LlamaSampler::logit_bias(vocabulary, &biases));
+        }
         let penalised = (self.repeat_penalty - 1.0).abs() > f32::EPSILON
             || self.frequency_penalty.abs() > f32::EPSILON
             || self.presence_penalty.abs() > f32::EPSILON;
@@ -76,7 +100,49 @@ impl Sampling {
     }
 }
 
+fn bias((token, bias): (i32, f32)) -> LlamaLogitBias {
+    let bias = if bias <= FORBIDDING_BIAS { f32::NEG_INFINITY } else { bias };
+    LlamaLogitBias::new(LlamaToken(token), bias)
+}
+
 fn any_seed() -> u32 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish() as u32
+}
+
+/// The choice of one request's tokens: what its grammar allows, then its sampling parameters.
+pub(crate) struct Chooser {
+    chain: LlamaSampler,
+    grammar: Option<Grammar>,
+}
+
+impl Chooser {
+    pub(crate) fn new(sampling: &Sampling, grammar: Option<Grammar>, vocabulary: i32) -> Self {
+        Self { chain: sampling.chain(vocabulary), grammar }
+    }
+
+    /// The next token, from the logits at `index` of the last batch. The end-of-text token may be chosen too.
+    pub(crate) fn choose(&mut self, context: &LlamaContext, index: i32) -> Result<LlamaToken, Error> {
+        let Some(grammar) = &mut self.grammar else {
+            // `sample` accepts the token by itself; accepting it again would count it twice.
+            return Ok(self.chain.sample(context, index));
+        };
+        // The grammar works outside the chain: llama.cpp's own aborts the process when a token does not fit.
+        let allowed = grammar.allowed()?;
+        let fits = |data: &LlamaTokenData| allowed.is_allowed(data.id().0.cast_unsigned());
+        let candidates = context.candidates_ith(index).filter(fits);
+        let mut candidates = LlamaTokenDataArray::from_iter(candidates, false);
+        self.chain.apply(&mut candidates);
+        let token = candidates.selected_token().ok_or_else(|| {
+            Error::Format("at some point no token fits; allow more, or another shape".to_owned())
+        })?;
+        self.chain.accept(token);
+        grammar.take(token)?;
+        Ok(token)
+    }
+
+    /// Whether the wanted shape is complete and nothing may follow.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.grammar.as_ref().is_some_and(Grammar::is_complete)
+    }
 }

@@ -3,22 +3,40 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::Error;
-use crate::request::{Event, Finished, Job, Reason};
+use crate::logprobs::{best, normalizer};
+use crate::request::{
+    Candidate, ContextFull, Event, Finished, Generation, MOST_ALTERNATIVES, Reason, Text, TokenLogprob,
+};
+use crate::sampling::Chooser;
 use crate::text::TextStream;
 
 /// A sequence number of the context, with the tokens its memory holds.
 pub(crate) struct Slot {
     pub(crate) sequence: i32,
     pub(crate) cached: Vec<LlamaToken>,
+    /// How many of `cached` are what the model would remember had it read just them. After a shift
+    /// only the first ones are: the others were read after tokens that are forgotten now.
+    pub(crate) exact: usize,
     pub(crate) work: Option<Work>,
     pub(crate) last_used: u64,
+}
+
+impl Slot {
+    pub(crate) fn new(sequence: i32) -> Self {
+        Self { sequence, cached: Vec::new(), exact: usize::MAX, work: None, last_used: 0 }
+    }
+
+    /// The tokens in memory that a request may build on.
+    pub(crate) fn reusable(&self) -> &[LlamaToken] {
+        &self.cached[..self.cached.len().min(self.exact)]
+    }
 }
 
 /// A request that a slot works on.
@@ -29,10 +47,16 @@ pub(crate) struct Work {
     reused: usize,
     /// The token to decode next, once the prompt is read.
     next: Option<LlamaToken>,
-    sampler: LlamaSampler,
+    chooser: Chooser,
     text: TextStream,
+    /// How many alternatives are told with every token, if tokens are told.
+    alternatives: Option<usize>,
+    /// Tokens whose text was not sent yet, each with the number of the byte it begins at.
+    untold: VecDeque<(usize, TokenLogprob)>,
+    bytes: usize,
     generated: u32,
     limit: u32,
+    shifts: bool,
     events: mpsc::Sender<Event>,
     /// What could not be sent yet because the receiver is slow. Short: a slot with something here pauses.
     unsent: VecDeque<Event>,
@@ -43,24 +67,33 @@ pub(crate) struct Work {
 
 impl Work {
     /// Begins with a prompt of which `reused` tokens are in memory already.
+    ///
+    /// `shifts` says whether the context's memory can move when it is full.
     pub(crate) fn begin(
-        job: Job,
+        job: Generation,
         prompt: Vec<LlamaToken>,
         reused: usize,
         context: u32,
         vocabulary: i32,
+        shifts: bool,
     ) -> Self {
-        let room = context.saturating_sub(prompt.len() as u32);
-        let wanted = if job.request.max_tokens == 0 { room } else { job.request.max_tokens };
+        let request = job.request;
+        let shifts = shifts && request.context_full == ContextFull::Shift;
+        let room = if shifts { u32::MAX } else { context.saturating_sub(prompt.len() as u32) };
+        let wanted = if request.max_tokens == 0 { room } else { request.max_tokens };
         Self {
             read: reused,
             reused,
             prompt,
             next: None,
-            sampler: job.request.sampling.chain(vocabulary),
-            text: TextStream::new(job.request.stop),
+            chooser: Chooser::new(&request.sampling, request.grammar, vocabulary),
+            text: TextStream::new(request.stop),
+            alternatives: request.logprobs.map(|count| count.min(MOST_ALTERNATIVES) as usize),
+            untold: VecDeque::new(),
+            bytes: 0,
             generated: 0,
             limit: wanted.min(room),
+            shifts,
             events: job.events,
             unsent: VecDeque::new(),
             started: Instant::now(),
@@ -96,6 +129,16 @@ impl Work {
         self.next
     }
 
+    /// Whether the oldest part of the context may be forgotten for more of the answer.
+    pub(crate) const fn shifts(&self) -> bool {
+        self.shifts
+    }
+
+    /// The whole prompt.
+    pub(crate) fn prompt(&self) -> &[LlamaToken] {
+        &self.prompt
+    }
+
     /// The part of the prompt that is still to be read.
     pub(crate) fn unread(&self) -> &[LlamaToken] {
         &self.prompt[self.read..]
@@ -109,15 +152,18 @@ impl Work {
         }
     }
 
+    /// Notes that `count` more tokens of the prompt were taken over from another slot.
+    pub(crate) const fn take_over(&mut self, count: usize) {
+        self.read += count;
+        self.reused += count;
+    }
+
     /// Chooses the next token from the logits at `index` of the last batch and sends its text.
-    pub(crate) fn choose(
-        &mut self,
-        model: &LlamaModel,
-        context: &llama_cpp_2::context::LlamaContext,
-        index: i32,
-    ) {
-        // `sample` accepts the token by itself; accepting it again would count it twice.
-        let token = self.sampler.sample(context, index);
+    pub(crate) fn choose(&mut self, model: &LlamaModel, context: &LlamaContext, index: i32) {
+        let token = match self.chooser.choose(context, index) {
+            Ok(token) => token,
+            Err(error) => return self.fail(error),
+        };
         let vocabulary = model.vocab();
         if vocabulary.is_eog(token) {
             self.finish(Reason::End);
@@ -125,27 +171,44 @@ impl Work {
         }
         self.generated += 1;
         self.next = Some(token);
-        let text = self.text.push(&vocabulary.token_to_piece(token, false, None));
+        let piece = vocabulary.token_to_piece(token, false, None);
+        if let Some(count) = self.alternatives {
+            let told = tell(model, context.get_logits_ith(index), token, count);
+            self.untold.push_back((self.bytes, told));
+        }
+        self.bytes += piece.len();
+        let text = self.text.push(&piece);
         if !text.is_empty() {
-            self.send(Event::Text(text));
+            let logprobs = self.tell_until(self.text.settled());
+            self.send(Event::Text(Text { text, logprobs }));
         }
         if self.text.stopped() {
             self.finish(Reason::Stop);
+        } else if self.chooser.is_complete() {
+            self.finish(Reason::End);
         } else if self.generated >= self.limit {
             self.finish(Reason::Length);
         }
     }
 
+    /// The context is full and cannot move.
+    pub(crate) fn end_full(&mut self) {
+        self.finish(Reason::Length);
+    }
+
     /// Ends the request with an error.
     pub(crate) fn fail(&mut self, error: Error) {
         self.finished = true;
+        self.next = None;
         self.send(Event::Failed(error));
     }
 
     fn finish(&mut self, reason: Reason) {
         self.finished = true;
         self.next = None;
-        let rest = std::mem::replace(&mut self.text, TextStream::new([])).finish();
+        let end = if self.text.stopped() { self.text.settled() } else { usize::MAX };
+        let text = std::mem::replace(&mut self.text, TextStream::new([])).finish();
+        let logprobs = self.tell_until(end);
         let read_at = self.prompt_read.unwrap_or(self.started);
         let account = Finished {
             reason,
@@ -155,16 +218,37 @@ impl Work {
             prompt_us: read_at.duration_since(self.started).as_micros() as u64,
             generate_us: read_at.elapsed().as_micros() as u64,
         };
-        if !rest.is_empty() {
-            self.send(Event::Text(rest));
+        if !text.is_empty() || !logprobs.is_empty() {
+            self.send(Event::Text(Text { text, logprobs }));
         }
         self.send(Event::Finished(account));
+    }
+
+    /// Takes the tokens that begin before this byte of the answer.
+    fn tell_until(&mut self, end: usize) -> Vec<TokenLogprob> {
+        let count = self.untold.partition_point(|(begin, _)| *begin < end);
+        self.untold.drain(..count).map(|(_, told)| told).collect()
     }
 
     /// Sends without waiting: the thread serves other requests too.
     fn send(&mut self, event: Event) {
         self.unsent.push_back(event);
         self.flush();
+    }
+}
+
+/// A token with its probability and its best alternatives.
+fn tell(model: &LlamaModel, logits: &[f32], token: LlamaToken, alternatives: usize) -> TokenLogprob {
+    let vocabulary = model.vocab();
+    let all = normalizer(logits);
+    let candidate = |index: usize| {
+        let id = LlamaToken(i32::try_from(index).unwrap_or(i32::MAX));
+        let logprob = logits.get(index).map_or(f32::NEG_INFINITY, |logit| logit - all);
+        Candidate { bytes: vocabulary.token_to_piece(id, true, None), logprob }
+    };
+    TokenLogprob {
+        chosen: candidate(usize::try_from(token.0).unwrap_or(usize::MAX)),
+        alternatives: best(logits, alternatives).into_iter().map(candidate).collect(),
     }
 }
 

@@ -7,13 +7,17 @@ pub struct TextStream {
     bytes: Vec<u8>,
     held: String,
     stopped: bool,
+    /// Bytes taken.
+    taken: usize,
+    /// Bytes taken that are part of the text returned, and will be whatever follows.
+    settled: usize,
 }
 
 impl TextStream {
     /// A stream that ends before any of `stops`. Empty stop strings are ignored.
     pub fn new(stops: impl IntoIterator<Item = String>) -> Self {
         let stops = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Self { stops, bytes: Vec::new(), held: String::new(), stopped: false }
+        Self { stops, bytes: Vec::new(), held: String::new(), stopped: false, taken: 0, settled: 0 }
     }
 
     /// Takes the bytes of one token and returns the text that is certain now.
@@ -21,19 +25,28 @@ impl TextStream {
         if self.stopped {
             return String::new();
         }
+        self.taken += token.len();
         self.bytes.extend_from_slice(token);
         let (text, rest) = decode(&self.bytes);
         self.held.push_str(&text);
         self.bytes = rest;
         if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop)).min() {
             self.stopped = true;
+            self.settled = (self.taken - self.bytes.len()).saturating_sub(self.held.len() - at);
             self.held.truncate(at);
             return std::mem::take(&mut self.held);
         }
         let keep = self.longest_beginning_of_a_stop();
+        // What is held back is the beginning of a stop string: every byte of it came as it is.
+        self.settled = (self.taken - self.bytes.len()).saturating_sub(keep);
         let certain = self.held.len() - keep;
         let rest = self.held.split_off(certain);
         std::mem::replace(&mut self.held, rest)
+    }
+
+    /// How many of the bytes taken are part of the text returned so far.
+    pub const fn settled(&self) -> usize {
+        self.settled
     }
 
     /// Whether a stop string was reached.
@@ -82,6 +95,23 @@ fn decode(bytes: &[u8]) -> (String, Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::TextStream;
+
+    #[test]
+    fn it_is_known_which_bytes_the_text_came_from() {
+        let mut stream = TextStream::new(["STOP".to_owned()]);
+        for (token, settled) in [
+            (&b"a\xc3"[..], 1),
+            (b"\xb1", 3),
+            (b"\xff", 4),
+            (b"x ST", 6),
+            (b"ILL", 11),
+            (b"end S", 15),
+            (b"TOP!", 15),
+        ] {
+            stream.push(token);
+            assert_eq!(stream.settled(), settled, "{}", token.escape_ascii());
+        }
+    }
 
     #[test]
     fn text_comes_in_whole_characters_and_ends_before_stops() {

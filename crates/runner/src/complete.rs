@@ -45,16 +45,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for line in BufReader::new(file).lines() {
         let question: Question =
             serde_json::from_str(&line?).context("a line is not {\"id\": …, \"prompt\": …}")?;
+        let turn = Message { role: "user".into(), content: question.prompt };
         let mut events = engine.ask(Request {
-            input: Input::Chat(vec![Message { role: "user".into(), content: question.prompt }]),
             sampling: sampling_of(&model),
             max_tokens: arguments.max_tokens,
-            stop: Vec::new(),
+            ..Request::new(Input::Chat(vec![turn]))
         })?;
         let mut text = String::new();
         while let Some(event) = events.blocking_recv() {
             match event {
-                Event::Text(more) => text.push_str(&more),
+                Event::Text(more) => text.push_str(&more.text),
                 Event::Finished(_) => break,
                 Event::Failed(error) => bail!(error),
             }

@@ -1,15 +1,17 @@
 //! The runner: loads one model of the store and answers for it.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use actionbooster_chassis::Paths;
-use actionbooster_llm::{Engine, Options, Sampling};
+use actionbooster_llm::{Engine, FlashAttention, KvType, Options, Sampling};
 use actionbooster_models::{Model, Store};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 pub mod complete;
 pub mod serve;
 mod service;
+mod translate;
 
 /// What the program does.
 #[derive(clap::Parser)]
@@ -42,6 +44,12 @@ pub struct ModelArguments {
     /// Processors to run on, such as `4-7` or `0,2`.
     #[arg(long)]
     pub cpus: Option<String>,
+    /// How the context's memory is stored: `f16`, or `q8_0` for about half of it.
+    #[arg(long)]
+    pub kv_type: Option<KvType>,
+    /// Fused attention: `auto`, `on` or `off`.
+    #[arg(long)]
+    pub flash_attention: Option<FlashAttention>,
 }
 
 /// Settings of `[runner]`, which the provisioner fits to the machine. Arguments win.
@@ -54,6 +62,12 @@ pub struct Config {
     pub cpus: String,
     /// Requests answered together; 0 is 2.
     pub slots: u32,
+    /// How the context's memory is stored. `f16`, the default, is exact. `q8_0` needs 53 % of that memory and
+    /// hardly differs in its answers; it needs flash attention. A model whose shape does not allow it gets f16.
+    pub kv_type: String,
+    /// Attention in one fused step, which needs less memory for intermediate results: `auto`, the default,
+    /// where llama.cpp finds it possible, `on` (loading fails where it is not) or `off`.
+    pub flash_attention: String,
 }
 
 impl ModelArguments {
@@ -74,9 +88,17 @@ impl ModelArguments {
             slots: self.slots.unwrap_or(config.slots),
             threads: self.threads.unwrap_or(config.threads),
             cpus: parse_cpus(self.cpus.as_deref().unwrap_or(&config.cpus))?,
+            kv_type: choice("kv_type", self.kv_type, &config.kv_type)?,
+            flash_attention: choice("flash_attention", self.flash_attention, &config.flash_attention)?,
+            backends: None,
         };
         Ok(Engine::load(&model.file(), options)?)
     }
+}
+
+/// The argument, or else the setting of this name.
+fn choice<T: FromStr<Err = String>>(name: &str, argument: Option<T>, setting: &str) -> Result<T> {
+    argument.map_or_else(|| setting.parse(), Ok).map_err(|error| anyhow!("[runner] {name}: {error}"))
 }
 
 /// Sampling when a request does not say.
@@ -109,7 +131,17 @@ fn parse_cpus(text: &str) -> Result<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_cpus;
+    use super::{choice, parse_cpus};
+    use actionbooster_llm::KvType;
+
+    #[test]
+    fn arguments_win_over_settings_and_mistakes_name_the_setting() {
+        assert_eq!(choice("kv_type", Some(KvType::F16), "q8_0").ok(), Some(KvType::F16));
+        assert_eq!(choice("kv_type", None, "q8_0").ok(), Some(KvType::Q8));
+        assert_eq!(choice("kv_type", None, "").ok(), Some(KvType::F16));
+        let error = choice::<KvType>("kv_type", None, "q2").expect_err("refused").to_string();
+        assert!(error.contains("[runner] kv_type") && error.contains("q8_0"), "{error}");
+    }
 
     #[test]
     fn processor_lists_are_ranges_and_numbers() {

@@ -1,38 +1,35 @@
 //! The gRPC service of `proto/runner.proto` over the engine.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
-use actionbooster_llm::{Engine, Error, Event, Finished, Input, Message, Reason, Request, Sampling};
+use actionbooster_llm::{Engine, Error, Format, Grammar, Request, Sampling};
 use actionbooster_wire::runner::v1 as wire;
 use futures::{Stream, StreamExt};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Response, Status};
+
+use crate::translate;
 
 /// Answers for one engine.
 pub(crate) struct Service {
     id: String,
-    engine: Engine,
+    engine: Arc<Engine>,
     defaults: Sampling,
 }
 
 impl Service {
     pub(crate) fn new(id: String, engine: Engine, defaults: Sampling) -> Self {
-        Self { id, engine, defaults }
+        Self { id, engine: Arc::new(engine), defaults }
     }
 
-    fn sampling(&self, wish: Option<wire::Sampling>) -> Sampling {
-        let wish = wish.unwrap_or_default();
-        let own = self.defaults;
-        Sampling {
-            temperature: wish.temperature.unwrap_or(own.temperature),
-            top_p: wish.top_p.unwrap_or(own.top_p),
-            top_k: wish.top_k.unwrap_or(own.top_k),
-            min_p: wish.min_p.unwrap_or(own.min_p),
-            repeat_penalty: wish.repeat_penalty.unwrap_or(own.repeat_penalty),
-            frequency_penalty: wish.frequency_penalty.unwrap_or(own.frequency_penalty),
-            presence_penalty: wish.presence_penalty.unwrap_or(own.presence_penalty),
-            seed: wish.seed.or(own.seed),
-        }
+    /// The wanted shape, compiled where waiting is allowed.
+    async fn grammar(&self, format: Option<Format>) -> Result<Option<Grammar>, Status> {
+        let Some(format) = format else { return Ok(None) };
+        let engine = Arc::clone(&self.engine);
+        let compiled = tokio::task::spawn_blocking(move || engine.grammar(&format)).await;
+        let compiled = compiled.map_err(|error| Status::internal(error.to_string()))?;
+        compiled.map(Some).map_err(|error| status(&error))
     }
 }
 
@@ -43,9 +40,9 @@ impl wire::runner_server::Runner for Service {
     async fn describe(
         &self,
         _request: tonic::Request<wire::DescribeRequest>,
-    ) -> Result<tonic::Response<wire::ModelDescription>, Status> {
+    ) -> Result<Response<wire::ModelDescription>, Status> {
         let description = self.engine.description();
-        Ok(tonic::Response::new(wire::ModelDescription {
+        Ok(Response::new(wire::ModelDescription {
             model_id: self.id.clone(),
             architecture: description.architecture.clone(),
             parameters: description.parameters,
@@ -53,68 +50,69 @@ impl wire::runner_server::Runner for Service {
             slots: description.slots,
             has_chat_template: description.has_chat_template,
             resident_bytes: resident_bytes(),
+            embedding_length: description.embedding_length,
+            vocabulary: description.vocabulary,
+            kv_type: description.kv_type.name().to_owned(),
+            flash_attention: description.flash_attention.name().to_owned(),
         }))
     }
 
     async fn generate(
         &self,
         request: tonic::Request<wire::GenerateRequest>,
-    ) -> Result<tonic::Response<Self::GenerateStream>, Status> {
+    ) -> Result<Response<Self::GenerateStream>, Status> {
         let request = request.into_inner();
-        let input = match request.input {
-            Some(wire::generate_request::Input::Prompt(prompt)) => Input::Prompt(prompt),
-            Some(wire::generate_request::Input::Chat(chat)) => Input::Chat(
-                chat.messages
-                    .into_iter()
-                    .map(|message| Message { role: message.role, content: message.content })
-                    .collect(),
-            ),
-            None => return Err(Status::invalid_argument("the request has neither a chat nor a prompt")),
+        let context_full = translate::context_full(request.context_full());
+        let input = translate::input(request.input)
+            .ok_or_else(|| Status::invalid_argument("the request has neither a chat nor a prompt"))?;
+        let request = Request {
+            input,
+            sampling: translate::sampling(request.sampling.unwrap_or_default(), &self.defaults),
+            max_tokens: request.max_tokens,
+            stop: request.stop,
+            logprobs: request.logprobs,
+            context_full,
+            grammar: self.grammar(translate::format(request.format)).await?,
         };
-        let events = self
-            .engine
-            .ask(Request {
-                input,
-                sampling: self.sampling(request.sampling),
-                max_tokens: request.max_tokens,
-                stop: request.stop,
-            })
-            .map_err(|error| status(&error))?;
-        Ok(tonic::Response::new(Box::pin(ReceiverStream::new(events).map(wire_event))))
+        let events = self.engine.ask(request).map_err(|error| status(&error))?;
+        let events = ReceiverStream::new(events);
+        Ok(Response::new(Box::pin(
+            events.map(|event| translate::event(event).map_err(|error| status(&error))),
+        )))
     }
-}
 
-fn wire_event(event: Event) -> Result<wire::GenerateEvent, Status> {
-    use wire::generate_event::Event as Wire;
-    let event = match event {
-        Event::Text(text) => Wire::Text(wire::Text { text }),
-        Event::Finished(finished) => Wire::Finished(account(&finished)),
-        Event::Failed(error) => return Err(status(&error)),
-    };
-    Ok(wire::GenerateEvent { event: Some(event) })
-}
+    async fn embed(
+        &self,
+        request: tonic::Request<wire::EmbedRequest>,
+    ) -> Result<Response<wire::EmbedReply>, Status> {
+        let request = request.into_inner();
+        let normalize = request.normalize.unwrap_or(true);
+        let embeddings =
+            self.engine.embed(request.inputs, normalize).await.map_err(|error| status(&error))?;
+        let vectors = embeddings.vectors.into_iter().map(|values| wire::Embedding { values }).collect();
+        Ok(Response::new(wire::EmbedReply { embeddings: vectors, prompt_tokens: embeddings.tokens }))
+    }
 
-fn account(finished: &Finished) -> wire::Finished {
-    let reason = match finished.reason {
-        Reason::End => wire::finished::Reason::End,
-        Reason::Stop => wire::finished::Reason::Stop,
-        Reason::Length => wire::finished::Reason::Length,
-    };
-    wire::Finished {
-        reason: reason.into(),
-        prompt_tokens: finished.prompt_tokens,
-        generated_tokens: finished.generated_tokens,
-        prompt_us: finished.prompt_us,
-        generate_us: finished.generate_us,
+    async fn tokenize(
+        &self,
+        request: tonic::Request<wire::TokenizeRequest>,
+    ) -> Result<Response<wire::TokenizeReply>, Status> {
+        let request = request.into_inner();
+        let tokens = self.engine.tokenize(request.text, request.special).await;
+        Ok(Response::new(wire::TokenizeReply { tokens: tokens.map_err(|error| status(&error))? }))
     }
 }
 
 fn status(error: &Error) -> Status {
     let message = error.to_string();
     match error {
-        Error::PromptTooLong { .. } | Error::PromptEmpty | Error::Template(_) => {
-            Status::invalid_argument(message)
-        }
+        Error::PromptTooLong { .. }
+        | Error::PromptEmpty
+        | Error::Template(_)
+        | Error::InputTooLong { .. }
+        | Error::LogitBias { .. }
+        | Error::Format(_) => Status::invalid_argument(message),
+        Error::NoText | Error::NoEmbeddings => Status::unimplemented(message),
         Error::Busy(_) => Status::resource_exhausted(message),
         Error::Stopped => Status::unavailable(message),
         _ => Status::internal(message),

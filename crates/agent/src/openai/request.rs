@@ -102,6 +102,7 @@ impl ChatRequest {
             sampling: Some(sampling),
             max_tokens: self.limit()?,
             stop: self.stops()?,
+            ..wire::GenerateRequest::default()
         })
     }
 
