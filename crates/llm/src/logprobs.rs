@@ -3,13 +3,19 @@
 /// The logarithm of the sum of the exponentials: what a logit lacks to be a log probability.
 ///
 /// Computed around the greatest logit, so that nothing overflows. Infinitely small logits count as nothing.
-pub(crate) fn normalizer(logits: &[f32]) -> f32 {
+/// In double precision: at a scale of thousands a float is too coarse for the difference.
+pub(crate) fn normalizer(logits: &[f32]) -> f64 {
     let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if !greatest.is_finite() {
-        return greatest;
+        return greatest.into();
     }
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - greatest).exp()).sum();
-    greatest + sum.ln() as f32
+    f64::from(greatest) + sum.ln()
+}
+
+/// The log probability of one logit, given the [`normalizer`] of all.
+pub(crate) fn logprob(logit: f32, normalizer: f64) -> f32 {
+    (f64::from(logit) - normalizer) as f32
 }
 
 /// The indices of the `count` greatest logits, greatest first; the first of equals goes first.
@@ -31,7 +37,7 @@ pub(crate) fn best(logits: &[f32], count: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{best, normalizer};
+    use super::{best, logprob, normalizer};
 
     #[test]
     fn probabilities_add_up_to_one_whatever_the_scale() {
@@ -39,10 +45,10 @@ mod tests {
             [vec![0.0, 1.0, 2.0], vec![1000.0, 999.0], vec![-1e4, -1e4], vec![5.0, f32::NEG_INFINITY]]
         {
             let all = normalizer(&logits);
-            let sum: f32 = logits.iter().map(|logit| (logit - all).exp()).sum();
+            let sum: f32 = logits.iter().map(|logit| logprob(*logit, all).exp()).sum();
             assert!((sum - 1.0).abs() < 1e-4, "{logits:?} add up to {sum}");
         }
-        assert!((normalizer(&[0.0, 0.0]) - 2.0_f32.ln()).abs() < 1e-6);
+        assert!((normalizer(&[0.0, 0.0]) - 2.0_f64.ln()).abs() < 1e-6);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::Error;
-use crate::logprobs::{best, normalizer};
+use crate::logprobs::{best, logprob, normalizer};
 use crate::request::{
     Candidate, ContextFull, Event, Finished, Generation, MOST_ALTERNATIVES, Reason, Text, TokenLogprob,
 };
@@ -243,8 +243,8 @@ fn tell(model: &LlamaModel, logits: &[f32], token: LlamaToken, alternatives: usi
     let all = normalizer(logits);
     let candidate = |index: usize| {
         let id = LlamaToken(i32::try_from(index).unwrap_or(i32::MAX));
-        let logprob = logits.get(index).map_or(f32::NEG_INFINITY, |logit| logit - all);
-        Candidate { bytes: vocabulary.token_to_piece(id, true, None), logprob }
+        let told = logits.get(index).map_or(f32::NEG_INFINITY, |logit| logprob(*logit, all));
+        Candidate { bytes: vocabulary.token_to_piece(id, true, None), logprob: told }
     };
     TokenLogprob {
         chosen: candidate(usize::try_from(token.0).unwrap_or(usize::MAX)),
