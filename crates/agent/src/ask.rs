@@ -9,12 +9,14 @@ use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_event::Event;
 use async_stream::try_stream;
 use axum::http::StatusCode;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tonic::{Code, Status, Streaming};
 
 use crate::Shared;
 use crate::runners::{Lease, PoolError};
 
+/// How long [`begun`] waits.
+const FIRST_WAIT: Duration = Duration::from_secs(20);
 /// Seconds after which a client should try again when memory was short.
 const RETRY_AFTER_S: u64 = 10;
 
@@ -22,7 +24,11 @@ const RETRY_AFTER_S: u64 = 10;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Piece {
     /// More text.
-    Text(String),
+    Text(wire::Text),
+    /// More of what the model thinks before it answers.
+    Reasoning(String),
+    /// A function the model calls.
+    Call(wire::ToolCall),
     /// The end, with the account.
     End(wire::Finished),
 }
@@ -91,6 +97,35 @@ impl AskError {
     }
 }
 
+/// A whole answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) reasoning: String,
+    pub(crate) calls: Vec<wire::ToolCall>,
+    pub(crate) logprobs: Vec<wire::TokenLogprob>,
+    pub(crate) account: wire::Finished,
+}
+
+impl Answer {
+    /// Waits for the end.
+    pub(crate) async fn collect(mut pieces: Pieces) -> Result<Self, AskError> {
+        let mut answer = Self::default();
+        while let Some(piece) = pieces.next().await {
+            match piece? {
+                Piece::Text(more) => {
+                    answer.text.push_str(&more.text);
+                    answer.logprobs.extend(more.logprobs);
+                }
+                Piece::Reasoning(more) => answer.reasoning.push_str(&more),
+                Piece::Call(call) => answer.calls.push(call),
+                Piece::End(account) => answer.account = account,
+            }
+        }
+        Ok(answer)
+    }
+}
+
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Send>>;
 
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
@@ -112,7 +147,15 @@ pub(crate) fn ask(agent: Shared, id: String, request: wire::GenerateRequest, pat
             match event {
                 Some(Event::Text(text)) => {
                     tally.text();
-                    yield Piece::Text(text.text);
+                    yield Piece::Text(text);
+                }
+                Some(Event::Reasoning(text)) => {
+                    tally.text();
+                    yield Piece::Reasoning(text);
+                }
+                Some(Event::ToolCall(call)) => {
+                    tally.text();
+                    yield Piece::Call(call);
                 }
                 Some(Event::Finished(account)) => {
                     agent.pool.worked(&id);
@@ -127,6 +170,45 @@ pub(crate) fn ask(agent: Shared, id: String, request: wire::GenerateRequest, pat
             }
         }
     })
+}
+
+/// Waits a while for the first piece, so that an error before it can have a status of its own; later ones
+/// come as an error in the stream.
+pub(crate) async fn begun(mut pieces: Pieces) -> Result<Pieces, AskError> {
+    let first = match tokio::time::timeout(FIRST_WAIT, pieces.next()).await {
+        Ok(Some(Err(error))) => return Err(error),
+        Ok(first) => first,
+        Err(_) => None,
+    };
+    Ok(Box::pin(futures::stream::iter(first).chain(pieces)))
+}
+
+/// One vector per input, of length 1 when `normalize`.
+pub(crate) async fn embed(
+    agent: &Shared,
+    id: &str,
+    inputs: Vec<String>,
+    normalize: bool,
+    patience: Duration,
+) -> Result<wire::EmbedReply, AskError> {
+    let request = wire::EmbedRequest { inputs, normalize: Some(normalize) };
+    let mut retried = false;
+    loop {
+        let lease = agent.pool.lease(id, patience).await?;
+        match lease.client().embed(request.clone()).await {
+            Ok(reply) => {
+                agent.pool.worked(id);
+                return Ok(reply.into_inner());
+            }
+            Err(status) => {
+                let error = judge(&lease, id, &status).await;
+                if retried || !matches!(error, AskError::Died { .. }) {
+                    return Err(error);
+                }
+                retried = true;
+            }
+        }
+    }
 }
 
 /// Starts the generation. A runner found dead before it said anything is replaced once.
@@ -162,7 +244,7 @@ async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
     }
     let message = status.message().to_owned();
     match status.code() {
-        Code::InvalidArgument => AskError::Request(message),
+        Code::InvalidArgument | Code::Unimplemented => AskError::Request(message),
         Code::ResourceExhausted => AskError::Busy(message),
         _ => AskError::Failed { id: id.to_owned(), reason: message },
     }
@@ -222,6 +304,7 @@ impl Drop for Tally {
 
 /// A conversation of one question.
 pub(crate) fn question(prompt: &str) -> wire::generate_request::Input {
-    let message = wire::ChatMessage { role: "user".into(), content: prompt.to_owned() };
-    wire::generate_request::Input::Chat(wire::Chat { messages: vec![message] })
+    let message =
+        wire::ChatMessage { role: "user".into(), content: prompt.to_owned(), ..wire::ChatMessage::default() };
+    wire::generate_request::Input::Chat(wire::Chat { messages: vec![message], ..wire::Chat::default() })
 }

@@ -20,6 +20,7 @@ mod query;
 mod runners;
 mod shelf;
 mod summary;
+mod wish;
 
 use gateway::Assets;
 use runners::{Launcher, Pool};
@@ -145,6 +146,8 @@ fn routes(agent: Shared) -> Router {
         .route("/query", post(query::query))
         .route("/api/v1/query", post(query::query))
         .route("/v1/chat/completions", post(openai::chat))
+        .route("/v1/completions", post(openai::completions))
+        .route("/v1/embeddings", post(openai::embeddings))
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{id}", get(openai::model))
         .route("/api/v1/models", get(shelf::list))

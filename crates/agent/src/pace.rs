@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use actionbooster_chassis::Problem;
 use async_stream::stream;
+use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,6 +22,14 @@ pub(crate) const STALL: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("nothing was read for {} s, so the rest was given up; read faster or ask again", STALL.as_secs())]
 pub(crate) struct Stalled;
+
+impl Stalled {
+    /// The same as a problem.
+    pub(crate) fn problem(self) -> Problem {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Problem::new(status, "stalled", "The client read too slowly", self.to_string())
+    }
+}
 
 /// Hands on what `source` yields. Dropping the result drops `source` at once.
 pub(crate) fn paced<T: Send + 'static>(

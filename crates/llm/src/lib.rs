@@ -5,6 +5,7 @@
 //! decode step. See [`stepper`] for how requests share a batch.
 
 mod backend;
+mod chat;
 mod embed;
 mod engine;
 mod gbnf;
@@ -13,6 +14,7 @@ mod logprobs;
 mod memory;
 mod options;
 mod prompt;
+mod reply;
 mod request;
 mod sampling;
 mod slot;
@@ -21,6 +23,7 @@ mod template;
 mod text;
 mod thread;
 
+pub use chat::{Conversation, Message, ToolCall, ToolChoice};
 pub use engine::Engine;
 pub use grammar::{Format, Grammar};
 pub use options::{Description, FlashAttention, KvType, Options};
@@ -29,7 +32,6 @@ pub use request::{
     TokenLogprob,
 };
 pub use sampling::Sampling;
-pub use template::Message;
 
 /// Why the engine cannot do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

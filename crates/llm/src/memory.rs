@@ -87,7 +87,10 @@ pub(crate) fn lend(context: &mut LlamaContext<'_>, slots: &mut [Slot]) {
         let taken = slots[lender].cached[read..length].to_vec();
         let slot = &mut slots[reader];
         slot.cached.extend(taken);
-        if !matches!(context.clear_kv_cache_seq(Some(to.cast_unsigned()), Some(length as u32), None), Ok(true)) {
+        if !matches!(
+            context.clear_kv_cache_seq(Some(to.cast_unsigned()), Some(length as u32), None),
+            Ok(true)
+        ) {
             tracing::error!("the rest of a shared memory could not be forgotten");
         }
         if let Some(work) = &mut slot.work {

@@ -2,7 +2,8 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Error, Grammar, Message, Sampling};
+use crate::chat::{Conversation, ToolCall};
+use crate::{Error, Grammar, Sampling};
 
 /// A question to the model.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ impl Request {
 #[derive(Debug, Clone)]
 pub enum Input {
     /// Rendered with the model's chat template.
-    Chat(Vec<Message>),
+    Chat(Conversation),
     /// Used as it is.
     Prompt(String),
 }
@@ -65,6 +66,10 @@ pub enum ContextFull {
 pub enum Event {
     /// More of the answer.
     Text(Text),
+    /// More of what the model thinks before it answers.
+    Reasoning(String),
+    /// A function the model calls.
+    Call(ToolCall),
     /// The end of the answer.
     Finished(Finished),
     /// The end without an answer, or in the middle of one.

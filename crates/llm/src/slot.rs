@@ -11,6 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::Error;
 use crate::logprobs::{best, logprob, normalizer};
+use crate::reply::{Part, Reply};
 use crate::request::{
     Candidate, ContextFull, Event, Finished, Generation, MOST_ALTERNATIVES, Reason, Text, TokenLogprob,
 };
@@ -39,6 +40,17 @@ impl Slot {
     }
 }
 
+/// What bounds every answer of a model.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Tokens of context.
+    pub(crate) context: u32,
+    /// Tokens the model knows.
+    pub(crate) vocabulary: i32,
+    /// Whether the context's memory can move when it is full.
+    pub(crate) moves: bool,
+}
+
 /// A request that a slot works on.
 pub(crate) struct Work {
     prompt: Vec<LlamaToken>,
@@ -49,11 +61,14 @@ pub(crate) struct Work {
     next: Option<LlamaToken>,
     chooser: Chooser,
     text: TextStream,
+    reply: Option<Reply>,
     /// How many alternatives are told with every token, if tokens are told.
     alternatives: Option<usize>,
     /// Tokens whose text was not sent yet, each with the number of the byte it begins at.
     untold: VecDeque<(usize, TokenLogprob)>,
     bytes: usize,
+    /// Told tokens whose text is held back because it may be the beginning of a mark.
+    held_logprobs: Vec<TokenLogprob>,
     generated: u32,
     limit: u32,
     shifts: bool,
@@ -68,17 +83,17 @@ pub(crate) struct Work {
 impl Work {
     /// Begins with a prompt of which `reused` tokens are in memory already.
     ///
-    /// `shifts` says whether the context's memory can move when it is full.
+    /// `reply` takes the answer apart; without it, the answer is told as it is.
     pub(crate) fn begin(
         job: Generation,
         prompt: Vec<LlamaToken>,
         reused: usize,
-        context: u32,
-        vocabulary: i32,
-        shifts: bool,
+        reply: Option<Reply>,
+        limits: Limits,
     ) -> Self {
+        let Limits { context, vocabulary, moves } = limits;
         let request = job.request;
-        let shifts = shifts && request.context_full == ContextFull::Shift;
+        let shifts = moves && request.context_full == ContextFull::Shift;
         let room = if shifts { u32::MAX } else { context.saturating_sub(prompt.len() as u32) };
         let wanted = if request.max_tokens == 0 { room } else { request.max_tokens };
         Self {
@@ -88,9 +103,11 @@ impl Work {
             next: None,
             chooser: Chooser::new(&request.sampling, request.grammar, vocabulary),
             text: TextStream::new(request.stop),
+            reply,
             alternatives: request.logprobs.map(|count| count.min(MOST_ALTERNATIVES) as usize),
             untold: VecDeque::new(),
             bytes: 0,
+            held_logprobs: Vec::new(),
             generated: 0,
             limit: wanted.min(room),
             shifts,
@@ -159,7 +176,15 @@ impl Work {
     }
 
     /// Chooses the next token from the logits at `index` of the last batch and sends its text.
-    pub(crate) fn choose(&mut self, model: &LlamaModel, context: &LlamaContext, index: i32) {
+    ///
+    /// `marks` are tokens whose text counts although the file may call them special.
+    pub(crate) fn choose(
+        &mut self,
+        model: &LlamaModel,
+        context: &LlamaContext,
+        index: i32,
+        marks: &[LlamaToken],
+    ) {
         let token = match self.chooser.choose(context, index) {
             Ok(token) => token,
             Err(error) => return self.fail(error),
@@ -171,7 +196,8 @@ impl Work {
         }
         self.generated += 1;
         self.next = Some(token);
-        let piece = vocabulary.token_to_piece(token, false, None);
+        let shown = self.reply.is_some() && marks.contains(&token);
+        let piece = vocabulary.token_to_piece(token, shown, None);
         if let Some(count) = self.alternatives {
             let told = tell(model, context.get_logits_ith(index), token, count);
             self.untold.push_back((self.bytes, told));
@@ -180,7 +206,7 @@ impl Work {
         let text = self.text.push(&piece);
         if !text.is_empty() {
             let logprobs = self.tell_until(self.text.settled());
-            self.send(Event::Text(Text { text, logprobs }));
+            self.say(text, logprobs);
         }
         if self.text.stopped() {
             self.finish(Reason::Stop);
@@ -219,9 +245,37 @@ impl Work {
             generate_us: read_at.elapsed().as_micros() as u64,
         };
         if !text.is_empty() || !logprobs.is_empty() {
-            self.send(Event::Text(Text { text, logprobs }));
+            self.say(text, logprobs);
+        }
+        if let Some(reply) = self.reply.take() {
+            let parts = reply.finish();
+            self.send_parts(parts, Vec::new());
         }
         self.send(Event::Finished(account));
+    }
+
+    /// Sends more of the answer, taken apart if that was wanted.
+    fn say(&mut self, text: String, logprobs: Vec<TokenLogprob>) {
+        match &mut self.reply {
+            Some(reply) => {
+                let parts = reply.push(&text);
+                self.send_parts(parts, logprobs);
+            }
+            None => self.send(Event::Text(Text { text, logprobs })),
+        }
+    }
+
+    fn send_parts(&mut self, parts: Vec<Part>, logprobs: Vec<TokenLogprob>) {
+        self.held_logprobs.extend(logprobs);
+        for part in parts {
+            // Only what is said has probabilities; those of thoughts and calls are dropped.
+            let logprobs = std::mem::take(&mut self.held_logprobs);
+            self.send(match part {
+                Part::Text(text) => Event::Text(Text { text, logprobs }),
+                Part::Reasoning(text) => Event::Reasoning(text),
+                Part::Call(call) => Event::Call(call),
+            });
+        }
     }
 
     /// Takes the tokens that begin before this byte of the answer.

@@ -20,9 +20,9 @@ use crate::engine::QUEUE;
 use crate::grammar::Vocabulary;
 use crate::memory::{Abilities, best_slot, forget_after, lend, make_room, should_wait};
 use crate::options::Description;
-use crate::prompt::PromptReader;
+use crate::prompt::{Prompt, PromptReader};
 use crate::request::{Event, Generation, Job};
-use crate::slot::{Slot, Work, common_prefix};
+use crate::slot::{Limits, Slot, Work, common_prefix};
 
 /// Tokens decoded in one step at most.
 pub(crate) const BATCH: usize = 512;
@@ -46,6 +46,7 @@ pub(crate) struct Stepper<'model> {
     embedder: Embedder<'model>,
     batch: LlamaBatch<'static>,
     prompts: PromptReader<'model>,
+    marks: Vec<LlamaToken>,
     abilities: Abilities,
     slots: Vec<Slot>,
     waiting: VecDeque<Generation>,
@@ -62,12 +63,14 @@ impl<'model> Stepper<'model> {
         embedder: Embedder<'model>,
         description: &Description,
     ) -> Self {
+        let prompts = PromptReader::new(model, description.context_tokens);
         Self {
             model,
             context,
             embedder,
             batch: LlamaBatch::new(BATCH, 1),
-            prompts: PromptReader::new(model, description.context_tokens),
+            marks: prompts.marks(),
+            prompts,
             abilities: Abilities::of(model, &description.architecture),
             slots: (0..description.slots).map(|number| Slot::new(number.cast_signed())).collect(),
             waiting: VecDeque::new(),
@@ -156,14 +159,16 @@ impl<'model> Stepper<'model> {
         while self.slots.iter().any(|slot| slot.work.is_none())
             && let Some(generation) = self.waiting.pop_front()
         {
-            let prompt = match self.prompts.read(&generation.request.input) {
-                Ok(prompt) => prompt,
-                Err(error) => {
-                    // The channel of a new request is empty.
-                    let _ = generation.events.try_send(Event::Failed(error));
-                    continue;
-                }
-            };
+            let prompt =
+                match self.prompts.read(&generation.request.input, generation.request.grammar.is_some()) {
+                    Ok(prompt) => prompt,
+                    Err(error) => {
+                        // The channel of a new request is empty.
+                        let _ = generation.events.try_send(Event::Failed(error));
+                        continue;
+                    }
+                };
+            let Prompt { tokens: prompt, reply } = prompt;
             let Some(index) = best_slot(&self.slots, &prompt, self.abilities.shares) else { return };
             let slot = &mut self.slots[index];
             // The last token is always read again: its logits begin the answer.
@@ -171,9 +176,12 @@ impl<'model> Stepper<'model> {
             let kept = forget_after(&mut self.context, slot, keep);
             self.clock += 1;
             slot.last_used = self.clock;
-            let (context, vocabulary) = (self.context_tokens, self.model.n_vocab());
-            slot.work =
-                Some(Work::begin(generation, prompt, kept, context, vocabulary, self.abilities.moves));
+            let limits = Limits {
+                context: self.context_tokens,
+                vocabulary: self.model.n_vocab(),
+                moves: self.abilities.moves,
+            };
+            slot.work = Some(Work::begin(generation, prompt, kept, reply, limits));
         }
     }
 
@@ -264,7 +272,7 @@ impl<'model> Stepper<'model> {
                 work.advance(piece.tokens.len());
             }
             if let Some(index) = piece.logits {
-                work.choose(self.model, &self.context, index);
+                work.choose(self.model, &self.context, index, &self.marks);
             }
         }
     }

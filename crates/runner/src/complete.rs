@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 
 use actionbooster_chassis::Paths;
-use actionbooster_llm::{Event, Input, Message, Request};
+use actionbooster_llm::{Conversation, Event, Input, Message, Request};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -45,16 +45,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for line in BufReader::new(file).lines() {
         let question: Question =
             serde_json::from_str(&line?).context("a line is not {\"id\": …, \"prompt\": …}")?;
-        let turn = Message { role: "user".into(), content: question.prompt };
+        let turn = Message::new("user", question.prompt);
         let mut events = engine.ask(Request {
             sampling: sampling_of(&model),
             max_tokens: arguments.max_tokens,
-            ..Request::new(Input::Chat(vec![turn]))
+            ..Request::new(Input::Chat(Conversation::new(vec![turn])))
         })?;
         let mut text = String::new();
         while let Some(event) = events.blocking_recv() {
             match event {
                 Event::Text(more) => text.push_str(&more.text),
+                Event::Reasoning(_) | Event::Call(_) => {}
                 Event::Finished(_) => break,
                 Event::Failed(error) => bail!(error),
             }

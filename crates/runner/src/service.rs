@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use actionbooster_llm::{Engine, Error, Format, Grammar, Request, Sampling};
+use actionbooster_llm::{Engine, Error, Format, Grammar, Input, Request, Sampling};
 use actionbooster_wire::runner::v1 as wire;
 use futures::{Stream, StreamExt};
 use tokio_stream::wrappers::ReceiverStream;
@@ -63,8 +63,12 @@ impl wire::runner_server::Runner for Service {
     ) -> Result<Response<Self::GenerateStream>, Status> {
         let request = request.into_inner();
         let context_full = translate::context_full(request.context_full());
-        let input = translate::input(request.input)
-            .ok_or_else(|| Status::invalid_argument("the request has neither a chat nor a prompt"))?;
+        let input = translate::input(request.input).map_err(|error| status(&error))?;
+        let forced = match &input {
+            Input::Chat(conversation) => conversation.forced_format().map_err(|error| status(&error))?,
+            Input::Prompt(_) => None,
+        };
+        let format = forced.or_else(|| translate::format(request.format));
         let request = Request {
             input,
             sampling: translate::sampling(request.sampling.unwrap_or_default(), &self.defaults),
@@ -72,7 +76,7 @@ impl wire::runner_server::Runner for Service {
             stop: request.stop,
             logprobs: request.logprobs,
             context_full,
-            grammar: self.grammar(translate::format(request.format)).await?,
+            grammar: self.grammar(format).await?,
         };
         let events = self.engine.ask(request).map_err(|error| status(&error))?;
         let events = ReceiverStream::new(events);

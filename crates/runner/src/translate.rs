@@ -1,7 +1,8 @@
 //! Between the messages of `proto/runner.proto` and the engine's own types.
 
 use actionbooster_llm::{
-    Candidate, ContextFull, Error, Event, Finished, Format, Input, Message, Reason, Sampling, TokenLogprob,
+    Candidate, ContextFull, Conversation, Error, Event, Finished, Format, Input, Message, Reason, Sampling,
+    TokenLogprob, ToolCall, ToolChoice,
 };
 use actionbooster_wire::runner::v1 as wire;
 
@@ -20,15 +21,48 @@ pub(crate) fn sampling(wish: wire::Sampling, own: &Sampling) -> Sampling {
     }
 }
 
-pub(crate) fn input(input: Option<wire::generate_request::Input>) -> Option<Input> {
+pub(crate) fn input(input: Option<wire::generate_request::Input>) -> Result<Input, Error> {
     use wire::generate_request::Input as Wire;
-    Some(match input? {
-        Wire::Prompt(prompt) => Input::Prompt(prompt),
-        Wire::Chat(chat) => {
-            let turn = |message: wire::ChatMessage| Message { role: message.role, content: message.content };
-            Input::Chat(chat.messages.into_iter().map(turn).collect())
-        }
+    match input {
+        Some(Wire::Prompt(prompt)) => Ok(Input::Prompt(prompt)),
+        Some(Wire::Chat(chat)) => conversation(chat).map(Input::Chat),
+        None => Err(Error::PromptEmpty),
+    }
+}
+
+fn conversation(chat: wire::Chat) -> Result<Conversation, Error> {
+    let choice = match (chat.tool_choice(), chat.tool_name.is_empty()) {
+        (wire::ToolChoice::Auto, _) => ToolChoice::Auto,
+        (wire::ToolChoice::None, _) => ToolChoice::Never,
+        (wire::ToolChoice::Required, true) => ToolChoice::Required,
+        (wire::ToolChoice::Required, false) => ToolChoice::Named(chat.tool_name),
+    };
+    Ok(Conversation {
+        messages: chat.messages.into_iter().map(message).collect(),
+        tools: json("tools", &chat.tools)?,
+        choice,
+        arguments: json("template_arguments", &chat.template_arguments)?,
+        raw: chat.raw,
     })
+}
+
+fn json<T: serde::de::DeserializeOwned + Default>(name: &str, text: &str) -> Result<T, Error> {
+    if text.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_str(text).map_err(|error| Error::Template(format!("{name}: {error}")))
+}
+
+fn message(message: wire::ChatMessage) -> Message {
+    let call = |call: wire::ToolCall| ToolCall { id: call.id, name: call.name, arguments: call.arguments };
+    Message {
+        role: message.role,
+        content: message.content,
+        reasoning: message.reasoning,
+        calls: message.tool_calls.into_iter().map(call).collect(),
+        call_id: message.tool_call_id,
+        name: message.name,
+    }
 }
 
 pub(crate) fn format(format: Option<wire::generate_request::Format>) -> Option<Format> {
@@ -53,6 +87,10 @@ pub(crate) fn event(event: Event) -> Result<wire::GenerateEvent, Error> {
         Event::Text(piece) => {
             let logprobs = piece.logprobs.into_iter().map(token).collect();
             Wire::Text(wire::Text { text: piece.text, logprobs })
+        }
+        Event::Reasoning(text) => Wire::Reasoning(text),
+        Event::Call(ToolCall { id, name, arguments }) => {
+            Wire::ToolCall(wire::ToolCall { id, name, arguments })
         }
         Event::Finished(finished) => Wire::Finished(account(&finished)),
         Event::Failed(error) => return Err(error),

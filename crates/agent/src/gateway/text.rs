@@ -7,14 +7,13 @@ use actionbooster_models::Role;
 use actionbooster_wire::runner::v1 as wire;
 use axum::extract::State;
 use axum::http::StatusCode;
-use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::assets::{Content, Kind};
 use super::off_thread;
 use crate::Shared;
-use crate::ask::{Piece, ask};
+use crate::ask::{Answer, ask};
 use crate::query::MOST_PROMPT_BYTES;
 use crate::shelf::{Listing, unknown};
 
@@ -43,14 +42,9 @@ pub(crate) async fn text(
     let listing = agent.shelf.list().await;
     let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
     let seed = request.seed.unwrap_or_else(rand::random);
-    let mut pieces = ask(Arc::clone(&agent), model.clone(), request.generation(seed), agent.patience);
-    let (mut text, mut account) = (String::new(), wire::Finished::default());
-    while let Some(piece) = pieces.next().await {
-        match piece.map_err(|error| error.problem())? {
-            Piece::Text(more) => text.push_str(&more),
-            Piece::End(end) => account = end,
-        }
-    }
+    let pieces = ask(Arc::clone(&agent), model.clone(), request.generation(seed), agent.patience);
+    let answer = Answer::collect(pieces).await.map_err(|error| error.problem())?;
+    let (text, account) = (answer.text, answer.account);
     let parameters = request.parameters(&model, seed);
     let (assets, kept) = (Arc::clone(&agent.assets), text.clone());
     let asset = off_thread(move || {
@@ -97,8 +91,11 @@ impl TextRequest {
     }
 
     fn generation(&self, seed: u32) -> wire::GenerateRequest {
-        let message =
-            |role: &str, content: &str| wire::ChatMessage { role: role.into(), content: content.into() };
+        let message = |role: &str, content: &str| wire::ChatMessage {
+            role: role.into(),
+            content: content.into(),
+            ..wire::ChatMessage::default()
+        };
         let system = self.system.as_deref().map(|text| message("system", text));
         let messages = system.into_iter().chain([message("user", &self.prompt)]).collect();
         let sampling = wire::Sampling {
@@ -107,7 +104,10 @@ impl TextRequest {
             ..wire::Sampling::default()
         };
         wire::GenerateRequest {
-            input: Some(wire::generate_request::Input::Chat(wire::Chat { messages })),
+            input: Some(wire::generate_request::Input::Chat(wire::Chat {
+                messages,
+                ..wire::Chat::default()
+            })),
             sampling: Some(sampling),
             max_tokens: self.max_tokens.unwrap_or(DEFAULT_TOKENS),
             ..wire::GenerateRequest::default()

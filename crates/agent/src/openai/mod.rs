@@ -1,28 +1,26 @@
-//! The OpenAI API as its official clients need it: models and chat completions, streaming included.
+//! The OpenAI API as its official clients need it: models, chat and text completions, embeddings.
 
+mod completions;
+mod embeddings;
 mod reply;
 mod request;
-
-use std::time::Duration;
+mod sampling;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::Model;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
 use serde_json::{Value, json};
 
 use crate::Shared;
-use crate::ask::ask;
+use crate::ask::{ask, begun};
 use crate::shelf::{created, unknown};
 
+pub(crate) use completions::completions;
+pub(crate) use embeddings::embeddings;
 use reply::Head;
 pub(crate) use reply::error_shape;
 use request::ChatRequest;
-
-/// How long a stream waits for its first token before it begins without one. An error within that
-/// time has a status of its own; later ones come as an error in the stream.
-const FIRST_WAIT: Duration = Duration::from_secs(20);
 
 /// `GET /v1/models`.
 pub(crate) async fn models(State(agent): State<Shared>) -> Json<Value> {
@@ -51,17 +49,12 @@ pub(crate) async fn chat(
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
-    let head = Head::new(request.model.clone());
+    let head = Head::new(request.model.clone(), request.most_calls(), generation.logprobs.is_some());
     let patience = agent.patience;
-    let mut pieces = ask(agent, request.model.clone(), generation, patience);
+    let pieces = ask(agent, request.model.clone(), generation, patience);
     if !request.streams() {
         return reply::whole(head, pieces).await;
     }
-    let first = match tokio::time::timeout(FIRST_WAIT, pieces.next()).await {
-        Ok(Some(Err(error))) => return Err(error.problem()),
-        Ok(first) => first,
-        Err(_) => None,
-    };
-    let all = futures::stream::iter(first).chain(pieces);
+    let all = begun(pieces).await.map_err(|error| error.problem())?;
     Ok(reply::chunks(head, all, request.wants_usage()).into_response())
 }

@@ -1,15 +1,13 @@
-//! Chat requests: what OpenAI's clients may send, and what of it this version can do.
+//! Chat requests: what OpenAI's clients may send, and what of it cannot be done here.
 
 use actionbooster_chassis::Problem;
 use actionbooster_wire::runner::v1 as wire;
-use axum::http::StatusCode;
+use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::query::MOST_PROMPT_BYTES;
-
-const MOST_MESSAGES: usize = 4096;
-const MOST_STOPS: usize = 4;
+use super::sampling::SamplingFields;
+use crate::wish::{self, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that
 /// change the answer and cannot be honoured are refused.
@@ -19,42 +17,35 @@ pub(crate) struct ChatRequest {
     messages: Vec<ChatMessage>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    max_tokens: Option<u32>,
     max_completion_tokens: Option<u32>,
-    frequency_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
-    seed: Option<i64>,
-    stop: Option<Stop>,
+    #[serde(flatten)]
+    sampling: SamplingFields,
     n: Option<u32>,
-    tools: Option<Value>,
-    tool_choice: Option<Value>,
+    tools: Option<Vec<Tool>>,
+    tool_choice: Option<ToolChoice>,
+    parallel_tool_calls: Option<bool>,
     functions: Option<Value>,
     logprobs: Option<bool>,
     top_logprobs: Option<u32>,
-    logit_bias: Option<Value>,
-    response_format: Option<Value>,
+    response_format: Option<ResponseFormat>,
     modalities: Option<Vec<String>>,
+    /// Not OpenAI's: more variables for the model's chat template, such as `enable_thinking`.
+    chat_template_kwargs: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
-struct StreamOptions {
-    include_usage: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Stop {
-    One(String),
-    Several(Vec<String>),
+pub(super) struct StreamOptions {
+    pub(super) include_usage: Option<bool>,
 }
 
 #[derive(Deserialize)]
 struct ChatMessage {
     role: String,
     content: Option<Content>,
-    tool_calls: Option<Value>,
+    name: Option<String>,
+    tool_calls: Option<Vec<Call>>,
+    tool_call_id: Option<String>,
+    reasoning_content: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +63,60 @@ struct Part {
     text: String,
 }
 
+#[derive(Deserialize)]
+struct Call {
+    #[serde(default)]
+    id: String,
+    function: CalledFunction,
+}
+
+#[derive(Deserialize)]
+struct CalledFunction {
+    name: String,
+    #[serde(default)]
+    arguments: String,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    #[serde(rename = "type")]
+    kind: String,
+    function: Option<Function>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: String,
+    #[serde(default)]
+    description: Option<String>,
+    parameters: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ToolChoice {
+    Word(String),
+    Named { function: NamedFunction },
+}
+
+#[derive(Deserialize)]
+struct NamedFunction {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ResponseFormat {
+    Text,
+    JsonObject { schema: Option<Value> },
+    JsonSchema { json_schema: NamedSchema },
+}
+
+#[derive(Deserialize)]
+struct NamedSchema {
+    schema: Option<Value>,
+}
+
 impl ChatRequest {
     pub(super) fn streams(&self) -> bool {
         self.stream == Some(true)
@@ -87,70 +132,100 @@ impl ChatRequest {
         if self.stream_options.is_some() && !self.streams() {
             return Err(invalid("stream_options", "`stream_options` is only allowed with `stream: true`."));
         }
-        let sampling = wire::Sampling {
-            temperature: within("temperature", self.temperature, 0.0, 2.0)?,
-            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
-            frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?,
-            presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?,
-            // Any integer is a seed; the engine takes 32 bits of it.
-            seed: self.seed.map(|seed| (seed & 0xffff_ffff) as u32),
-            ..wire::Sampling::default()
+        let messages = self.messages.iter().map(ChatMessage::checked).collect::<Result<_, _>>()?;
+        let (tool_choice, tool_name) = self.choice()?;
+        let kwargs = self.chat_template_kwargs.as_ref();
+        let chat = wire::Chat {
+            messages: wish::conversation(messages)?,
+            tools: self.shown_tools()?,
+            tool_choice: tool_choice.into(),
+            tool_name,
+            template_arguments: kwargs
+                .map_or_else(String::new, |kwargs| Value::from(kwargs.clone()).to_string()),
+            raw: false,
         };
-        let input = Some(wire::generate_request::Input::Chat(wire::Chat { messages: self.conversation()? }));
-        Ok(wire::GenerateRequest {
-            input,
-            sampling: Some(sampling),
-            max_tokens: self.limit()?,
-            stop: self.stops()?,
-            ..wire::GenerateRequest::default()
-        })
+        let mut generation = self.sampling.generation(Input::Chat(chat))?;
+        if let Some(limit) = self.max_completion_tokens {
+            if limit == 0 {
+                return Err(invalid("max_completion_tokens", "`max_completion_tokens` must be at least 1."));
+            }
+            generation.max_tokens = limit;
+        }
+        generation.logprobs = self.told_logprobs()?;
+        if let Some(format) = self.format()? {
+            generation.format = Some(format);
+        }
+        Ok(generation)
     }
 
-    fn conversation(&self) -> Result<Vec<wire::ChatMessage>, Problem> {
-        let count = self.messages.len();
-        if count == 0 {
-            return Err(invalid("messages", "`messages` is empty; send at least one message."));
+    fn choice(&self) -> Result<(wire::ToolChoice, String), Problem> {
+        let nothing = String::new;
+        let has_tools = self.tools.as_ref().is_some_and(|tools| !tools.is_empty());
+        let required = match &self.tool_choice {
+            None => return Ok((wire::ToolChoice::Auto, nothing())),
+            Some(ToolChoice::Word(word)) => match word.as_str() {
+                "auto" => return Ok((wire::ToolChoice::Auto, nothing())),
+                "none" => return Ok((wire::ToolChoice::None, nothing())),
+                "required" => nothing(),
+                other => {
+                    let detail =
+                        format!("`tool_choice` is {other:?}; it must be none, auto, required or a function.");
+                    return Err(invalid("tool_choice", detail));
+                }
+            },
+            Some(ToolChoice::Named { function }) => function.name.clone(),
+        };
+        if !has_tools {
+            return Err(invalid("tool_choice", "`tool_choice` wants a call, and there are no `tools`."));
         }
-        if count > MOST_MESSAGES {
-            return Err(invalid(
-                "messages",
-                format!("There are {count} messages; at most {MOST_MESSAGES} are read."),
-            ));
+        let named = |tool: &Tool| tool.function.as_ref().is_some_and(|function| function.name == required);
+        if !required.is_empty() && !self.tools.iter().flatten().any(named) {
+            return Err(invalid("tool_choice", format!("There is no tool {required:?} among `tools`.")));
         }
-        let messages = self.messages.iter().map(ChatMessage::checked).collect::<Result<Vec<_>, _>>()?;
-        if messages.iter().all(|message| message.content.trim().is_empty()) {
-            return Err(invalid("messages", "No message has any text; ask something."));
-        }
-        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-        if bytes > MOST_PROMPT_BYTES {
-            let detail = format!("The messages have {bytes} bytes; at most {MOST_PROMPT_BYTES} are read.");
-            return Err(invalid("messages", detail));
-        }
-        Ok(messages)
+        Ok((wire::ToolChoice::Required, required))
     }
 
-    fn limit(&self) -> Result<u32, Problem> {
-        let (name, limit) = match (self.max_completion_tokens, self.max_tokens) {
-            (Some(limit), _) => ("max_completion_tokens", limit),
-            (None, Some(limit)) => ("max_tokens", limit),
-            (None, None) => return Ok(0),
+    fn shown_tools(&self) -> Result<String, Problem> {
+        let shown = |tool: &Tool| match &tool.function {
+            Some(function) if tool.kind == "function" => wish::tool(
+                &function.name,
+                function.description.as_deref().unwrap_or_default(),
+                function.parameters.as_ref(),
+            ),
+            _ => Err(invalid(
+                "tools",
+                format!("Tools of type {:?} are not known; only functions are.", tool.kind),
+            )),
         };
-        if limit == 0 { Err(invalid(name, format!("`{name}` must be at least 1."))) } else { Ok(limit) }
+        let shown = self.tools.iter().flatten().map(shown).collect::<Result<Vec<_>, _>>()?;
+        wish::tools(&shown)
     }
 
-    fn stops(&self) -> Result<Vec<String>, Problem> {
-        let stops = match &self.stop {
-            None => Vec::new(),
-            Some(Stop::One(stop)) => vec![stop.clone()],
-            Some(Stop::Several(stops)) => stops.clone(),
+    fn told_logprobs(&self) -> Result<Option<u32>, Problem> {
+        match (self.logprobs == Some(true), self.top_logprobs) {
+            (_, Some(count)) if count > 20 => Err(invalid(
+                "top_logprobs",
+                format!("`top_logprobs` is {count}; it must be between 0 and 20."),
+            )),
+            (false, Some(count)) if count > 0 => {
+                Err(invalid("top_logprobs", "`top_logprobs` is only allowed with `logprobs: true`."))
+            }
+            (true, count) => Ok(Some(count.unwrap_or(0))),
+            (false, _) => Ok(None),
+        }
+    }
+
+    fn format(&self) -> Result<Option<Format>, Problem> {
+        let schema = match &self.response_format {
+            None | Some(ResponseFormat::Text) => return Ok(None),
+            Some(ResponseFormat::JsonObject { schema: None }) => return Ok(Some(Format::JsonObject(true))),
+            Some(ResponseFormat::JsonObject { schema }) => schema,
+            Some(ResponseFormat::JsonSchema { json_schema }) => &json_schema.schema,
         };
-        if stops.len() > MOST_STOPS {
-            return Err(invalid("stop", format!("`stop` may name at most {MOST_STOPS} texts.")));
-        }
-        if stops.iter().any(String::is_empty) {
-            return Err(invalid("stop", "`stop` holds an empty text; leave it out."));
-        }
-        Ok(stops)
+        let schema = schema
+            .as_ref()
+            .ok_or_else(|| invalid("response_format", "`response_format.json_schema` has no `schema`."))?;
+        wish::schema("response_format", schema).map(Some)
     }
 
     fn refuse_unsupported(&self) -> Result<(), Problem> {
@@ -160,33 +235,21 @@ impl ChatRequest {
             Some(Value::Object(members)) => !members.is_empty(),
             Some(_) => true,
         };
-        let format = self.response_format.as_ref().and_then(|format| format["type"].as_str());
-        let choice = self.tool_choice.as_ref().and_then(Value::as_str);
         let sound = self.modalities.as_ref().is_some_and(|kinds| kinds.iter().any(|kind| kind != "text"));
-        let calls = self.messages.iter().any(|message| holds_something(&message.tool_calls));
         let unsupported = [
-            ("n", "more than one choice", self.n.is_some_and(|n| n != 1)),
-            ("tools", "calling tools", holds_something(&self.tools)),
-            (
-                "tool_choice",
-                "calling tools",
-                self.tool_choice.is_some() && !matches!(choice, Some("none" | "auto")),
-            ),
-            ("functions", "calling functions", holds_something(&self.functions)),
-            ("messages", "calling tools", calls),
-            ("logprobs", "log probabilities", self.logprobs == Some(true)),
-            ("top_logprobs", "log probabilities", self.top_logprobs.is_some_and(|count| count > 0)),
-            ("logit_bias", "a bias on tokens", holds_something(&self.logit_bias)),
-            ("response_format", "another format than text", format.is_some_and(|kind| kind != "text")),
+            ("n", "more than one choice; ask several times", self.n.is_some_and(|n| n != 1)),
+            ("functions", "the old form of `tools`; use `tools`", holds_something(&self.functions)),
             ("modalities", "anything but text", sound),
         ];
         match unsupported.into_iter().find(|(_, _, asked)| *asked) {
-            Some((name, what, _)) => {
-                let detail = format!("`{name}`: {what} is not yet supported; leave it out.");
-                Err(invalid(name, detail))
-            }
+            Some((name, what, _)) => Err(invalid(name, format!("`{name}`: {what} cannot be done here."))),
             None => Ok(()),
         }
+    }
+
+    /// Calls told at most; with `parallel_tool_calls: false` only the first is.
+    pub(super) fn most_calls(&self) -> usize {
+        if self.parallel_tool_calls == Some(false) { 1 } else { usize::MAX }
     }
 }
 
@@ -214,27 +277,30 @@ impl ChatMessage {
                 parts.iter().map(|part| part.text.as_str()).collect()
             }
         };
-        Ok(wire::ChatMessage { role: role.to_owned(), content })
+        let call = |call: &Call| {
+            let CalledFunction { name, arguments } = &call.function;
+            let arguments = wish::arguments(name, arguments)?;
+            Ok(wire::ToolCall { id: call.id.clone(), name: name.clone(), arguments })
+        };
+        Ok(wire::ChatMessage {
+            role: role.to_owned(),
+            content,
+            reasoning: self.reasoning_content.clone().unwrap_or_default(),
+            tool_calls: self.tool_calls.iter().flatten().map(call).collect::<Result<_, Problem>>()?,
+            tool_call_id: self.tool_call_id.clone().unwrap_or_default(),
+            name: self.name.clone().unwrap_or_default(),
+        })
     }
-}
-
-fn within(name: &'static str, value: Option<f32>, low: f32, high: f32) -> Result<Option<f32>, Problem> {
-    match value {
-        Some(number) if !(low..=high).contains(&number) => {
-            Err(invalid(name, format!("`{name}` is {number}; it must be between {low} and {high}.")))
-        }
-        other => Ok(other),
-    }
-}
-
-fn invalid(param: &'static str, detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_request", "The request is not valid", detail)
-        .with("param", param)
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
+    use crate::query::MOST_PROMPT_BYTES;
+
+    const TOOLS: &str = ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
 
     #[test]
     fn requests_are_checked_before_a_model_is_touched() {
@@ -268,26 +334,48 @@ mod tests {
             (base(",\"max_tokens\":0"), Some("max_tokens")),
             (base(",\"max_tokens\":5,\"max_completion_tokens\":0"), Some("max_completion_tokens")),
             (base(",\"n\":2"), Some("n")),
-            (base(",\"tools\":[{}]"), Some("tools")),
+            (base(",\"tools\":[{\"type\":\"web_search\"}]"), Some("tools")),
+            (base(",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]"), Some("tools")),
+            (base(TOOLS), None),
+            (base(&format!("{TOOLS},\"tool_choice\":\"required\"")), None),
+            (base(&format!("{TOOLS},\"tool_choice\":\"maybe\"")), Some("tool_choice")),
+            (
+                base(&format!(
+                    "{TOOLS},\"tool_choice\":{{\"type\":\"function\",\"function\":{{\"name\":\"g\"}}}}"
+                )),
+                Some("tool_choice"),
+            ),
             (base(",\"tool_choice\":\"required\""), Some("tool_choice")),
             (base(",\"functions\":[{}]"), Some("functions")),
-            (base(",\"logprobs\":true"), Some("logprobs")),
+            (base(",\"logprobs\":true,\"top_logprobs\":2"), None),
+            (base(",\"logprobs\":true,\"top_logprobs\":21"), Some("top_logprobs")),
             (base(",\"top_logprobs\":2"), Some("top_logprobs")),
-            (base(",\"logit_bias\":{\"1\":5}"), Some("logit_bias")),
-            (base(",\"response_format\":{\"type\":\"json_schema\"}"), Some("response_format")),
+            (base(",\"logit_bias\":{\"1\":5}"), None),
+            (base(",\"logit_bias\":{\"x\":5}"), Some("logit_bias")),
+            (base(",\"logit_bias\":{\"1\":500}"), Some("logit_bias")),
+            (base(",\"response_format\":{\"type\":\"json_object\"}"), None),
+            (
+                base(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}"),
+                Some("response_format"),
+            ),
             (base(",\"modalities\":[\"text\",\"audio\"]"), Some("modalities")),
-            (base(",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]"), Some("stop")),
+            (base(&format!(",\"stop\":[{}\"x\"]", "\"x\",".repeat(16))), Some("stop")),
             (base(",\"stop\":\"\""), Some("stop")),
             (said(""), Some("messages")),
             (said("{\"role\":\"user\",\"content\":\" \"}"), Some("messages")),
             (said("{\"role\":\"poet\",\"content\":\"x\"}"), Some("messages")),
-            (said("{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[{}]}"), Some("messages")),
+            (
+                said(
+                    "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"1\",\"function\":{\"name\":\"f\",\"arguments\":\"no\"}}]}",
+                ),
+                Some("messages"),
+            ),
             (said("{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}"), Some("messages")),
             (long, Some("messages")),
         ];
         for (text, expected) in cases {
             let shown: String = text.chars().take(120).collect();
-            let request: ChatRequest = serde_json::from_str(&text).expect("parses");
+            let request: ChatRequest = serde_json::from_str(&text).expect(&shown);
             match (request.generation(), expected) {
                 (Ok(_), None) => {}
                 (Err(problem), Some(param)) => {
@@ -304,14 +392,24 @@ mod tests {
         let request: ChatRequest = serde_json::from_str(
             "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},\
              {\"type\":\"text\",\"text\":\"b\"}]}],\"max_tokens\":9,\"max_completion_tokens\":7,\"stop\":\"x\",\
-             \"seed\":4294967297,\"top_p\":0.5}",
+             \"seed\":4294967297,\"top_p\":0.5,\"logprobs\":true,\"logit_bias\":{\"7\":-100},\
+             \"chat_template_kwargs\":{\"enable_thinking\":false},\
+             \"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"s\",\"schema\":{\"type\":\"object\"}}},\
+             \"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\
+             \"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}}",
         )
         .expect("parses");
         let generation = request.generation().expect("accepted");
-        let Some(wire::generate_request::Input::Chat(chat)) = generation.input else { panic!("not a chat") };
+        let Some(Input::Chat(chat)) = generation.input else { panic!("not a chat") };
         assert_eq!((chat.messages[0].role.as_str(), chat.messages[0].content.as_str()), ("system", "ab"));
+        assert_eq!((chat.tool_choice(), chat.tool_name.as_str()), (wire::ToolChoice::Required, "f"));
+        assert_eq!(chat.template_arguments, "{\"enable_thinking\":false}");
+        assert!(chat.tools.contains("\"name\":\"f\""), "{}", chat.tools);
         assert_eq!((generation.max_tokens, generation.stop), (7, vec!["x".to_owned()]));
+        assert_eq!(generation.logprobs, Some(0));
+        assert_eq!(generation.format, Some(Format::JsonSchema("{\"type\":\"object\"}".into())));
         let sampling = generation.sampling.expect("sampling");
         assert_eq!((sampling.seed, sampling.top_p, sampling.temperature), (Some(1), Some(0.5), None));
+        assert_eq!(sampling.logit_bias, [wire::LogitBias { token: 7, bias: -100.0 }]);
     }
 }

@@ -3,9 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use actionbooster_chassis::Problem;
 use async_stream::stream;
-use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::StreamExt;
@@ -25,7 +23,7 @@ pub(super) async fn collected(id: &str, models: &[String], mut steps: Steps) -> 
         match step {
             Step::Answer(answer) => answers.push(answer),
             Step::Summary(done) => summary = Some(done),
-            Step::Token { .. } | Step::SummaryToken(_) => {}
+            Step::Token { .. } | Step::Reasoning { .. } | Step::SummaryToken(_) => {}
         }
     }
     answers.sort_by_key(|answer| models.iter().position(|model| *model == answer.model));
@@ -40,13 +38,12 @@ pub(super) fn events(id: String, models: Vec<String>, steps: Steps) -> impl Into
         while let Some(step) = steps.next().await {
             yield Ok(match step {
                 Ok(Step::Token { model, text }) => event("token", &json!({"model": model, "text": text})),
+                Ok(Step::Reasoning { model, text }) => event("reasoning", &json!({"model": model, "text": text})),
                 Ok(Step::Answer(answer)) => event("answer", &json!(answer)),
                 Ok(Step::SummaryToken(text)) => event("summary_token", &json!({"text": text})),
                 Ok(Step::Summary(summary)) => event("summary", &json!(summary)),
                 Err(stalled) => {
-                    let kind = StatusCode::REQUEST_TIMEOUT;
-                    let problem = Problem::new(kind, "stalled", "The client read too slowly", stalled.to_string());
-                    yield Ok(event("error", &problem.to_json()));
+                    yield Ok(event("error", &stalled.problem().to_json()));
                     return;
                 }
             });

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 pub(super) struct Answer {
     pub(super) model: String,
     text: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning: String,
     error: Option<String>,
     prompt_tokens: u32,
     generated_tokens: u32,
@@ -42,6 +44,7 @@ pub(super) struct Summary {
 #[derive(Debug)]
 pub(super) enum Step {
     Token { model: String, text: String },
+    Reasoning { model: String, text: String },
     Answer(Answer),
     SummaryToken(String),
     Summary(Summary),
@@ -82,10 +85,16 @@ fn answer(agent: Shared, id: String, asked: &Question) -> Steps {
         let mut pieces = ask(agent, id, request, PATIENCE);
         while let Some(piece) = pieces.next().await {
             match piece {
-                Ok(Piece::Text(text)) => {
+                Ok(Piece::Text(wire::Text { text, .. })) => {
                     answer.text.push_str(&text);
                     yield Step::Token { model: answer.model.clone(), text };
                 }
+                Ok(Piece::Reasoning(text)) => {
+                    answer.reasoning.push_str(&text);
+                    yield Step::Reasoning { model: answer.model.clone(), text };
+                }
+                // No tools are offered, so none are called.
+                Ok(Piece::Call(_)) => {}
                 Ok(Piece::End(account)) => {
                     answer.prompt_tokens = account.prompt_tokens;
                     answer.generated_tokens = account.generated_tokens;
@@ -114,10 +123,10 @@ fn summarise(agent: Shared, asked: Question, answers: Vec<Answered>) -> Steps {
             while let Some(piece) = pieces.next().await {
                 match piece {
                     Ok(Piece::Text(more)) => {
-                        text.push_str(&more);
-                        yield Step::SummaryToken(more);
+                        text.push_str(&more.text);
+                        yield Step::SummaryToken(more.text);
                     }
-                    Ok(Piece::End(_)) => {}
+                    Ok(Piece::Reasoning(_) | Piece::Call(_) | Piece::End(_)) => {}
                     Err(_) => failed = true,
                 }
             }

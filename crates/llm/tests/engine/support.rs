@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use actionbooster_llm::{Engine, Error, Event, Finished, Input, Options, Request, TokenLogprob};
+use actionbooster_llm::{
+    Conversation, Engine, Error, Event, Finished, Input, Options, Request, TokenLogprob,
+};
 use tokio::sync::mpsc::Receiver;
 
 /// How long an answer may take before the test fails.
@@ -40,8 +42,8 @@ fn backends() -> PathBuf {
 
 /// A greedy question, as the guide is used.
 pub fn question(text: &str) -> Request {
-    let turn = actionbooster_llm::Message { role: "user".into(), content: text.into() };
-    Request { max_tokens: 60, ..Request::new(Input::Chat(vec![turn])) }
+    let turn = actionbooster_llm::Message::new("user", text);
+    Request { max_tokens: 60, ..Request::new(Input::Chat(Conversation::new(vec![turn]))) }
 }
 
 /// A prompt that is read as it is.
@@ -59,6 +61,7 @@ pub fn whole(mut events: Receiver<Event>) -> Result<Answer, Error> {
                     text.push_str(&more.text);
                     logprobs.extend(more.logprobs);
                 }
+                Event::Reasoning(_) | Event::Call(_) => {}
                 Event::Finished(finished) => return Ok(Answer { text, logprobs, finished }),
                 Event::Failed(error) => return Err(error),
             }

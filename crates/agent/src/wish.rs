@@ -1,0 +1,146 @@
+//! What a client may wish of a model, whatever API it speaks: checks that all of them share.
+
+use actionbooster_chassis::Problem;
+use actionbooster_wire::runner::v1 as wire;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::query::MOST_PROMPT_BYTES;
+
+const MOST_MESSAGES: usize = 4096;
+const MOST_STOPS: usize = 16;
+const MOST_TOOLS: usize = 128;
+
+/// A refusal that names the field.
+pub(crate) fn invalid(param: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_request", "The request is not valid", detail)
+        .with("param", param)
+}
+
+/// The number, if it is within its bounds.
+pub(crate) fn within(
+    name: &'static str,
+    value: Option<f32>,
+    low: f32,
+    high: f32,
+) -> Result<Option<f32>, Problem> {
+    match value {
+        Some(number) if !(low..=high).contains(&number) => {
+            Err(invalid(name, format!("`{name}` is {number}; it must be between {low} and {high}.")))
+        }
+        other => Ok(other),
+    }
+}
+
+/// A turn of text.
+pub(crate) fn turn(role: &str, content: impl Into<String>) -> wire::ChatMessage {
+    wire::ChatMessage { role: role.to_owned(), content: content.into(), ..wire::ChatMessage::default() }
+}
+
+/// A conversation that can be asked: some text, not too much of it.
+pub(crate) fn conversation(messages: Vec<wire::ChatMessage>) -> Result<Vec<wire::ChatMessage>, Problem> {
+    let count = messages.len();
+    if count == 0 {
+        return Err(invalid("messages", "`messages` is empty; send at least one message."));
+    }
+    if count > MOST_MESSAGES {
+        return Err(invalid(
+            "messages",
+            format!("There are {count} messages; at most {MOST_MESSAGES} are read."),
+        ));
+    }
+    let empty =
+        |message: &wire::ChatMessage| message.content.trim().is_empty() && message.tool_calls.is_empty();
+    if messages.iter().all(empty) {
+        return Err(invalid("messages", "No message has any text; ask something."));
+    }
+    let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+    if bytes > MOST_PROMPT_BYTES {
+        let detail = format!("The messages have {bytes} bytes; at most {MOST_PROMPT_BYTES} are read.");
+        return Err(invalid("messages", detail));
+    }
+    Ok(messages)
+}
+
+/// Texts before which an answer ends.
+pub(crate) fn stops(name: &'static str, stops: Vec<String>) -> Result<Vec<String>, Problem> {
+    if stops.len() > MOST_STOPS {
+        return Err(invalid(name, format!("`{name}` may name at most {MOST_STOPS} texts.")));
+    }
+    if stops.iter().any(String::is_empty) {
+        return Err(invalid(name, format!("`{name}` holds an empty text; leave it out.")));
+    }
+    Ok(stops)
+}
+
+/// A function that a model may call.
+pub(crate) fn tool(name: &str, description: &str, parameters: Option<&Value>) -> Result<Value, Problem> {
+    let proper = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(proper) {
+        let detail = format!(
+            "The tool name {name:?} is not allowed; use 1 to 64 letters, digits, underscores, dots and dashes."
+        );
+        return Err(invalid("tools", detail));
+    }
+    let empty = json!({"type": "object", "properties": {}});
+    let parameters = parameters.filter(|schema| !schema.is_null()).unwrap_or(&empty);
+    if !parameters.is_object() {
+        return Err(invalid("tools", format!("The parameters of {name} must be a JSON Schema object.")));
+    }
+    let function = json!({"name": name, "description": description, "parameters": parameters});
+    Ok(json!({"type": "function", "function": function}))
+}
+
+/// Tools in the runner's form.
+pub(crate) fn tools(tools: &[Value]) -> Result<String, Problem> {
+    match tools.len() {
+        0 => Ok(String::new()),
+        1..=MOST_TOOLS => Ok(Value::from(tools).to_string()),
+        count => Err(invalid(
+            "tools",
+            format!("There are {count} tools; at most {MOST_TOOLS} are shown to a model."),
+        )),
+    }
+}
+
+/// Arguments of an earlier call, which must be a JSON object.
+pub(crate) fn arguments(name: &str, arguments: &str) -> Result<String, Problem> {
+    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
+    match serde_json::from_str::<Value>(arguments) {
+        Ok(Value::Object(_)) => Ok(arguments.to_owned()),
+        _ => Err(invalid("messages", format!("The arguments of the call of {name} are not a JSON object."))),
+    }
+}
+
+/// The shape of an answer from a JSON Schema.
+pub(crate) fn schema(param: &'static str, schema: &Value) -> Result<wire::generate_request::Format, Problem> {
+    match schema {
+        Value::Object(_) | Value::Bool(_) => {
+            Ok(wire::generate_request::Format::JsonSchema(schema.to_string()))
+        }
+        _ => Err(invalid(param, format!("`{param}` must hold a JSON Schema, which is an object."))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_need_a_name_and_a_schema() {
+        assert!(tool("get_weather", "", None).is_ok_and(|tool| tool["function"]["parameters"].is_object()));
+        assert!(tool("get weather", "", None).is_err());
+        assert!(tool("", "", None).is_err());
+        assert!(tool("f", "", Some(&json!([]))).is_err());
+        assert!(tools(&vec![json!({}); MOST_TOOLS + 1]).is_err());
+        assert_eq!(tools(&[]).ok().as_deref(), Some(""));
+    }
+
+    #[test]
+    fn arguments_are_objects() {
+        assert_eq!(arguments("f", " ").ok().as_deref(), Some("{}"));
+        assert_eq!(arguments("f", "{\"a\":1}").ok().as_deref(), Some("{\"a\":1}"));
+        assert!(arguments("f", "[1]").is_err());
+        assert!(arguments("f", "{").is_err());
+    }
+}
