@@ -183,15 +183,24 @@ pub(crate) async fn begun(mut pieces: Pieces) -> Result<Pieces, AskError> {
     Ok(Box::pin(futures::stream::iter(first).chain(pieces)))
 }
 
-/// One vector per input, of length 1 when `normalize`.
+/// Texts to make vectors of.
+pub(crate) struct Texts {
+    pub(crate) inputs: Vec<String>,
+    /// Whether every vector gets length 1.
+    pub(crate) normalize: bool,
+    /// Whether texts that are too long are cut instead of refused.
+    pub(crate) truncate: bool,
+}
+
+/// One vector per text.
 pub(crate) async fn embed(
     agent: &Shared,
     id: &str,
-    inputs: Vec<String>,
-    normalize: bool,
+    texts: Texts,
     patience: Duration,
 ) -> Result<wire::EmbedReply, AskError> {
-    let request = wire::EmbedRequest { inputs, normalize: Some(normalize) };
+    let Texts { inputs, normalize, truncate } = texts;
+    let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
     let mut retried = false;
     loop {
         let lease = agent.pool.lease(id, patience).await?;

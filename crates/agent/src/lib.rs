@@ -11,9 +11,11 @@ use axum::Router;
 use axum::routing::{get, post};
 use serde::Deserialize;
 
+mod anthropic;
 mod ask;
 mod gateway;
 mod names;
+mod ollama;
 mod openai;
 mod pace;
 mod query;
@@ -126,12 +128,17 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         }
     });
     let ended = Arc::clone(&agent);
-    Ok(Service::new(routes(agent))
+    let service = ollama::PATHS.iter().fold(Service::new(routes(agent)), |service, path| {
+        service.scope(Scope::Infer, &[path]).error_shape(path, ollama::error_shape)
+    });
+    Ok(service
         .scope(
             Scope::Infer,
             &["/query", "/api/v1/query", "/v1/", "/text/", "/api/v1/assets", "/api/v1/assets/"],
         )
         .body_limit(BODY_LIMIT)
+        // The first that fits counts.
+        .error_shape("/v1/messages", anthropic::error_shape)
         .error_shape("/v1/", openai::error_shape)
         .on_drain(async move {
             if let Err(error) = housekeeping.await {
@@ -151,6 +158,15 @@ fn routes(agent: Shared) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{id}", get(openai::model))
         .route("/api/v1/models", get(shelf::list))
+        .route("/v1/messages", post(anthropic::messages))
+        .route("/api/version", get(ollama::version))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/show", post(ollama::show))
+        .route("/api/ps", get(ollama::ps))
+        .route("/api/chat", post(ollama::chat))
+        .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(ollama::embed))
+        .route("/api/embeddings", post(ollama::embed_one))
         .route("/text/gen", post(gateway::text))
         .route("/api/v1/assets", get(gateway::list))
         .route("/api/v1/assets/{id}", get(gateway::show).patch(gateway::change).delete(gateway::remove))

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Json, Problem};
-use actionbooster_models::{Model, Store, estimate_bytes};
+use actionbooster_models::{Model, Store, estimate_bytes, gguf};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -70,6 +70,12 @@ impl Shelf {
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
+    /// What the model's file says, or why it cannot be used.
+    pub(crate) async fn details(&self, model: Model) -> Result<Details, String> {
+        let read = tokio::task::spawn_blocking(move || Details::of(&model));
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     fn measure_now(&self, model: &Model) -> Result<u64, String> {
         let path = model.file();
         let stamp = std::fs::metadata(&path).and_then(|data| Ok((data.len(), data.modified()?)));
@@ -85,6 +91,41 @@ impl Shelf {
         let measured = Measured { stamp, bytes: bytes.clone() };
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(path, measured);
         bytes
+    }
+}
+
+/// What a model's file says about itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Details {
+    pub(crate) architecture: String,
+    pub(crate) parameters: u64,
+    pub(crate) quantisation: &'static str,
+    pub(crate) context_tokens: u32,
+    pub(crate) template: String,
+    /// Everything short that it says; long lists are left out.
+    pub(crate) metadata: BTreeMap<String, Value>,
+}
+
+impl Details {
+    fn of(model: &Model) -> Result<Self, String> {
+        let header = model.header().map_err(|error| chain(&error))?;
+        let told = |value: &gguf::Value| match value {
+            gguf::Value::Integer(number) => i64::try_from(*number).map_or(Value::Null, Value::from),
+            gguf::Value::Float(number) => Value::from(*number),
+            gguf::Value::Boolean(flag) => Value::from(*flag),
+            gguf::Value::Text(text) => Value::from(text.as_str()),
+            gguf::Value::Integers(_) | gguf::Value::Array(_) => Value::Null,
+        };
+        let template = header.chat_template().unwrap_or_default().to_owned();
+        let metadata = header.metadata.iter().filter(|(key, _)| *key != "tokenizer.chat_template");
+        Ok(Self {
+            architecture: header.architecture().to_owned(),
+            parameters: header.parameters,
+            quantisation: header.quantisation(),
+            context_tokens: model.context_tokens(&header),
+            template,
+            metadata: metadata.map(|(key, value)| (key.clone(), told(value))).collect(),
+        })
     }
 }
 

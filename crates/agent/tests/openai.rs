@@ -64,7 +64,8 @@ async fn an_answer_has_the_shape_that_was_asked_for() {
         "required": ["n", "ok"],
         "additionalProperties": false,
     });
-    let format = json!({"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": schema}});
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema": schema}});
     let (status, reply) =
         agent.ask("POST", "/v1/chat/completions", &chat(&json!({"response_format": format}))).await;
     assert_eq!(status, 200, "{reply}");
@@ -80,8 +81,7 @@ async fn an_answer_has_the_shape_that_was_asked_for() {
             agent.ask("POST", "/v1/chat/completions", &chat(&json!({"response_format": format}))).await;
         assert_eq!(status, 400, "{hostile}: {reply}");
     }
-    let (status, reply) =
-        agent.ask("POST", "/v1/chat/completions", &chat(&json!({"max_tokens": 2}))).await;
+    let (status, reply) = agent.ask("POST", "/v1/chat/completions", &chat(&json!({"max_tokens": 2}))).await;
     assert_eq!(status, 200, "the runner lives on: {reply}");
 }
 
@@ -111,11 +111,16 @@ async fn probabilities_biases_and_timings_are_told() {
 #[tokio::test]
 async fn plain_prompts_are_continued() {
     let agent = Agent::start(&["one"], "").await;
-    let body = json!({"model": "one", "prompt": ["Once", "Once"], "max_tokens": 6, "echo": true, "logprobs": 1});
+    let body =
+        json!({"model": "one", "prompt": ["Once", "Once"], "max_tokens": 6, "echo": true, "logprobs": 1});
     let (status, reply) = agent.ask("POST", "/v1/completions", &body.to_string()).await;
     assert_eq!(status, 200, "{reply}");
-    let texts: Vec<&str> =
-        reply["choices"].as_array().expect("choices").iter().filter_map(|choice| choice["text"].as_str()).collect();
+    let texts: Vec<&str> = reply["choices"]
+        .as_array()
+        .expect("choices")
+        .iter()
+        .filter_map(|choice| choice["text"].as_str())
+        .collect();
     assert_eq!(texts.len(), 2, "{reply}");
     assert_eq!(texts[0], texts[1], "greedy");
     assert!(texts[0].starts_with("Once"), "{reply}");
@@ -123,7 +128,8 @@ async fn plain_prompts_are_continued() {
     assert_eq!(reply["usage"]["completion_tokens"], 12, "{reply}");
     let body = json!({"model": "one", "prompt": "Once", "max_tokens": 6, "stream": true, "stream_options": {"include_usage": true}});
     let events = Events::of(agent.send("POST", "/v1/completions", &body.to_string()).await).rest().await;
-    let chunks: Vec<Value> = events.iter().filter(|event| event.data != "[DONE]").map(support::Event::json).collect();
+    let chunks: Vec<Value> =
+        events.iter().filter(|event| event.data != "[DONE]").map(support::Event::json).collect();
     let said: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
     assert_eq!(format!("Once{said}"), texts[0]);
     assert_eq!(chunks.last().expect("usage")["usage"]["completion_tokens"], 6);

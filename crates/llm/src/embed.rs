@@ -99,9 +99,10 @@ impl<'model> Embedder<'model> {
         &mut self,
         inputs: &[String],
         normalize: bool,
+        truncate: bool,
         reply: oneshot::Sender<Result<Embeddings, Error>>,
     ) {
-        match self.read(inputs) {
+        match self.read(inputs, truncate) {
             Ok(inputs) => {
                 let tokens = inputs.iter().map(Vec::len).sum::<usize>() as u32;
                 let done = Embeddings { vectors: Vec::with_capacity(inputs.len()), tokens };
@@ -115,7 +116,7 @@ impl<'model> Embedder<'model> {
         }
     }
 
-    fn read(&self, inputs: &[String]) -> Result<VecDeque<Vec<LlamaToken>>, Error> {
+    fn read(&self, inputs: &[String], truncate: bool) -> Result<VecDeque<Vec<LlamaToken>>, Error> {
         if self.pooling == Pooling::Rank {
             return Err(Error::NoEmbeddings);
         }
@@ -125,7 +126,10 @@ impl<'model> Embedder<'model> {
         let vocabulary = self.model.vocab();
         let mut read = VecDeque::with_capacity(inputs.len());
         for (number, input) in inputs.iter().enumerate() {
-            let tokens = vocabulary.tokenize(input.as_bytes(), true, false);
+            let mut tokens = vocabulary.tokenize(input.as_bytes(), true, false);
+            if truncate {
+                tokens.truncate(self.longest);
+            }
             if tokens.is_empty() {
                 return Err(Error::PromptEmpty);
             }

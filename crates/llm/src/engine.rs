@@ -67,10 +67,16 @@ impl Engine {
         Ok(receiver)
     }
 
-    /// One vector per input, of length 1 when `normalize`. Dropping the future cancels it.
-    pub async fn embed(&self, inputs: Vec<String>, normalize: bool) -> Result<Embeddings, Error> {
+    /// One vector per input, of length 1 when `normalize`; what is too long is cut when `truncate`, else refused.
+    /// Dropping the future cancels it.
+    pub async fn embed(
+        &self,
+        inputs: Vec<String>,
+        normalize: bool,
+        truncate: bool,
+    ) -> Result<Embeddings, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Embed { inputs, normalize, reply })?;
+        self.send(Job::Embed { inputs, normalize, truncate, reply })?;
         answer.await.map_err(|_| Error::Stopped)?
     }
 

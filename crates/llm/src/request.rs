@@ -104,10 +104,12 @@ pub struct Candidate {
 }
 
 /// The account of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
     /// Why it ended.
     pub reason: Reason,
+    /// The stop string that ended it.
+    pub stop: Option<String>,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
     /// Tokens of the prompt that were in memory already, from an earlier request or another one's prompt.
@@ -143,9 +145,20 @@ pub struct Embeddings {
 /// A request on its way to the engine's thread.
 pub(crate) enum Job {
     Generate(Generation),
-    Embed { inputs: Vec<String>, normalize: bool, reply: oneshot::Sender<Result<Embeddings, Error>> },
-    Tokenize { text: String, special: bool, reply: oneshot::Sender<Vec<i32>> },
-    Vocabulary { reply: oneshot::Sender<crate::grammar::Vocabulary> },
+    Embed {
+        inputs: Vec<String>,
+        normalize: bool,
+        truncate: bool,
+        reply: oneshot::Sender<Result<Embeddings, Error>>,
+    },
+    Tokenize {
+        text: String,
+        special: bool,
+        reply: oneshot::Sender<Vec<i32>>,
+    },
+    Vocabulary {
+        reply: oneshot::Sender<crate::grammar::Vocabulary>,
+    },
 }
 
 /// A question with the way back for its answer.

@@ -208,7 +208,7 @@ impl Work {
             let logprobs = self.tell_until(self.text.settled());
             self.say(text, logprobs);
         }
-        if self.text.stopped() {
+        if self.text.stopped().is_some() {
             self.finish(Reason::Stop);
         } else if self.chooser.is_complete() {
             self.finish(Reason::End);
@@ -232,12 +232,14 @@ impl Work {
     fn finish(&mut self, reason: Reason) {
         self.finished = true;
         self.next = None;
-        let end = if self.text.stopped() { self.text.settled() } else { usize::MAX };
+        let stop = self.text.stopped().map(str::to_owned);
+        let end = if stop.is_some() { self.text.settled() } else { usize::MAX };
         let text = std::mem::replace(&mut self.text, TextStream::new([])).finish();
         let logprobs = self.tell_until(end);
         let read_at = self.prompt_read.unwrap_or(self.started);
         let account = Finished {
             reason,
+            stop,
             prompt_tokens: self.prompt.len() as u32,
             reused_tokens: self.reused as u32,
             generated_tokens: self.generated,

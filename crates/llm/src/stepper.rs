@@ -133,7 +133,9 @@ impl<'model> Stepper<'model> {
     fn take(&mut self, job: Job) {
         match job {
             Job::Generate(generation) => self.waiting.push_back(generation),
-            Job::Embed { inputs, normalize, reply } => self.embedder.take(&inputs, normalize, reply),
+            Job::Embed { inputs, normalize, truncate, reply } => {
+                self.embedder.take(&inputs, normalize, truncate, reply);
+            }
             Job::Tokenize { text, special, reply } => {
                 let tokens = self.model.vocab().tokenize(text.as_bytes(), special, special);
                 // Whoever asked may be gone.

@@ -6,7 +6,8 @@ pub struct TextStream {
     stops: Vec<String>,
     bytes: Vec<u8>,
     held: String,
-    stopped: bool,
+    /// The stop string that was reached.
+    stopped: Option<String>,
     /// Bytes taken.
     taken: usize,
     /// Bytes taken that are part of the text returned, and will be whatever follows.
@@ -17,12 +18,12 @@ impl TextStream {
     /// A stream that ends before any of `stops`. Empty stop strings are ignored.
     pub fn new(stops: impl IntoIterator<Item = String>) -> Self {
         let stops = stops.into_iter().filter(|stop| !stop.is_empty()).collect();
-        Self { stops, bytes: Vec::new(), held: String::new(), stopped: false, taken: 0, settled: 0 }
+        Self { stops, bytes: Vec::new(), held: String::new(), stopped: None, taken: 0, settled: 0 }
     }
 
     /// Takes the bytes of one token and returns the text that is certain now.
     pub fn push(&mut self, token: &[u8]) -> String {
-        if self.stopped {
+        if self.stopped.is_some() {
             return String::new();
         }
         self.taken += token.len();
@@ -30,8 +31,9 @@ impl TextStream {
         let (text, rest) = decode(&self.bytes);
         self.held.push_str(&text);
         self.bytes = rest;
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop)).min() {
-            self.stopped = true;
+        let found = self.stops.iter().filter_map(|stop| Some((self.held.find(stop)?, stop)));
+        if let Some((at, stop)) = found.min() {
+            self.stopped = Some(stop.clone());
             self.settled = (self.taken - self.bytes.len()).saturating_sub(self.held.len() - at);
             self.held.truncate(at);
             return std::mem::take(&mut self.held);
@@ -49,14 +51,14 @@ impl TextStream {
         self.settled
     }
 
-    /// Whether a stop string was reached.
-    pub const fn stopped(&self) -> bool {
-        self.stopped
+    /// The stop string that was reached.
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.as_deref()
     }
 
     /// What is left at the end. Bytes that never became a character are replaced.
     pub fn finish(mut self) -> String {
-        if self.stopped {
+        if self.stopped.is_some() {
             return String::new();
         }
         self.held.push_str(&String::from_utf8_lossy(&self.bytes));
@@ -133,7 +135,7 @@ mod tests {
         for (tokens, stops, expected, stopped) in cases {
             let mut stream = TextStream::new(stops.iter().map(ToString::to_string));
             let mut text: String = tokens.iter().map(|token| stream.push(token)).collect();
-            assert_eq!(stream.stopped(), *stopped, "{tokens:?}");
+            assert_eq!(stream.stopped().is_some(), *stopped, "{tokens:?}");
             text.push_str(&stream.finish());
             assert_eq!(&text, expected, "{tokens:?} with stops {stops:?}");
         }

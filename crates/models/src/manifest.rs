@@ -99,6 +99,8 @@ pub enum Role {
     Reasoning,
     /// Long documents.
     LongContext,
+    /// Vectors of texts, for search; writes nothing.
+    Embedding,
 }
 
 /// Sampling when a request does not say.

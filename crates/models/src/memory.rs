@@ -43,7 +43,7 @@ mod tests {
             pairs.iter().map(|(key, value)| (format!("qwen2.{key}"), Value::Integer(*value))).collect();
         metadata.insert("general.architecture".into(), Value::Text("qwen2".into()));
         metadata.insert("tokenizer.ggml.tokens".into(), Value::Array(151_936));
-        Header { metadata, tensors: 1, tensor_bytes }
+        Header { metadata, tensors: 1, tensor_bytes, parameters: 0, tensor_type: "" }
     }
 
     #[test]

@@ -333,7 +333,16 @@ mod tests {
                 metadata.insert("llama.context_length".into(), gguf::Value::Integer(own));
             }
             model.manifest.context_tokens = manifest;
-            assert_eq!(model.context_tokens(&Header { metadata, tensors: 1, tensor_bytes: 1 }), expected);
+            assert_eq!(
+                model.context_tokens(&Header {
+                    metadata,
+                    tensors: 1,
+                    tensor_bytes: 1,
+                    parameters: 1,
+                    tensor_type: "F32",
+                }),
+                expected
+            );
         }
     }
 

@@ -91,8 +91,11 @@ impl wire::runner_server::Runner for Service {
     ) -> Result<Response<wire::EmbedReply>, Status> {
         let request = request.into_inner();
         let normalize = request.normalize.unwrap_or(true);
-        let embeddings =
-            self.engine.embed(request.inputs, normalize).await.map_err(|error| status(&error))?;
+        let embeddings = self
+            .engine
+            .embed(request.inputs, normalize, request.truncate)
+            .await
+            .map_err(|error| status(&error))?;
         let vectors = embeddings.vectors.into_iter().map(|values| wire::Embedding { values }).collect();
         Ok(Response::new(wire::EmbedReply { embeddings: vectors, prompt_tokens: embeddings.tokens }))
     }

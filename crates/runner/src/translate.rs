@@ -92,7 +92,7 @@ pub(crate) fn event(event: Event) -> Result<wire::GenerateEvent, Error> {
         Event::Call(ToolCall { id, name, arguments }) => {
             Wire::ToolCall(wire::ToolCall { id, name, arguments })
         }
-        Event::Finished(finished) => Wire::Finished(account(&finished)),
+        Event::Finished(finished) => Wire::Finished(account(finished)),
         Event::Failed(error) => return Err(error),
     };
     Ok(wire::GenerateEvent { event: Some(event) })
@@ -109,7 +109,7 @@ fn token(token: TokenLogprob) -> wire::TokenLogprob {
     wire::TokenLogprob { text, raw, logprob, alternatives }
 }
 
-fn account(finished: &Finished) -> wire::Finished {
+fn account(finished: Finished) -> wire::Finished {
     let reason = match finished.reason {
         Reason::End => wire::finished::Reason::End,
         Reason::Stop => wire::finished::Reason::Stop,
@@ -117,6 +117,7 @@ fn account(finished: &Finished) -> wire::Finished {
     };
     wire::Finished {
         reason: reason.into(),
+        stop: finished.stop.unwrap_or_default(),
         prompt_tokens: finished.prompt_tokens,
         generated_tokens: finished.generated_tokens,
         prompt_us: finished.prompt_us,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Shared;
-use crate::ask::embed;
+use crate::ask::{Texts, embed};
 use crate::query::MOST_PROMPT_BYTES;
 use crate::wish::invalid;
 
@@ -47,7 +47,8 @@ pub(crate) async fn embeddings(
     Json(request): Json<EmbeddingRequest>,
 ) -> Result<Json<Value>, Problem> {
     let inputs = checked("input", request.input.texts()?)?;
-    let reply = embed(&agent, &request.model, inputs, true, agent.patience).await;
+    let texts = Texts { inputs, normalize: true, truncate: false };
+    let reply = embed(&agent, &request.model, texts, agent.patience).await;
     let reply = reply.map_err(|error| error.problem())?;
     let encoding = request.encoding_format.unwrap_or_default();
     let mut data = Vec::with_capacity(reply.embeddings.len());

@@ -17,7 +17,7 @@ use crate::ask::{ask, begun};
 use crate::shelf::{created, unknown};
 
 pub(crate) use completions::completions;
-pub(crate) use embeddings::embeddings;
+pub(crate) use embeddings::{checked, embeddings, shortened};
 use reply::Head;
 pub(crate) use reply::error_shape;
 use request::ChatRequest;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -234,6 +235,14 @@ impl Pool {
     /// Whether a model of so many bytes fits when nothing else is loaded.
     pub(crate) fn fits(&self, bytes: u64) -> bool {
         self.budget == 0 || bytes <= self.budget
+    }
+
+    /// When a loaded model is unloaded if nobody asks it again.
+    pub(crate) fn expires(&self, id: &str) -> Option<Timestamp> {
+        let inside = lock(&self.inside);
+        let runner = inside.runners.get(id)?;
+        let idle = if runner.in_flight == 0 { runner.idle_since.elapsed() } else { Duration::ZERO };
+        Timestamp::now().checked_add(self.keep_alive.saturating_sub(idle)).ok()
     }
 
     /// Stops what has been idle for longer than the keep-alive.

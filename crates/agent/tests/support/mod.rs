@@ -156,6 +156,12 @@ impl Agent {
         (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
     }
 
+    /// The body of an answer as text.
+    pub async fn text(&self, method: &str, path: &str, body: &str) -> String {
+        let body = self.send(method, path, body).await.into_body().collect().await.expect("body");
+        String::from_utf8(body.to_bytes().to_vec()).expect("text")
+    }
+
     /// Sends a request and reads the whole answer.
     pub async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         parsed(self.send(method, path, body).await).await

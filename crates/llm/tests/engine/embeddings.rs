@@ -6,7 +6,7 @@ use crate::support::{ask, guide, question, wait};
 
 fn embed(engine: &Engine, inputs: &[&str], normalize: bool) -> Vec<Vec<f32>> {
     let inputs = inputs.iter().map(ToString::to_string).collect();
-    wait(engine.embed(inputs, normalize)).expect("embedded").vectors
+    wait(engine.embed(inputs, normalize, false)).expect("embedded").vectors
 }
 
 fn product(left: &[f32], right: &[f32]) -> f32 {
@@ -49,11 +49,11 @@ fn similar_texts_are_nearer_than_others() {
 fn texts_longer_than_the_context_are_refused_with_both_numbers() {
     let engine = guide(Options { context_tokens: 64, ..Options::default() });
     let long = "word ".repeat(100);
-    let refused = wait(engine.embed(vec!["short".into(), long], true)).expect_err("refused");
+    let refused = wait(engine.embed(vec!["short".into(), long], true, false)).expect_err("refused");
     let Error::InputTooLong { number: 2, tokens, context: 64 } = refused else { panic!("{refused}") };
     assert!(refused.to_string().contains(&tokens.to_string()) && tokens > 64);
     for inputs in [vec![], vec![String::new()]] {
-        assert_eq!(wait(engine.embed(inputs, true)), Err(Error::PromptEmpty));
+        assert_eq!(wait(engine.embed(inputs, true, false)), Err(Error::PromptEmpty));
     }
 }
 

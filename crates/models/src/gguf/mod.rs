@@ -9,6 +9,7 @@ use std::io::{Read, Seek};
 use reader::Reader;
 use tensor::Tensor;
 
+mod quantisation;
 mod reader;
 mod tensor;
 #[cfg(test)]
@@ -136,6 +137,10 @@ pub struct Header {
     pub tensors: u64,
     /// Bytes of all tensors.
     pub tensor_bytes: u64,
+    /// Numbers in all tensors.
+    pub parameters: u64,
+    /// The type most of the numbers are stored in, such as `Q4_K`.
+    pub tensor_type: &'static str,
 }
 
 impl Header {
@@ -158,6 +163,28 @@ impl Header {
             Some(Value::Integer(number)) => u64::try_from(*number).ok(),
             _ => None,
         }
+    }
+
+    /// How the numbers are stored, as models are named after it: `Q4_K_M`, `Q8_0`, `F16`.
+    pub fn quantisation(&self) -> &'static str {
+        let named = match self.metadata.get("general.file_type") {
+            Some(Value::Integer(number)) => quantisation::file_type(*number),
+            _ => None,
+        };
+        named.unwrap_or(self.tensor_type)
+    }
+
+    /// The chat template, if the file has one.
+    pub fn chat_template(&self) -> Option<&str> {
+        match self.metadata.get("tokenizer.chat_template") {
+            Some(Value::Text(template)) => Some(template),
+            _ => None,
+        }
+    }
+
+    /// Whether it makes vectors of texts and writes none.
+    pub fn only_embeds(&self) -> bool {
+        matches!(self.value("attention.causal"), Some(Value::Boolean(false)))
     }
 
     /// Tokens of the vocabulary.
@@ -192,7 +219,7 @@ pub fn read(source: impl Read + Seek, size: u64) -> Result<Header, GgufError> {
             return Err(GgufError::Duplicate(key));
         }
     }
-    let mut header = Header { metadata, tensors, tensor_bytes: 0 };
+    let mut header = Header { metadata, tensors, tensor_bytes: 0, parameters: 0, tensor_type: "" };
     check_kind(&header)?;
     let alignment = alignment(&header)?;
     let mut table = Vec::new();
@@ -200,6 +227,7 @@ pub fn read(source: impl Read + Seek, size: u64) -> Result<Header, GgufError> {
         table.push(Tensor::read(&mut reader)?);
     }
     let data = reader.position().next_multiple_of(alignment);
+    (header.parameters, header.tensor_type) = quantisation::measure(&table);
     header.tensor_bytes = check_tensors(table, data, alignment, size)?;
     Ok(header)
 }
@@ -235,7 +263,7 @@ fn check_tensors(table: Vec<Tensor>, data: u64, alignment: u64, size: u64) -> Re
     let mut expected = 0_u64;
     let mut bytes = 0_u64;
     for tensor in table {
-        let Tensor { name, offset, bytes: length } = tensor;
+        let Tensor { name, offset, bytes: length, .. } = tensor;
         if offset != expected {
             return Err(GgufError::Misplaced { name, offset, expected });
         }

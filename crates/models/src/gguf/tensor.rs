@@ -15,6 +15,9 @@ pub(super) struct Tensor {
     /// From the beginning of the data.
     pub(super) offset: u64,
     pub(super) bytes: u64,
+    pub(super) elements: u64,
+    /// Number of its ggml type.
+    pub(super) kind: u32,
 }
 
 impl Tensor {
@@ -36,7 +39,7 @@ impl Tensor {
         }
         let rows = rest.iter().fold(1_u64, |product, length| product.saturating_mul(*length));
         let bytes = (row / block).saturating_mul(bytes).saturating_mul(rows);
-        Ok(Self { name, offset, bytes })
+        Ok(Self { name, offset, bytes, elements: row.saturating_mul(rows), kind })
     }
 }
 

@@ -1,0 +1,31 @@
+//! Anthropic's Messages API as its official clients need it.
+
+mod reply;
+mod request;
+
+use actionbooster_chassis::{Json, Problem};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use crate::Shared;
+use crate::ask::{ask, begun};
+
+use reply::Head;
+pub(crate) use reply::error_shape;
+use request::MessagesRequest;
+
+/// `POST /v1/messages`.
+pub(crate) async fn messages(
+    State(agent): State<Shared>,
+    Json(request): Json<MessagesRequest>,
+) -> Result<Response, Problem> {
+    let generation = request.generation()?;
+    let head = Head::new(request.model.clone(), request.most_calls());
+    let patience = agent.patience;
+    let pieces = ask(agent, request.model.clone(), generation, patience);
+    if !request.streams() {
+        return reply::whole(head, pieces).await;
+    }
+    let pieces = begun(pieces).await.map_err(|error| error.problem())?;
+    Ok(reply::events(head, pieces).into_response())
+}
