@@ -1,4 +1,4 @@
-"""The appliance under test: plain HTTP for what has no client of its own, and the OpenAI client."""
+"""The appliance under test: plain HTTP for what has no client of its own, and the official clients."""
 
 import json
 import ssl
@@ -6,6 +6,8 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+import anthropic
+import ollama
 import openai
 
 TIMEOUT_S = 120
@@ -61,6 +63,23 @@ class Box:
             base_url=self.base_url + "/v1",
             api_key=self.api_key if key == "" else key,
             http_client=openai.DefaultHttpxClient(verify=self.trust, trust_env=False),
+            timeout=TIMEOUT_S,
+            max_retries=0,
+        )
+
+    def ollama(self):
+        """Ollama's official client."""
+        headers = {"authorization": f"Bearer {self.api_key}"}
+        return ollama.Client(
+            host=self.base_url, headers=headers, verify=self.trust, trust_env=False, timeout=TIMEOUT_S
+        )
+
+    def anthropic(self, key=""):
+        """Anthropic's official client."""
+        return anthropic.Anthropic(
+            base_url=self.base_url,
+            api_key=self.api_key if key == "" else key,
+            http_client=anthropic.DefaultHttpxClient(verify=self.trust, trust_env=False),
             timeout=TIMEOUT_S,
             max_retries=0,
         )

@@ -1,5 +1,7 @@
 """Checks with the official `openai` package."""
 
+import json
+
 import openai
 
 from box import equal, raises
@@ -114,24 +116,79 @@ def an_unknown_model_is_named(box):
     raises(openai.NotFoundError, lambda: client.models.retrieve("no-such-model-here"))
 
 
-def what_is_not_supported_is_refused(box):
-    """openai: tools, JSON schemas, log probabilities and more than one choice are refused, not ignored."""
+def what_cannot_be_done_is_refused(box):
+    """openai: more than one choice, impossible numbers and empty conversations are refused, not ignored."""
     client, model = box.openai(), box.model()
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
-    wishes = [
-        ("tools", {"tools": [tool]}),
-        ("response_format", {"response_format": schema}),
-        ("logprobs", {"logprobs": True}),
-        ("n", {"n": 2}),
-        ("temperature", {"temperature": 5}),
-        ("messages", {"messages": []}),
-    ]
+    wishes = [("n", {"n": 2}), ("temperature", {"temperature": 5}), ("messages", {"messages": []})]
     for name, wish in wishes:
         arguments = {"model": model, "messages": QUESTION, **wish}
         error = raises(openai.BadRequestError, lambda: client.chat.completions.create(**arguments))
         equal(error.param, name, "param")
         equal(error.type, "invalid_request_error", "type")
+
+
+def a_tool_is_called(box):
+    """openai: a tool that has to be called is called with arguments of its schema, streamed or not."""
+    client, model = box.openai(), box.model()
+    parameters = {
+        "type": "object",
+        "properties": {"service": {"type": "string", "enum": ["agent", "worker"]}},
+        "required": ["service"],
+        "additionalProperties": False,
+    }
+    tool = {"type": "function", "function": {"name": "restart", "parameters": parameters}}
+    ask = {"model": model, "messages": QUESTION, "tools": [tool], "tool_choice": "required", "max_tokens": 64}
+    done = client.chat.completions.create(**ask)
+    equal(done.choices[0].finish_reason, "tool_calls", "finish_reason")
+    call = done.choices[0].message.tool_calls[0]
+    equal(call.function.name, "restart", "name")
+    assert json.loads(call.function.arguments)["service"] in ("agent", "worker"), call
+    streamed = [chunk.choices[0].delta.tool_calls for chunk in client.chat.completions.create(**ask, stream=True)]
+    told = [calls[0].function.name for calls in streamed if calls]
+    equal(told, ["restart"], "streamed calls")
+
+
+def answers_have_the_shape_asked_for(box):
+    """openai: response_format gives JSON of the schema."""
+    schema = {
+        "type": "object",
+        "properties": {"ok": {"type": "boolean"}},
+        "required": ["ok"],
+        "additionalProperties": False,
+    }
+    wish = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema, "strict": True}}
+    done = box.openai().chat.completions.create(
+        model=box.model(), messages=QUESTION, response_format=wish, max_tokens=64
+    )
+    assert isinstance(json.loads(done.choices[0].message.content)["ok"], bool), done
+
+
+def probabilities_are_told(box):
+    """openai: logprobs tell every token, its probability and its rivals."""
+    done = box.openai().chat.completions.create(
+        model=box.model(), messages=QUESTION, logprobs=True, top_logprobs=2, max_tokens=6, temperature=0
+    )
+    tokens = done.choices[0].logprobs.content
+    equal("".join(token.token for token in tokens), done.choices[0].message.content, "text")
+    assert all(token.logprob <= 0 and len(token.top_logprobs) == 2 for token in tokens), tokens
+
+
+def plain_prompts_are_continued(box):
+    """openai: completions continue plain prompts, streamed or not."""
+    client, model = box.openai(), box.model()
+    ask = {"model": model, "prompt": "ActionBooster is", "max_tokens": 8, "temperature": 0}
+    done = client.completions.create(**ask)
+    streamed = "".join(chunk.choices[0].text for chunk in client.completions.create(**ask, stream=True))
+    equal(streamed, done.choices[0].text, "text")
+    equal(done.usage.completion_tokens, 8, "completion tokens")
+
+
+def texts_become_vectors(box):
+    """openai: embeddings are vectors of length one, alike for like texts."""
+    done = box.openai().embeddings.create(model=box.model(), input=["the same", "the same"])
+    left, right = (one.embedding for one in done.data)
+    product = sum(a * b for a, b in zip(left, right))
+    assert abs(product - 1) < 1e-3, product
 
 
 def too_long_a_prompt_is_refused(box):
@@ -163,7 +220,12 @@ CHECKS = [
     text_parts_are_read,
     a_stranger_is_refused,
     an_unknown_model_is_named,
-    what_is_not_supported_is_refused,
+    what_cannot_be_done_is_refused,
+    a_tool_is_called,
+    answers_have_the_shape_asked_for,
+    probabilities_are_told,
+    plain_prompts_are_continued,
+    texts_become_vectors,
     too_long_a_prompt_is_refused,
     a_left_stream_does_not_block,
 ]

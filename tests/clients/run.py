@@ -10,11 +10,13 @@ import json
 import sys
 import traceback
 
+import anthropic_client
 import api
 import chat
+import ollama_client
 from box import Box
 
-CHECKS = [*api.CHECKS, *chat.CHECKS]
+CHECKS = [*api.CHECKS, *chat.CHECKS, *ollama_client.CHECKS, *anthropic_client.CHECKS]
 
 
 def main(arguments):

@@ -1,0 +1,58 @@
+"""Checks with the official `anthropic` package."""
+
+import anthropic
+
+from box import equal, raises
+
+QUESTION = [{"role": "user", "content": "What is ActionBooster?"}]
+
+
+def a_message_is_answered(box):
+    """anthropic: a message carries text, reason and usage."""
+    done = box.anthropic().messages.create(model=box.model(), max_tokens=64, messages=QUESTION)
+    assert done.content[0].text.strip(), done
+    assert done.stop_reason in ("end_turn", "max_tokens"), done.stop_reason
+    assert done.usage.output_tokens > 0, done.usage
+
+
+def a_message_streams(box):
+    """anthropic: a streamed message is the same text."""
+    client, model = box.anthropic(), box.model()
+    whole = client.messages.create(model=model, max_tokens=24, messages=QUESTION)
+    with client.messages.stream(model=model, max_tokens=24, messages=QUESTION) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    equal(text, whole.content[0].text, "text")
+    equal(final.stop_reason, whole.stop_reason, "stop_reason")
+
+
+def a_tool_is_called(box):
+    """anthropic: a tool that has to be called is called with input of its schema."""
+    schema = {
+        "type": "object",
+        "properties": {"service": {"enum": ["agent", "worker"]}},
+        "required": ["service"],
+        "additionalProperties": False,
+    }
+    done = box.anthropic().messages.create(
+        model=box.model(),
+        max_tokens=64,
+        messages=QUESTION,
+        tools=[{"name": "restart", "description": "Restarts a service.", "input_schema": schema}],
+        tool_choice={"type": "tool", "name": "restart"},
+    )
+    equal(done.stop_reason, "tool_use", "stop_reason")
+    call = done.content[0]
+    equal((call.type, call.name), ("tool_use", "restart"), "block")
+    assert call.input["service"] in ("agent", "worker"), call.input
+
+
+def mistakes_are_told(box):
+    """anthropic: an unknown model is a 404, a missing key a 401."""
+    ask = {"model": "gide", "max_tokens": 5, "messages": QUESTION}
+    error = raises(anthropic.NotFoundError, lambda: box.anthropic().messages.create(**ask))
+    assert "guide" in str(error), error
+    raises(anthropic.AuthenticationError, lambda: box.anthropic(key="ab_wrong").messages.create(**ask))
+
+
+CHECKS = [a_message_is_answered, a_message_streams, a_tool_is_called, mistakes_are_told]
