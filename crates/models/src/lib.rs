@@ -1,10 +1,17 @@
 //! The model store: manifests, GGUF headers checked before anything loads, memory estimates.
 
+mod catalog;
+mod choices;
+mod files;
 pub mod gguf;
+mod incoming;
 mod manifest;
 mod memory;
 mod store;
 
+pub use catalog::{Advice, Catalog, Entry, Reason};
+pub use choices::{Choices, ModelOptions};
+pub use incoming::{Incoming, IncomingError, Upload, Wanted, Writer};
 pub use manifest::{Description, Manifest, ManifestError, Role, Sampling};
 pub use memory::estimate_bytes;
 pub use store::{Model, Store, StoreError};

@@ -103,6 +103,32 @@ pub enum Role {
     Embedding,
 }
 
+impl Role {
+    /// What it is for, in English, in the middle of a sentence.
+    pub const fn name_en(self) -> &'static str {
+        match self {
+            Self::Guide => "questions about this box",
+            Self::General => "conversation",
+            Self::Code => "programming",
+            Self::Reasoning => "reasoning",
+            Self::LongContext => "long documents",
+            Self::Embedding => "search",
+        }
+    }
+
+    /// The same in Spanish.
+    pub const fn name_es(self) -> &'static str {
+        match self {
+            Self::Guide => "preguntas sobre este equipo",
+            Self::General => "conversación",
+            Self::Code => "programación",
+            Self::Reasoning => "razonamiento",
+            Self::LongContext => "documentos largos",
+            Self::Embedding => "búsqueda",
+        }
+    }
+}
+
 /// Sampling when a request does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -152,7 +178,7 @@ impl Manifest {
 }
 
 impl Sampling {
-    fn check(&self) -> Result<(), ManifestError> {
+    pub(crate) fn check(&self) -> Result<(), ManifestError> {
         let numbers = [
             ("temperature", self.temperature, 0.0..=2.0, "0 to 2"),
             ("top_p", self.top_p, 0.0..=1.0, "0 to 1"),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::choices::ModelOptions;
 use crate::gguf::{self, GgufError, Header};
 use crate::manifest::{Manifest, ManifestError};
 
@@ -74,6 +75,25 @@ pub enum StoreError {
         /// The model file.
         path: PathBuf,
     },
+    /// The owner's choices are damaged, or make no sense.
+    #[error("{path} cannot be used: {reason}")]
+    Choices {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Something of the store cannot be changed.
+    #[error("cannot change {path}: {source}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Built-in models stay.
+    #[error("the model {0} came with the system and cannot be removed; unload it instead")]
+    BuiltIn(String),
     /// The GGUF head is refused.
     #[error("{path} cannot be used: {source}")]
     Gguf {
@@ -132,8 +152,17 @@ impl Model {
         gguf::read(file, actual).map_err(|source| StoreError::Gguf { path, source })
     }
 
-    /// Tokens of context that one request gets: what the manifest says, else the model's own up to
-    /// [`DEFAULT_CONTEXT`].
+    /// Tokens of context that one request gets: what the owner chose, but no more than the model can; else
+    /// what the manifest says, else the model's own up to [`DEFAULT_CONTEXT`].
+    pub fn context_tokens_for(&self, header: &Header, options: &ModelOptions) -> u32 {
+        let most = header.integer("context_length").unwrap_or(u64::MAX);
+        match options.context_tokens {
+            Some(wanted) => u64::from(wanted).min(most.max(1)) as u32,
+            None => self.context_tokens(header),
+        }
+    }
+
+    /// The same when the owner chose nothing.
     pub fn context_tokens(&self, header: &Header) -> u32 {
         if self.manifest.context_tokens > 0 {
             return self.manifest.context_tokens;
@@ -146,24 +175,29 @@ impl Model {
     pub fn verify(&self) -> Result<(), StoreError> {
         self.header()?;
         let path = self.file();
-        let unreadable = |source| StoreError::Read { path: path.clone(), source };
-        let mut file = File::open(&path).map_err(unreadable)?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0_u8; 1 << 20];
-        loop {
-            let count = file.read(&mut buffer).map_err(unreadable)?;
-            if count == 0 {
-                break;
-            }
-            hash.update(&buffer[..count]);
-        }
-        let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest(&path)?;
         if digest.eq_ignore_ascii_case(&self.manifest.sha256) {
             Ok(())
         } else {
             Err(StoreError::Digest { path })
         }
     }
+}
+
+/// SHA-256 of a file, lower-case hexadecimal.
+pub(crate) fn digest(path: &Path) -> Result<String, StoreError> {
+    let unreadable = |source| StoreError::Read { path: path.to_path_buf(), source };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0_u8; 1 << 20];
+    loop {
+        let count = file.read(&mut buffer).map_err(unreadable)?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&buffer[..count]);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The folders that hold models.
@@ -177,6 +211,11 @@ impl Store {
     /// A store of the image's models in `built_in` and the owner's in `own`.
     pub fn new(built_in: PathBuf, own: PathBuf) -> Self {
         Self { built_in, own }
+    }
+
+    /// The folder of the owner's models.
+    pub(crate) fn own(&self) -> &Path {
+        &self.own
     }
 
     /// Every model by id, and what is wrong with the others. The owner's model hides a built-in one of the same id.

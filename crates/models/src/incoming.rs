@@ -1,0 +1,604 @@
+//! Models on their way in: kept apart from the store until they are whole, and resumed after any cut.
+//!
+//! `.incoming/<upload>/upload.toml` says what is coming; the model file grows beside it. Finishing checks
+//! it, writes its manifest, and moves the folder into the store by one rename.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use nix::sys::statvfs::statvfs;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{sync_folder, write_whole};
+use crate::gguf::{self, Header, Value};
+use crate::manifest::{Description, Manifest, Role, Sampling, is_id};
+use crate::store::{Model, Store, StoreError, digest};
+
+/// Folder of the owner's store.
+const FOLDER: &str = ".incoming";
+const ABOUT: &str = "upload.toml";
+/// Bytes that stay free on the disk for everything else.
+const RESERVE: u64 = 512 << 20;
+/// What nobody went on with for so long is removed.
+const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Why a model does not come in.
+#[derive(Debug, thiserror::Error)]
+pub enum IncomingError {
+    /// Something of what was announced makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store has a model of this id.
+    #[error("there is a model {0} already; choose another id, or remove that one first")]
+    Taken(String),
+    /// The same model is coming in already.
+    #[error("the model {id} is being added already by {upload}; go on with that one, or delete it first")]
+    Coming {
+        /// The model.
+        id: String,
+        /// The upload to go on with.
+        upload: String,
+    },
+    /// There is no such upload.
+    #[error("there is no upload {0}; it may have been finished, deleted, or left alone for a week")]
+    Missing(String),
+    /// Somebody else is writing to it.
+    #[error("another request is writing to {0} right now; wait until it has ended")]
+    Busy(String),
+    /// The next byte is another one.
+    #[error("{received} bytes are there; go on from that offset")]
+    Offset {
+        /// Bytes that are there.
+        received: u64,
+    },
+    /// More than was announced.
+    #[error("{size} bytes were announced and more came; announce the true size")]
+    TooMuch {
+        /// Bytes announced.
+        size: u64,
+    },
+    /// Not all of it came.
+    #[error("{received} of {size} bytes are there; send the rest first")]
+    Unfinished {
+        /// Bytes that are there.
+        received: u64,
+        /// Bytes announced.
+        size: u64,
+    },
+    /// The disk has no room.
+    #[error("the disk has room for {free} more bytes and {needed} are needed; remove models or assets first")]
+    Full {
+        /// Bytes still needed.
+        needed: u64,
+        /// Bytes that may be used.
+        free: u64,
+    },
+    /// The content is not what was promised.
+    #[error(
+        "the file's SHA-256 is {actual} and {expected} was promised; it was changed on its way, send it again"
+    )]
+    Digest {
+        /// Of the bytes that came.
+        actual: String,
+        /// As announced.
+        expected: String,
+    },
+    /// The file is no model that can be used.
+    #[error("this file cannot be used: {0}")]
+    Refused(#[from] gguf::GgufError),
+    /// The store itself has a problem.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file cannot be read or written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What is announced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Identifier in the store; made from the file name when absent.
+    pub id: Option<String>,
+    /// Name for people; the file's own when absent.
+    pub name: Option<String>,
+    /// Name of the file as its owner knows it.
+    pub file_name: String,
+    /// Bytes that will come.
+    pub size_bytes: u64,
+    /// What the SHA-256 must be, lower-case hexadecimal; any when absent.
+    pub sha256: Option<String>,
+    /// Licence; the file's own when absent.
+    pub licence: Option<String>,
+}
+
+/// A model on its way in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Upload {
+    /// Names this upload.
+    pub upload: String,
+    /// The model it will be.
+    pub id: String,
+    /// Bytes that will come.
+    pub size_bytes: u64,
+    /// Bytes that are there.
+    pub received_bytes: u64,
+}
+
+/// All models on their way in.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    store: Store,
+    busy: Arc<Mutex<HashSet<String>>>,
+}
+
+/// The right to write to an upload; nobody else has it meanwhile.
+#[derive(Debug)]
+pub struct Writer {
+    file: File,
+    received: u64,
+    size: u64,
+    _turn: Turn,
+}
+
+#[derive(Debug)]
+struct Turn {
+    upload: String,
+    busy: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.upload);
+    }
+}
+
+impl Incoming {
+    /// Models that come into this store.
+    pub fn new(store: Store) -> Self {
+        Self { store, busy: Arc::default() }
+    }
+
+    /// Makes room for a model that will come.
+    pub fn begin(&self, wanted: &Wanted) -> Result<Upload, IncomingError> {
+        let id = id_of(wanted)?;
+        if wanted.size_bytes == 0 {
+            return Err(IncomingError::Invalid("size_bytes is 0; announce how many bytes will come".into()));
+        }
+        let digits = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if wanted.sha256.as_ref().is_some_and(|text| !digits(text)) {
+            return Err(IncomingError::Invalid("sha256 must be 64 hexadecimal digits".into()));
+        }
+        // Two that begin at once would both find the id free.
+        let _turn = self.turn("")?;
+        if self.store.open(&id).is_ok_and(|model| !model.built_in) || self.store.own().join(&id).exists() {
+            return Err(IncomingError::Taken(id));
+        }
+        if let Some(other) = self.list()?.into_iter().find(|other| other.id == id) {
+            return Err(IncomingError::Coming { id, upload: other.upload });
+        }
+        let folder = self.folder();
+        fs::create_dir_all(&folder).map_err(io_error("cannot make the folder of uploads"))?;
+        self.check_room(wanted.size_bytes)?;
+        let upload = format!("u-{:016x}", rand::random::<u64>());
+        let about = About { id: id.clone(), wanted: wanted.clone() };
+        let text = toml::to_string(&about).map_err(|error| IncomingError::Invalid(error.to_string()))?;
+        write_whole(&folder.join(&upload).join(ABOUT), text.as_bytes())
+            .map_err(io_error("cannot begin an upload"))?;
+        Ok(Upload { upload, id, size_bytes: wanted.size_bytes, received_bytes: 0 })
+    }
+
+    /// Everything on its way in. What cannot be read is left out.
+    pub fn list(&self) -> Result<Vec<Upload>, IncomingError> {
+        let entries = match fs::read_dir(self.folder()) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(IncomingError::Io { what: "cannot list uploads".into(), source }),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut uploads: Vec<Upload> = names.filter_map(|name| self.get(&name).ok()).collect();
+        uploads.sort_by(|left, right| left.upload.cmp(&right.upload));
+        Ok(uploads)
+    }
+
+    /// One of them.
+    pub fn get(&self, upload: &str) -> Result<Upload, IncomingError> {
+        let (folder, about) = self.open(upload)?;
+        let received_bytes = fs::metadata(folder.join(about.file())).map_or(0, |data| data.len());
+        Ok(Upload {
+            upload: upload.to_owned(),
+            id: about.id,
+            size_bytes: about.wanted.size_bytes,
+            received_bytes,
+        })
+    }
+
+    /// Takes the turn to write from `offset` on, which must be where it stopped.
+    pub fn write(&self, upload: &str, offset: u64) -> Result<Writer, IncomingError> {
+        let (folder, about) = self.open(upload)?;
+        let turn = self.turn(upload)?;
+        let path = folder.join(about.file());
+        let opened = OpenOptions::new().create(true).append(false).write(true).truncate(false).open(path);
+        let mut file = opened.map_err(io_error("cannot open the upload"))?;
+        let received = file.seek(SeekFrom::End(0)).map_err(io_error("cannot read the upload"))?;
+        if offset != received {
+            return Err(IncomingError::Offset { received });
+        }
+        self.check_room(about.wanted.size_bytes.saturating_sub(received))?;
+        Ok(Writer { file, received, size: about.wanted.size_bytes, _turn: turn })
+    }
+
+    /// Checks what came and moves it into the store. Reads the whole file: takes as long as the disk needs.
+    pub fn finish(&self, upload: &str) -> Result<Model, IncomingError> {
+        let (folder, about) = self.open(upload)?;
+        let _turn = self.turn(upload)?;
+        let path = folder.join(about.file());
+        let cannot_read = "cannot read the upload";
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(IncomingError::Unfinished { received: 0, size: about.wanted.size_bytes });
+            }
+            Err(source) => return Err(IncomingError::Io { what: cannot_read.into(), source }),
+        };
+        let received = file.metadata().map_err(io_error(cannot_read))?.len();
+        if received != about.wanted.size_bytes {
+            return Err(IncomingError::Unfinished { received, size: about.wanted.size_bytes });
+        }
+        let header = gguf::read(&file, received)?;
+        let actual = digest(&path)?;
+        if let Some(expected) = about.wanted.sha256.as_ref().filter(|sum| !sum.eq_ignore_ascii_case(&actual))
+        {
+            return Err(IncomingError::Digest { actual, expected: expected.clone() });
+        }
+        let manifest = about.manifest(&header, actual);
+        let text = toml::to_string(&manifest).map_err(|error| IncomingError::Invalid(error.to_string()))?;
+        Manifest::parse(&text).map_err(|error| IncomingError::Invalid(error.to_string()))?;
+        file.sync_all().map_err(io_error("cannot keep the upload"))?;
+        write_whole(&folder.join("manifest.toml"), text.as_bytes())
+            .map_err(io_error("cannot write the manifest"))?;
+        let target = self.store.own().join(&about.id);
+        if target.exists() {
+            return Err(IncomingError::Taken(about.id));
+        }
+        fs::rename(&folder, &target).map_err(io_error("cannot move the model into the store"))?;
+        sync_folder(self.store.own()).map_err(io_error("cannot keep the store"))?;
+        // It says nothing any more; a store with it works too.
+        let _ = fs::remove_file(target.join(ABOUT));
+        Ok(Model::open(&target, false)?)
+    }
+
+    /// Gives one up.
+    pub fn abandon(&self, upload: &str) -> Result<(), IncomingError> {
+        let (folder, _) = self.open(upload)?;
+        let _turn = self.turn(upload)?;
+        self.store.discard(&folder).map_err(io_error("cannot delete the upload"))
+    }
+
+    /// Removes what nobody went on with for a week, and what was being removed when the power went.
+    pub fn tidy(&self) -> Result<(), IncomingError> {
+        let Ok(entries) = fs::read_dir(self.folder()) else { return Ok(()) };
+        let now = SystemTime::now();
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if self.turn(&name).is_err() {
+                continue;
+            }
+            let path = entry.path();
+            let touched = [path.clone()].into_iter().chain(
+                fs::read_dir(&path).into_iter().flatten().filter_map(Result::ok).map(|inner| inner.path()),
+            );
+            let newest = touched.filter_map(|path| fs::metadata(path).ok()?.modified().ok()).max();
+            let old = newest.is_some_and(|time| now.duration_since(time).is_ok_and(|age| age > ABANDONED));
+            if name.starts_with("trash-") || old {
+                fs::remove_dir_all(&path).map_err(io_error("cannot remove an old upload"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.store.own().join(FOLDER)
+    }
+
+    fn open(&self, upload: &str) -> Result<(PathBuf, About), IncomingError> {
+        let missing = || IncomingError::Missing(upload.to_owned());
+        let number = upload.strip_prefix("u-").ok_or_else(missing)?;
+        if !number.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        let folder = self.folder().join(upload);
+        let text = fs::read_to_string(folder.join(ABOUT)).map_err(|_| missing())?;
+        let about: About = toml::from_str(&text).map_err(|_| missing())?;
+        if is_id(&about.id) { Ok((folder, about)) } else { Err(missing()) }
+    }
+
+    fn turn(&self, upload: &str) -> Result<Turn, IncomingError> {
+        if !self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(upload.to_owned()) {
+            return Err(IncomingError::Busy(upload.to_owned()));
+        }
+        Ok(Turn { upload: upload.to_owned(), busy: Arc::clone(&self.busy) })
+    }
+
+    fn check_room(&self, needed: u64) -> Result<(), IncomingError> {
+        let disk = statvfs(&self.folder()).map_err(|error| IncomingError::Io {
+            what: "cannot see how full the disk is".into(),
+            source: error.into(),
+        })?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size()).saturating_sub(RESERVE);
+        if needed > free { Err(IncomingError::Full { needed, free }) } else { Ok(()) }
+    }
+}
+
+impl Writer {
+    /// Adds bytes. What was added before an error stays.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(), IncomingError> {
+        if self.received + bytes.len() as u64 > self.size {
+            return Err(IncomingError::TooMuch { size: self.size });
+        }
+        self.file.write_all(bytes).map_err(|source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                IncomingError::Full { needed: self.size - self.received, free: 0 }
+            }
+            _ => IncomingError::Io { what: "cannot write the upload".into(), source },
+        })?;
+        self.received += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes what was added last; returns how many bytes are there.
+    pub fn close(self) -> Result<u64, IncomingError> {
+        self.file.sync_data().map_err(io_error("cannot keep the upload"))?;
+        Ok(self.received)
+    }
+}
+
+/// `upload.toml`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct About {
+    id: String,
+    wanted: Wanted,
+}
+
+impl About {
+    fn file(&self) -> String {
+        format!("{}.gguf", self.id)
+    }
+
+    fn manifest(&self, header: &Header, sha256: String) -> Manifest {
+        let said = |key: &str| match header.metadata.get(key) {
+            Some(Value::Text(text)) if !text.trim().is_empty() => Some(one_line(text)),
+            _ => None,
+        };
+        let wished = |wish: &Option<String>| wish.as_deref().map(one_line).filter(|text| !text.is_empty());
+        let role = if header.only_embeds() { Role::Embedding } else { Role::General };
+        Manifest {
+            id: self.id.clone(),
+            name: wished(&self.wanted.name)
+                .or_else(|| said("general.name"))
+                .unwrap_or_else(|| self.id.clone()),
+            file: self.file(),
+            sha256,
+            size_bytes: self.wanted.size_bytes,
+            licence: wished(&self.wanted.licence)
+                .or_else(|| said("general.license"))
+                .unwrap_or_else(|| "unknown".to_owned()),
+            languages: Vec::new(),
+            roles: vec![role],
+            context_tokens: 0,
+            description: Description::default(),
+            sampling: Sampling::default(),
+        }
+    }
+}
+
+/// Names that strangers wrote, made fit for a manifest.
+fn one_line(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect();
+    plain.trim().to_owned()
+}
+
+/// The id that is wished, or one made from the file's name.
+fn id_of(wanted: &Wanted) -> Result<String, IncomingError> {
+    let id = match &wanted.id {
+        Some(id) => id.clone(),
+        None => {
+            let name = wanted.file_name.rsplit(['/', '\\']).next().unwrap_or_default();
+            slug(name.strip_suffix(".gguf").or_else(|| name.strip_suffix(".GGUF")).unwrap_or(name))
+        }
+    };
+    if is_id(&id) && id != "lost+found" {
+        return Ok(id);
+    }
+    Err(IncomingError::Invalid(format!(
+        "the id {id:?} must be 1 to 48 of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit"
+    )))
+}
+
+fn slug(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let kept = lower.chars().map(|c| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' });
+    let text: String = kept.collect();
+    text.trim_matches(['-', '.', '_']).chars().take(48).collect()
+}
+
+fn io_error(what: &str) -> impl FnOnce(io::Error) -> IncomingError + '_ {
+    move |source| IncomingError::Io { what: what.to_owned(), source }
+}
+
+impl Store {
+    /// Removes an owner's model: out of the store by one rename, then its bytes.
+    pub fn remove(&self, model: &Model) -> Result<(), StoreError> {
+        if model.built_in {
+            return Err(StoreError::BuiltIn(model.manifest.id.clone()));
+        }
+        self.discard(&model.folder).map_err(|source| StoreError::Write { path: model.folder.clone(), source })
+    }
+
+    /// Renames a folder away and removes it; [`Incoming::tidy`] ends what a power cut interrupts.
+    fn discard(&self, folder: &Path) -> io::Result<()> {
+        let trash = self.own().join(FOLDER).join(format!("trash-{:016x}", rand::random::<u64>()));
+        fs::create_dir_all(self.own().join(FOLDER))?;
+        fs::rename(folder, &trash)?;
+        fs::remove_dir_all(&trash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guide() -> Vec<u8> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/guide/guide.gguf");
+        fs::read(path).expect("the guide")
+    }
+
+    fn wanted(size_bytes: u64) -> Wanted {
+        let file_name = "My Guide_v1.gguf".into();
+        Wanted { id: None, name: None, file_name, size_bytes, sha256: None, licence: None }
+    }
+
+    fn incoming(root: &Path) -> Incoming {
+        Incoming::new(Store::new("/nowhere".into(), root.to_path_buf()))
+    }
+
+    fn send(incoming: &Incoming, upload: &str, offset: u64, bytes: &[u8]) -> Result<u64, IncomingError> {
+        let mut writer = incoming.write(upload, offset)?;
+        writer.add(bytes)?;
+        writer.close()
+    }
+
+    #[test]
+    fn a_model_comes_in_pieces_and_is_in_the_store_when_it_is_whole() {
+        let root = tempfile::tempdir().expect("folder");
+        let content = guide();
+        let size = content.len() as u64;
+        let upload = incoming(root.path()).begin(&wanted(size)).expect("begun");
+        assert_eq!(upload.id, "my-guide_v1");
+        let half = content.len() / 2;
+        assert_eq!(
+            send(&incoming(root.path()), &upload.upload, 0, &content[..half]).expect("sent"),
+            half as u64
+        );
+        // Another process goes on.
+        let incoming = incoming(root.path());
+        let again = incoming.begin(&wanted(size)).expect_err("coming already").to_string();
+        assert!(again.contains(&upload.upload), "{again}");
+        let error = send(&incoming, &upload.upload, 3, b"x").expect_err("wrong offset");
+        assert!(matches!(error, IncomingError::Offset { received } if received == half as u64));
+        assert!(matches!(incoming.finish(&upload.upload), Err(IncomingError::Unfinished { .. })));
+        assert!(matches!(
+            send(&incoming, &upload.upload, half as u64, &[0; 8 << 20]),
+            Err(IncomingError::TooMuch { .. })
+        ));
+        send(&incoming, &upload.upload, half as u64, &content[half..]).expect("sent");
+        let model = incoming.finish(&upload.upload).expect("finished");
+        model.verify().expect("whole");
+        assert_eq!(model.manifest.roles, [Role::General]);
+        assert_eq!(incoming.list().expect("list"), []);
+        assert!(matches!(incoming.begin(&wanted(size)), Err(IncomingError::Taken(_))));
+        incoming.store.remove(&model).expect("removed");
+        assert!(incoming.store.open("my-guide_v1").is_err());
+        assert_eq!(fs::read_dir(root.path().join(FOLDER)).expect("folder").count(), 0);
+    }
+
+    #[test]
+    fn one_writes_at_a_time() {
+        let root = tempfile::tempdir().expect("folder");
+        let incoming = incoming(root.path());
+        let upload = incoming.begin(&wanted(10)).expect("begun").upload;
+        let writer = incoming.write(&upload, 0).expect("turn");
+        assert!(matches!(incoming.write(&upload, 0), Err(IncomingError::Busy(_))));
+        assert!(matches!(incoming.abandon(&upload), Err(IncomingError::Busy(_))));
+        drop(writer);
+        incoming.abandon(&upload).expect("abandoned");
+        assert!(matches!(incoming.get(&upload), Err(IncomingError::Missing(_))));
+        for name in ["../x", "u-../x", "", "u-0"] {
+            assert!(matches!(incoming.get(name), Err(IncomingError::Missing(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_model_or_not_the_promised_one_stays_out() {
+        let root = tempfile::tempdir().expect("folder");
+        let incoming = incoming(root.path());
+        let upload = incoming.begin(&wanted(9)).expect("begun").upload;
+        send(&incoming, &upload, 0, b"not GGUF!").expect("sent");
+        assert!(matches!(incoming.finish(&upload), Err(IncomingError::Refused(_))));
+        incoming.abandon(&upload).expect("abandoned");
+        let content = guide();
+        let promised = Wanted { sha256: Some("0".repeat(64)), ..wanted(content.len() as u64) };
+        let upload = incoming.begin(&promised).expect("begun").upload;
+        send(&incoming, &upload, 0, &content).expect("sent");
+        assert!(matches!(incoming.finish(&upload), Err(IncomingError::Digest { .. })));
+        assert!(incoming.store.list().0.is_empty());
+        for wrong in [
+            Wanted { size_bytes: 0, ..wanted(1) },
+            Wanted { id: Some("../x".into()), ..wanted(1) },
+            Wanted { sha256: Some("x".into()), ..wanted(1) },
+            Wanted { file_name: "…".into(), ..wanted(1) },
+        ] {
+            assert!(matches!(incoming.begin(&wrong), Err(IncomingError::Invalid(_))), "{wrong:?}");
+        }
+        let huge = Wanted { id: Some("huge".into()), ..wanted(u64::MAX / 2) };
+        assert!(matches!(incoming.begin(&huge), Err(IncomingError::Full { .. })));
+    }
+
+    /// Finishing is cut after each of its steps; the next try, or the store itself, has the whole model.
+    #[test]
+    fn a_power_cut_while_finishing_loses_nothing() {
+        let content = guide();
+        for steps in 0..4 {
+            let root = tempfile::tempdir().expect("folder");
+            let first = incoming(root.path());
+            let upload = first.begin(&wanted(content.len() as u64)).expect("begun");
+            send(&first, &upload.upload, 0, &content).expect("sent");
+            let folder = root.path().join(FOLDER).join(&upload.upload);
+            // What the disk may look like after the cut.
+            if steps >= 1 {
+                fs::write(folder.join(".manifest.toml.0000"), "half a mani").expect("write");
+            }
+            if steps >= 2 {
+                fs::write(folder.join("manifest.toml"), "id = \"an older one\"").expect("write");
+            }
+            if steps >= 3 {
+                incoming(root.path()).finish(&upload.upload).expect("finished");
+                fs::write(root.path().join("my-guide_v1").join(ABOUT), "left over").expect("write");
+            } else {
+                let model = incoming(root.path()).finish(&upload.upload).expect("finished");
+                model.verify().expect("whole");
+            }
+            let (models, errors) = first.store.list();
+            assert_eq!((models.len(), errors.len()), (1, 0), "after {steps} steps");
+        }
+    }
+
+    #[test]
+    fn what_was_left_alone_is_removed() {
+        let root = tempfile::tempdir().expect("folder");
+        let incoming = incoming(root.path());
+        let fresh = incoming.begin(&Wanted { id: Some("a".into()), ..wanted(5) }).expect("begun").upload;
+        let old = incoming.begin(&Wanted { id: Some("b".into()), ..wanted(5) }).expect("begun").upload;
+        let folder = root.path().join(FOLDER);
+        let long_ago = SystemTime::now() - ABANDONED - Duration::from_secs(60);
+        for path in [folder.join(&old).join(ABOUT), folder.join(&old)] {
+            File::open(path).expect("open").set_modified(long_ago).expect("time");
+        }
+        fs::create_dir(folder.join("trash-1")).expect("folder");
+        incoming.tidy().expect("tidied");
+        let left: Vec<String> =
+            incoming.list().expect("list").into_iter().map(|upload| upload.upload).collect();
+        assert_eq!(left, [fresh]);
+        assert!(!folder.join("trash-1").exists());
+    }
+}
