@@ -22,6 +22,7 @@ mod shelf;
 mod summary;
 
 use gateway::Assets;
+pub use gateway::{Address, GatewayConfig};
 use runners::{Launcher, Pool};
 use shelf::Shelf;
 
@@ -46,20 +47,6 @@ pub struct Config {
     pub query: QueryConfig,
     /// Settings of the generation gateway.
     pub gateway: GatewayConfig,
-}
-
-/// Settings of the generation gateway.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GatewayConfig {
-    /// Bytes that kept outputs may take together; the oldest unpinned make room. 0 means no limit.
-    pub assets_bytes: u64,
-}
-
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        Self { assets_bytes: 8 << 30 }
-    }
 }
 
 /// Settings of `/query`.

@@ -1,14 +1,21 @@
 //! The generation gateway: text now, kept as assets with everything that made them.
 
+mod address;
 mod assets;
+mod comfy;
 mod gallery;
+mod net;
+mod settings;
 mod text;
+mod workflows;
 
 use actionbooster_chassis::Problem;
 use axum::http::StatusCode;
 
+pub use address::Address;
 pub(crate) use assets::Assets;
 pub(crate) use gallery::{change, file, list, named_file, remove, show};
+pub use settings::GatewayConfig;
 pub(crate) use text::text;
 
 use assets::AssetError;
