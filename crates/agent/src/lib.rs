@@ -21,8 +21,8 @@ mod runners;
 mod shelf;
 mod summary;
 
-use gateway::Assets;
 pub use gateway::{Address, GatewayConfig};
+use gateway::{Assets, Generations, generations};
 use runners::{Launcher, Pool};
 use shelf::Shelf;
 
@@ -32,6 +32,22 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 const TIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// Requests that a runner answers together when its settings do not say.
 const DEFAULT_SLOTS: u32 = 2;
+
+/// What a key with the scope `infer` may use.
+const INFER: [&str; 12] = [
+    "/query",
+    "/api/v1/query",
+    "/v1/",
+    "/text/",
+    "/image/",
+    "/video/",
+    "/agent/",
+    "/api/v1/assets",
+    "/api/v1/assets/",
+    "/api/v1/generations",
+    "/api/v1/generations/",
+    "/api/v1/workflows",
+];
 
 /// Settings of the agent.
 #[derive(Debug, Deserialize)]
@@ -82,6 +98,7 @@ struct Agent {
     shelf: Arc<Shelf>,
     pool: Arc<Pool>,
     assets: Arc<Assets>,
+    generations: Generations,
     chosen: Vec<String>,
     patience: Duration,
 }
@@ -101,7 +118,9 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let pool = Pool::new(Arc::clone(&shelf), launcher, config.model_budget_bytes, keep_alive);
     let patience = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
-    let agent = Arc::new(Agent { shelf, pool, assets, chosen: config.query.models, patience });
+    let generations = Generations::new(&config.gateway, gateway::client()?, &paths, shutdown.child_token());
+    let agent = Arc::new(Agent { shelf, pool, assets, generations, chosen: config.query.models, patience });
+    let generating = gateway::work(Arc::clone(&agent));
     shelf::report_health(&agent, &health).await;
     let tidied = Arc::clone(&agent);
     let housekeeping = tokio::spawn(async move {
@@ -113,15 +132,16 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     });
     let ended = Arc::clone(&agent);
     Ok(Service::new(routes(agent))
-        .scope(
-            Scope::Infer,
-            &["/query", "/api/v1/query", "/v1/", "/text/", "/api/v1/assets", "/api/v1/assets/"],
-        )
+        .scope(Scope::Infer, &INFER)
         .body_limit(BODY_LIMIT)
         .error_shape("/v1/", openai::error_shape)
         .on_drain(async move {
             if let Err(error) = housekeeping.await {
                 tracing::warn!(%error, "the housekeeping ended badly");
+            }
+            // The ComfyUI server is told to stop.
+            if let Err(error) = generating.await {
+                tracing::warn!(%error, "the generations ended badly");
             }
             ended.pool.close().await;
         }))
@@ -136,6 +156,12 @@ fn routes(agent: Shared) -> Router {
         .route("/v1/models/{id}", get(openai::model))
         .route("/api/v1/models", get(shelf::list))
         .route("/text/gen", post(gateway::text))
+        .route("/image/gen", post(generations::image))
+        .route("/video/gen", post(generations::video))
+        .route("/agent/character", post(generations::character))
+        .route("/api/v1/generations", get(generations::list))
+        .route("/api/v1/generations/{id}", get(generations::show).delete(generations::cancel))
+        .route("/api/v1/workflows", get(generations::workflows))
         .route("/api/v1/assets", get(gateway::list))
         .route("/api/v1/assets/{id}", get(gateway::show).patch(gateway::change).delete(gateway::remove))
         .route("/api/v1/assets/{id}/file", get(gateway::file))

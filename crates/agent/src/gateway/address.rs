@@ -1,6 +1,7 @@
 //! Address of another program's HTTP server, as the owner writes it into the settings.
 
 use std::fmt;
+use std::sync::Arc;
 
 use reqwest::Url;
 use serde::de::Error as _;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 /// An address such as `http://192.168.1.20:8188`. Its path always ends with a slash.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Address(Url);
+pub struct Address(Arc<Url>);
 
 impl Address {
     /// Reads an address; the error says what is wrong with it.
@@ -29,12 +30,12 @@ impl Address {
             let path = format!("{}/", url.path());
             url.set_path(&path);
         }
-        Ok(Self(url))
+        Ok(Self(Arc::new(url)))
     }
 
     /// The address of something below it. Each part becomes one segment of the path, whatever is in it.
     pub(crate) fn below(&self, parts: &[&str]) -> Url {
-        let mut url = self.0.clone();
+        let mut url = Url::clone(&self.0);
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(parts);
         }

@@ -1,9 +1,10 @@
-//! The generation gateway: text now, kept as assets with everything that made them.
+//! The generation gateway: texts, images and videos, kept as assets with everything that made them.
 
 mod address;
 mod assets;
 mod comfy;
 mod gallery;
+pub(crate) mod generations;
 mod net;
 mod settings;
 mod text;
@@ -15,6 +16,8 @@ use axum::http::StatusCode;
 pub use address::Address;
 pub(crate) use assets::Assets;
 pub(crate) use gallery::{change, file, list, named_file, remove, show};
+pub(crate) use generations::{Generations, work};
+pub(crate) use net::client;
 pub use settings::GatewayConfig;
 pub(crate) use text::text;
 

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::assets::{Content, Kind};
+use super::assets::{Asset, Content, Kind};
 use super::off_thread;
 use crate::Shared;
 use crate::ask::{Piece, ask};
@@ -40,10 +40,45 @@ pub(crate) async fn text(
     Json(request): Json<TextRequest>,
 ) -> Result<Json<Value>, Problem> {
     request.check()?;
+    let seed = request.seed.unwrap_or_else(rand::random);
+    let written = write(&agent, &request, seed).await?;
+    let asset = keep(&agent, &request, &written, seed).await?;
+    Ok(Json(json!({
+        "id": asset.id,
+        "text": written.text,
+        "model": written.model,
+        "seed": seed,
+        "prompt_tokens": written.prompt_tokens,
+        "generated_tokens": written.generated_tokens,
+        "asset": format!("/api/v1/assets/{}", asset.id),
+    })))
+}
+
+/// A text that was written.
+struct Written {
+    text: String,
+    model: String,
+    prompt_tokens: u32,
+    generated_tokens: u32,
+}
+
+/// Writes a text and keeps it, for others that build on texts.
+pub(super) async fn write_and_keep(agent: &Shared, request: TextRequest) -> Result<(String, Asset), Problem> {
+    let seed = request.seed.unwrap_or_else(rand::random);
+    let written = write(agent, &request, seed).await?;
+    let asset = keep(agent, &request, &written, seed).await?;
+    Ok((written.text, asset))
+}
+
+/// Whether there is a model to write with: the named one, or any.
+pub(super) async fn check_model(agent: &Shared, named: Option<&str>) -> Result<(), Problem> {
+    choose(named, &agent.chosen, &agent.shelf.list().await).map(drop)
+}
+
+async fn write(agent: &Shared, request: &TextRequest, seed: u32) -> Result<Written, Problem> {
     let listing = agent.shelf.list().await;
     let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
-    let seed = request.seed.unwrap_or_else(rand::random);
-    let mut pieces = ask(Arc::clone(&agent), model.clone(), request.generation(seed), agent.patience);
+    let mut pieces = ask(Arc::clone(agent), model.clone(), request.generation(seed), agent.patience);
     let (mut text, mut account) = (String::new(), wire::Finished::default());
     while let Some(piece) = pieces.next().await {
         match piece.map_err(|error| error.problem())? {
@@ -51,25 +86,39 @@ pub(crate) async fn text(
             Piece::End(end) => account = end,
         }
     }
-    let parameters = request.parameters(&model, seed);
-    let (assets, kept) = (Arc::clone(&agent.assets), text.clone());
-    let asset = off_thread(move || {
+    let (prompt_tokens, generated_tokens) = (account.prompt_tokens, account.generated_tokens);
+    Ok(Written { text, model, prompt_tokens, generated_tokens })
+}
+
+async fn keep(agent: &Shared, request: &TextRequest, written: &Written, seed: u32) -> Result<Asset, Problem> {
+    let parameters = request.parameters(&written.model, seed);
+    let (assets, kept) = (Arc::clone(&agent.assets), written.text.clone());
+    off_thread(move || {
         let media_type = "text/plain; charset=utf-8";
         assets.keep(Kind::Text, parameters, &[Content { ending: "txt", media_type, bytes: kept.as_bytes() }])
     })
-    .await?;
-    Ok(Json(json!({
-        "id": asset.id,
-        "text": text,
-        "model": model,
-        "seed": seed,
-        "prompt_tokens": account.prompt_tokens,
-        "generated_tokens": account.generated_tokens,
-        "asset": format!("/api/v1/assets/{}", asset.id),
-    })))
+    .await
 }
 
 impl TextRequest {
+    /// A request of the gateway itself.
+    pub(super) fn asking(
+        prompt: &str,
+        system: &str,
+        model: Option<&str>,
+        max_tokens: u32,
+        seed: u32,
+    ) -> Self {
+        Self {
+            prompt: prompt.to_owned(),
+            model: model.map(str::to_owned),
+            system: Some(system.to_owned()),
+            temperature: None,
+            max_tokens: Some(max_tokens),
+            seed: Some(seed),
+        }
+    }
+
     fn check(&self) -> Result<(), Problem> {
         if self.prompt.trim().is_empty() {
             return Err(invalid("prompt", "The prompt is empty; say what is to be written."));

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use error::ComfyError;
-pub(crate) use replies::{Memory, Output};
+pub(crate) use replies::Output;
 
 use super::address::Address;
 

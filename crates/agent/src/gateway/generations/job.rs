@@ -98,7 +98,7 @@ impl Job {
     /// Says what is done now. The progress never goes back.
     pub(super) fn report(&self, step: &str, progress: f64) {
         let mut state = self.state();
-        state.step = step.to_owned();
+        step.clone_into(&mut state.step);
         state.progress = state.progress.max(progress.clamp(0.0, 1.0));
     }
 

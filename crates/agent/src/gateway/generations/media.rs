@@ -6,12 +6,12 @@ use super::super::assets::Kind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Media {
     pub(super) ending: &'static str,
-    pub(super) media_type: &'static str,
+    pub(super) mime: &'static str,
     pub(super) kind: Kind,
 }
 
-const fn media(ending: &'static str, media_type: &'static str, kind: Kind) -> Media {
-    Media { ending, media_type, kind }
+const fn media(ending: &'static str, mime: &'static str, kind: Kind) -> Media {
+    Media { ending, mime, kind }
 }
 
 /// `None` for what is neither an image nor a video that browsers show.

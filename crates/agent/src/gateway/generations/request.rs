@@ -7,9 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::super::assets::Kind;
-use super::super::workflows::{Defaults, Library, Made, Values, Wish, is_called, limits};
+use super::super::workflows::{Defaults, Library, Made, Values, Wish, is_called};
 use super::media::tell;
-use crate::query::MOST_PROMPT_BYTES;
+
+/// No image model reads more of a prompt.
+const MOST_PROMPT_BYTES: usize = 16 * 1024;
 
 /// Body of `POST /image/gen` and `POST /video/gen`.
 #[derive(Debug, Default, Deserialize)]
@@ -86,7 +88,10 @@ impl PictureRequest {
         }
         check_prompt(&self.prompt, self.negative.as_deref())?;
         if self.strength.is_some() && self.image.is_none() {
-            return Err(invalid("strength", "strength says how much of an image is made anew; give an image."));
+            return Err(invalid(
+                "strength",
+                "strength says how much of an image is made anew; give an image.",
+            ));
         }
         let image = self.image.as_deref().map(source).transpose()?;
         let wish = Wish { workflow: self.workflow, model: self.model };
@@ -125,17 +130,11 @@ impl CharacterRequest {
             ..Values::default()
         };
         // The clip has the size that its own workflow likes best.
-        let moving = Values {
-            frames: self.frames,
-            fps: self.fps,
-            steps: self.steps,
-            seed,
-            ..Values::default()
-        };
+        let moving =
+            Values { frames: self.frames, fps: self.fps, steps: self.steps, seed, ..Values::default() };
         check_values(&still)?;
         check_values(&moving)?;
-        let picture =
-            |made, values, wish| Picture { made, values, wish, image: None };
+        let picture = |made, values, wish| Picture { made, values, wish, image: None };
         Ok(Character {
             description: self.prompt,
             model: self.model,
@@ -199,7 +198,8 @@ fn source(text: &str) -> Result<Source, Problem> {
     if text.starts_with("a-") {
         return Ok(Source::Asset(text.to_owned()));
     }
-    let encoded = if text.starts_with("data:") { text.split_once(',').map_or("", |(_, rest)| rest) } else { text };
+    let encoded =
+        if text.starts_with("data:") { text.split_once(',').map_or("", |(_, rest)| rest) } else { text };
     let bytes = STANDARD.decode(encoded.trim()).map_err(|error| {
         invalid("image", format!("image is neither the id of an asset nor base64 ({error})."))
     })?;
@@ -243,7 +243,7 @@ mod tests {
             (json!({"prompt": "x", "negative": long}), Some("negative")),
             (json!({"prompt": "x", "width": 500}), Some("width")),
             (json!({"prompt": "x", "steps": 151}), Some("steps")),
-            (json!({"prompt": "x", "seed": limits::MOST_SEED + 1}), Some("seed")),
+            (json!({"prompt": "x", "seed": 1_u64 << 53}), Some("seed")),
             (json!({"prompt": "x", "strength": 0.5}), Some("strength")),
             (json!({"prompt": "x", "image": png, "strength": 2}), Some("strength")),
             (json!({"prompt": "x", "image": "%"}), Some("image")),

@@ -66,8 +66,8 @@ pub(crate) fn roomiest(
     total: u64,
 ) -> Option<u64> {
     let usable = usable(library, what, wish, checkpoints).ok()?;
-    let needs = usable.iter().map(|(workflow, _)| workflow.needs_vram_bytes);
-    needs.clone().find(|needs| *needs <= total).or_else(|| needs.last())
+    let mut needs = usable.iter().map(|(workflow, _)| workflow.needs_vram_bytes);
+    needs.clone().find(|needs| *needs <= total).or_else(|| needs.next_back())
 }
 
 /// Workflows that could be used with their checkpoints, the wanted one first, then ever smaller ones.

@@ -5,25 +5,25 @@ use serde_json::{Map, Value, json};
 use super::{Defaults, Input, Workflow, word};
 
 /// Bounds of the numbers, both included.
-pub(crate) mod limits {
+mod limits {
     /// Pixels of a side; also a multiple of [`SIDE_STEP`].
-    pub(crate) const SIDE: (u32, u32) = (64, 2048);
+    pub(super) const SIDE: (u32, u32) = (64, 2048);
     /// The models work in squares of so many pixels.
-    pub(crate) const SIDE_STEP: u32 = 8;
+    pub(super) const SIDE_STEP: u32 = 8;
     /// Pixels of one picture.
-    pub(crate) const MOST_PIXELS: u32 = 2048 * 1536;
+    pub(super) const MOST_PIXELS: u32 = 2048 * 1536;
     /// Steps of the sampler.
-    pub(crate) const STEPS: (u32, u32) = (1, 150);
+    pub(super) const STEPS: (u32, u32) = (1, 150);
     /// How closely the prompt is followed.
-    pub(crate) const CFG: (f64, f64) = (0.0, 30.0);
+    pub(super) const CFG: (f64, f64) = (0.0, 30.0);
     /// Share of an image that is made anew.
-    pub(crate) const STRENGTH: (f64, f64) = (0.01, 1.0);
+    pub(super) const STRENGTH: (f64, f64) = (0.01, 1.0);
     /// Frames of a clip.
-    pub(crate) const FRAMES: (u32, u32) = (1, 64);
+    pub(super) const FRAMES: (u32, u32) = (1, 64);
     /// Frames in a second.
-    pub(crate) const FPS: (u32, u32) = (1, 60);
+    pub(super) const FPS: (u32, u32) = (1, 60);
     /// The largest whole number that every JSON reader keeps exactly.
-    pub(crate) const MOST_SEED: u64 = (1 << 53) - 1;
+    pub(super) const MOST_SEED: u64 = (1 << 53) - 1;
 }
 
 /// What a request asks for; what it leaves out comes from the workflow.

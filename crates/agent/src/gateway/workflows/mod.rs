@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(crate) use choice::{Choice, Wish, choose, roomiest};
-pub(crate) use fill::{Values, limits};
+pub(crate) use choice::{Choice, Wish, choose, is_called, roomiest};
+pub(crate) use fill::Values;
 
 /// A graph larger than this was not made by hand.
 const MOST_BYTES: u64 = 1 << 20;
@@ -199,7 +199,7 @@ impl Workflow {
             }
         }
         for (input, (node, name)) in &self.inputs {
-            if !self.graph.get(node).is_some_and(|node| node["inputs"].get(name).is_some()) {
+            if self.graph.get(node).is_none_or(|node| node["inputs"].get(name).is_none()) {
                 let word = word(*input);
                 return Err(format!("{word} goes to {name:?} of node {node}, which `graph` does not have"));
             }

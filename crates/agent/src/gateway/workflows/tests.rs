@@ -2,7 +2,6 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::choice::is_called;
 use super::*;
 
 const GIB: u64 = 1 << 30;
