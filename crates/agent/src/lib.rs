@@ -21,8 +21,8 @@ mod runners;
 mod shelf;
 mod summary;
 
-pub use gateway::{Address, GatewayConfig};
-use gateway::{Assets, Generations, generations};
+pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
+use gateway::{Assets, Generations, Remotes, generations};
 use runners::{Launcher, Pool};
 use shelf::Shelf;
 
@@ -99,6 +99,7 @@ struct Agent {
     pool: Arc<Pool>,
     assets: Arc<Assets>,
     generations: Generations,
+    remotes: Remotes,
     chosen: Vec<String>,
     patience: Duration,
 }
@@ -118,8 +119,10 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let pool = Pool::new(Arc::clone(&shelf), launcher, config.model_budget_bytes, keep_alive);
     let patience = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
-    let generations = Generations::new(&config.gateway, gateway::client()?, &paths, shutdown.child_token());
-    let agent = Arc::new(Agent { shelf, pool, assets, generations, chosen: config.query.models, patience });
+    let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
+    let remotes = Remotes::new(config.gateway.text_servers)?;
+    let agent =
+        Arc::new(Agent { shelf, pool, assets, generations, remotes, chosen: config.query.models, patience });
     let generating = gateway::work(Arc::clone(&agent));
     shelf::report_health(&agent, &health).await;
     let tidied = Arc::clone(&agent);

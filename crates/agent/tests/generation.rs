@@ -139,7 +139,7 @@ async fn a_graph_that_the_server_cannot_execute_is_explained() {
 async fn an_error_of_the_server_is_told_and_the_next_one_works() {
     let fails = Some(("KSampler", "CUDA out of memory.\nTried to allocate 2 GiB"));
     for websocket in [Websocket::Works, Websocket::Refused] {
-        let (server, agent) = studio(Behaviour { fails, websocket, ..Behaviour::default() }).await;
+        let (server, agent) = studio(Behaviour { websocket, fails, ..Behaviour::default() }).await;
         let failed = generate(&agent, "/image/gen", json!({"prompt": "x"})).await;
         assert_eq!((&failed["status"], &failed["assets"]), (&json!("failed"), &json!([])), "{failed}");
         for part in ["KSampler", "CUDA out of memory. Tried to allocate 2 GiB", "smaller", &server.address] {

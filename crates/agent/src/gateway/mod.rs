@@ -6,6 +6,7 @@ mod comfy;
 mod gallery;
 pub(crate) mod generations;
 mod net;
+mod remote;
 mod settings;
 mod text;
 mod workflows;
@@ -17,8 +18,8 @@ pub use address::Address;
 pub(crate) use assets::Assets;
 pub(crate) use gallery::{change, file, list, named_file, remove, show};
 pub(crate) use generations::{Generations, work};
-pub(crate) use net::client;
-pub use settings::GatewayConfig;
+pub(crate) use remote::Remotes;
+pub use settings::{GatewayConfig, TextServer, TextServerKind};
 pub(crate) use text::text;
 
 use assets::AssetError;

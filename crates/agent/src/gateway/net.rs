@@ -9,15 +9,14 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Silence in the middle of an answer that is taken for the end of the server.
-const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 /// Bytes of somebody else's words that are repeated to the client.
 const QUOTED: usize = 600;
 
 /// A client that goes only where it is told: no proxy, no redirection.
 ///
 /// Servers with TLS are believed when this system trusts their certificate.
-pub(crate) fn client() -> anyhow::Result<Client> {
+/// A server that says nothing for `silence` is taken for gone.
+pub(crate) fn client(silence: Duration) -> anyhow::Result<Client> {
     let mut roots = RootCertStore::empty();
     // A system without certificates can still talk to servers without TLS.
     let (trusted, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -31,7 +30,7 @@ pub(crate) fn client() -> anyhow::Result<Client> {
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_LIMIT)
-        .read_timeout(SILENCE_LIMIT)
+        .read_timeout(silence)
         .build()?)
 }
 
@@ -102,6 +101,6 @@ mod tests {
 
     #[test]
     fn a_client_can_be_built_with_what_this_system_has() {
-        client().expect("client");
+        client(CONNECT_LIMIT).expect("client");
     }
 }

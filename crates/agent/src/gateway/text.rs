@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::assets::{Asset, Content, Kind};
 use super::off_thread;
+use super::remote::{Answer, Question};
 use crate::Shared;
 use crate::ask::{Piece, ask};
 use crate::query::MOST_PROMPT_BYTES;
@@ -27,6 +28,7 @@ const DEFAULT_TEMPERATURE: f32 = 0.8;
 #[serde(deny_unknown_fields)]
 pub(crate) struct TextRequest {
     prompt: String,
+    /// A model of this box, or `<server>/<model>` of a server in the settings.
     model: Option<String>,
     system: Option<String>,
     temperature: Option<f32>,
@@ -72,10 +74,22 @@ pub(super) async fn write_and_keep(agent: &Shared, request: TextRequest) -> Resu
 
 /// Whether there is a model to write with: the named one, or any.
 pub(super) async fn check_model(agent: &Shared, named: Option<&str>) -> Result<(), Problem> {
+    if let Some(model) = named
+        && agent.remotes.find(model)?.is_some()
+    {
+        return Ok(());
+    }
     choose(named, &agent.chosen, &agent.shelf.list().await).map(drop)
 }
 
 async fn write(agent: &Shared, request: &TextRequest, seed: u32) -> Result<Written, Problem> {
+    if let Some(named) = request.model.as_deref()
+        && let Some((server, model)) = agent.remotes.find(named)?
+    {
+        let answer = agent.remotes.ask(server, model, &request.question(seed)).await?;
+        let Answer { text, prompt_tokens, generated_tokens } = answer;
+        return Ok(Written { text, model: named.to_owned(), prompt_tokens, generated_tokens });
+    }
     let listing = agent.shelf.list().await;
     let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
     let mut pieces = ask(Arc::clone(agent), model.clone(), request.generation(seed), agent.patience);
@@ -160,6 +174,17 @@ impl TextRequest {
             sampling: Some(sampling),
             max_tokens: self.max_tokens.unwrap_or(DEFAULT_TOKENS),
             ..wire::GenerateRequest::default()
+        }
+    }
+
+    /// The same for another server.
+    fn question(&self, seed: u32) -> Question<'_> {
+        Question {
+            system: self.system.as_deref(),
+            prompt: &self.prompt,
+            temperature: self.temperature.unwrap_or(DEFAULT_TEMPERATURE),
+            seed,
+            max_tokens: self.max_tokens.unwrap_or(DEFAULT_TOKENS),
         }
     }
 

@@ -187,7 +187,7 @@ async fn upload(State(server): State<Shared>, mut form: Multipart) -> Json<Value
 async fn view(State(server): State<Shared>, Query(query): Parameters) -> Response {
     server.inside().views += 1;
     assert_eq!((query["type"].as_str(), query["subfolder"].as_str()), ("output", "actionbooster"));
-    let body = if query["filename"].ends_with(".mp4") { MP4 } else { PNG };
+    let body = if query["filename"].contains("animatediff") { MP4 } else { PNG };
     match server.behaviour().output {
         Output::Real => body.into_response(),
         Output::Html => "<html><script>alert(1)</script></html>".into_response(),

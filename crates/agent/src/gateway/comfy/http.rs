@@ -19,6 +19,8 @@ const SENDING_LIMIT: Duration = Duration::from_secs(120);
 const GLANCE_LIMIT: Duration = Duration::from_secs(3);
 /// Histories repeat the whole graph.
 const MOST_REPLY_BYTES: usize = 8 << 20;
+/// Fetching one output.
+const FETCH_LIMIT: Duration = Duration::from_secs(300);
 /// The one output that is fetched into memory at a time.
 pub(super) const MOST_OUTPUT_BYTES: usize = 128 << 20;
 
@@ -121,7 +123,8 @@ impl Comfy {
             .append_pair("filename", &output.filename)
             .append_pair("subfolder", &output.subfolder)
             .append_pair("type", &output.place);
-        let response = self.accepted(self.send(self.client.get(url)).await?, "an output").await?;
+        let response =
+            self.accepted(self.send(self.client.get(url).timeout(FETCH_LIMIT)).await?, "an output").await?;
         self.body(response, "an output", MOST_OUTPUT_BYTES).await
     }
 

@@ -20,6 +20,9 @@ pub(crate) use replies::Output;
 
 use super::address::Address;
 
+/// How long telling the server to stop may take: a client or the end of the agent waits for it.
+const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(8);
+
 /// A ComfyUI server.
 #[derive(Debug, Clone)]
 pub(crate) struct Comfy {
@@ -78,8 +81,10 @@ impl Comfy {
             self.forget(id).await?;
             if self.queue().await?.runs(id) { self.interrupt(id).await } else { Ok(()) }
         };
-        if let Err(error) = told.await {
-            tracing::warn!(%error, "the ComfyUI server could not be told to stop; it may work on for nobody");
+        match tokio::time::timeout(WITHDRAWAL_LIMIT, told).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the ComfyUI server could not be told to stop"),
+            Err(_) => tracing::warn!(address = %self.address, "no answer to being told to stop"),
         }
     }
 }

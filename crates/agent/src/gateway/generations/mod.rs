@@ -20,12 +20,16 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use routes::{cancel, character, image, list, show, video, workflows};
 
 use super::comfy::Comfy;
+use super::net::client;
 use super::settings::GatewayConfig;
 use super::workflows::Library;
 use crate::Shared;
 use job::{Job, Status, Stopped};
 use queue::Queue;
 use request::{Character, Picture};
+
+/// Silence of the server after which it is taken for gone.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// Every generation, and the server that makes them.
 #[derive(Debug)]
@@ -46,16 +50,14 @@ enum Work {
 
 impl Generations {
     /// `stop` ends them all.
-    pub(crate) fn new(
-        config: &GatewayConfig,
-        client: reqwest::Client,
-        paths: &Paths,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(config: &GatewayConfig, paths: &Paths, stop: CancellationToken) -> Result<Self> {
         let limit = Duration::from_secs(config.comfyui_limit_s);
-        let comfy = config.comfyui.clone().map(|address| Comfy::new(address, client, limit));
+        let comfy = match &config.comfyui {
+            Some(address) => Some(Comfy::new(address.clone(), client(SILENCE)?, limit)),
+            None => None,
+        };
         let folders = vec![paths.vendor().join("workflows"), paths.owner().join("workflows")];
-        Self { comfy, folders, queue: Queue::new(stop) }
+        Ok(Self { comfy, folders, queue: Queue::new(stop) })
     }
 
     /// The workflows as they are now.

@@ -16,6 +16,7 @@ use super::super::workflows::Made;
 use super::job::{Job, Wanted};
 use super::queue::MOST_WAITING;
 use super::request::{CharacterRequest, Picture, PictureRequest, Source, invalid};
+use super::studio::sentence;
 use super::{Status, Work};
 use crate::Shared;
 
@@ -128,7 +129,7 @@ async fn accept(agent: &Shared, comfy: &Comfy, wanted: Wanted, work: Work) -> Re
             StatusCode::SERVICE_UNAVAILABLE,
             "comfyui-unreachable",
             "The server that makes images is not there",
-            format!("{error}."),
+            sentence(&error.to_string()),
         )
         .with("setting", "gateway.comfyui")
         .retry_after(RETRY_AFTER_S)

@@ -24,8 +24,7 @@ impl From<ComfyError> for Stopped {
     fn from(error: ComfyError) -> Self {
         match error {
             ComfyError::Cancelled => Self::Cancelled,
-            // A sentence.
-            error => Self::Failed(format!("{error}.").replacen("the ComfyUI", "The ComfyUI", 1)),
+            error => Self::Failed(sentence(&error.to_string())),
         }
     }
 }
@@ -42,7 +41,7 @@ pub(super) async fn make(
     let prepared = job.cancel.run_until_cancelled(prepare(agent, job, comfy, picture)).await;
     let (choice, graph, parameters, made) = prepared.unwrap_or(Err(Stopped::Cancelled))?;
     if let Some(reason) = &choice.reason {
-        job.remark(format!("{reason}."));
+        job.remark(sentence(reason));
     }
     let share = |done: f64| span.0 + (span.1 - span.0) * done;
     let report = |step: &str, done: f64| job.report(step, share(done));
@@ -182,6 +181,13 @@ fn known(bytes: &[u8]) -> Result<Media, Stopped> {
 
 fn as_map(value: Value) -> Map<String, Value> {
     if let Value::Object(map) = value { map } else { Map::new() }
+}
+
+/// With a capital letter and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().map(char::to_uppercase).into_iter().flatten();
+    first.chain(rest).chain(['.']).collect()
 }
 
 pub(super) fn failed(problem: &actionbooster_chassis::Problem) -> Stopped {
