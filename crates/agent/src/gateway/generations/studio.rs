@@ -41,7 +41,7 @@ pub(super) async fn make(
     let prepared = job.cancel.run_until_cancelled(prepare(agent, job, comfy, picture)).await;
     let (choice, graph, parameters, made) = prepared.unwrap_or(Err(Stopped::Cancelled))?;
     if let Some(reason) = &choice.reason {
-        job.remark(sentence(reason));
+        job.remark(format!("{reason}."));
     }
     let share = |done: f64| span.0 + (span.1 - span.0) * done;
     let report = |step: &str, done: f64| job.report(step, share(done));
