@@ -142,11 +142,11 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             if let Err(error) = housekeeping.await {
                 tracing::warn!(%error, "the housekeeping ended badly");
             }
-            // The ComfyUI server is told to stop.
-            if let Err(error) = generating.await {
+            // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
+            let (generated, ()) = tokio::join!(generating, ended.pool.close());
+            if let Err(error) = generated {
                 tracing::warn!(%error, "the generations ended badly");
             }
-            ended.pool.close().await;
         }))
 }
 

@@ -55,7 +55,8 @@ fn text(value: &Value) -> &str {
 
 #[tokio::test]
 async fn an_image_is_made_kept_and_can_be_made_again() {
-    let (server, agent) = studio(Behaviour { step: Duration::from_millis(40), ..Behaviour::default() }).await;
+    let (server, agent) =
+        studio(Behaviour { step: Duration::from_millis(100), ..Behaviour::default() }).await;
     let body = json!({"prompt": "a lighthouse", "negative": "fog", "width": 768, "seed": 7, "steps": 20});
     let url = accepted(&agent, "/image/gen", &body).await;
     let mut seen = Vec::new();
