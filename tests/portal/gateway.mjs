@@ -136,7 +136,8 @@ async function withDaemons() {
     agent: [
       ...['/v1/models', '/v1/chat/completions', '/api/v1/models', '/api/v1/models/x', '/api/v1/query', '/text/gen'],
       ...['/image/gen', '/video/gen', '/agent/character', '/api/version', '/api/tags', '/api/show', '/api/ps'],
-      ...['/api/chat', '/api/generate', '/api/embed', '/api/pull'],
+      ...['/api/chat', '/api/generate', '/api/embed', '/api/pull', '/api/v1/generations', '/api/v1/generations/g-1'],
+      '/api/v1/workflows',
     ],
   };
   for (const [name, paths] of Object.entries(routes)) {

@@ -24,7 +24,8 @@ mod shelf;
 mod summary;
 mod wish;
 
-use gateway::Assets;
+pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
+use gateway::{Assets, Generations, Remotes, generations};
 use runners::{Launcher, Pool};
 use shelf::Shelf;
 
@@ -34,6 +35,22 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 const TIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// Requests that a runner answers together when its settings do not say.
 const DEFAULT_SLOTS: u32 = 2;
+
+/// What a key with the scope `infer` may use.
+const INFER: [&str; 12] = [
+    "/query",
+    "/api/v1/query",
+    "/v1/",
+    "/text/",
+    "/image/",
+    "/video/",
+    "/agent/",
+    "/api/v1/assets",
+    "/api/v1/assets/",
+    "/api/v1/generations",
+    "/api/v1/generations/",
+    "/api/v1/workflows",
+];
 
 /// Settings of the agent.
 #[derive(Debug, Deserialize)]
@@ -49,20 +66,6 @@ pub struct Config {
     pub query: QueryConfig,
     /// Settings of the generation gateway.
     pub gateway: GatewayConfig,
-}
-
-/// Settings of the generation gateway.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GatewayConfig {
-    /// Bytes that kept outputs may take together; the oldest unpinned make room. 0 means no limit.
-    pub assets_bytes: u64,
-}
-
-impl Default for GatewayConfig {
-    fn default() -> Self {
-        Self { assets_bytes: 8 << 30 }
-    }
 }
 
 /// Settings of `/query`.
@@ -98,6 +101,8 @@ struct Agent {
     shelf: Arc<Shelf>,
     pool: Arc<Pool>,
     assets: Arc<Assets>,
+    generations: Generations,
+    remotes: Remotes,
     chosen: Vec<String>,
     patience: Duration,
 }
@@ -117,7 +122,11 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let pool = Pool::new(Arc::clone(&shelf), launcher, config.model_budget_bytes, keep_alive);
     let patience = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
-    let agent = Arc::new(Agent { shelf, pool, assets, chosen: config.query.models, patience });
+    let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
+    let remotes = Remotes::new(config.gateway.text_servers)?;
+    let agent =
+        Arc::new(Agent { shelf, pool, assets, generations, remotes, chosen: config.query.models, patience });
+    let generating = gateway::work(Arc::clone(&agent));
     shelf::report_health(&agent, &health).await;
     let tidied = Arc::clone(&agent);
     let housekeeping = tokio::spawn(async move {
@@ -132,10 +141,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         service.scope(Scope::Infer, &[path]).error_shape(path, ollama::error_shape)
     });
     Ok(service
-        .scope(
-            Scope::Infer,
-            &["/query", "/api/v1/query", "/v1/", "/text/", "/api/v1/assets", "/api/v1/assets/"],
-        )
+        .scope(Scope::Infer, &INFER)
         .body_limit(BODY_LIMIT)
         // The first that fits counts.
         .error_shape("/v1/messages", anthropic::error_shape)
@@ -144,7 +150,11 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             if let Err(error) = housekeeping.await {
                 tracing::warn!(%error, "the housekeeping ended badly");
             }
-            ended.pool.close().await;
+            // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
+            let (generated, ()) = tokio::join!(generating, ended.pool.close());
+            if let Err(error) = generated {
+                tracing::warn!(%error, "the generations ended badly");
+            }
         }))
 }
 
@@ -168,6 +178,12 @@ fn routes(agent: Shared) -> Router {
         .route("/api/embed", post(ollama::embed))
         .route("/api/embeddings", post(ollama::embed_one))
         .route("/text/gen", post(gateway::text))
+        .route("/image/gen", post(generations::image))
+        .route("/video/gen", post(generations::video))
+        .route("/agent/character", post(generations::character))
+        .route("/api/v1/generations", get(generations::list))
+        .route("/api/v1/generations/{id}", get(generations::show).delete(generations::cancel))
+        .route("/api/v1/workflows", get(generations::workflows))
         .route("/api/v1/assets", get(gateway::list))
         .route("/api/v1/assets/{id}", get(gateway::show).patch(gateway::change).delete(gateway::remove))
         .route("/api/v1/assets/{id}/file", get(gateway::file))

@@ -1,14 +1,25 @@
-//! The generation gateway: text now, kept as assets with everything that made them.
+//! The generation gateway: texts, images and videos, kept as assets with everything that made them.
 
+mod address;
 mod assets;
+mod comfy;
 mod gallery;
+pub(crate) mod generations;
+mod net;
+mod remote;
+mod settings;
 mod text;
+mod workflows;
 
 use actionbooster_chassis::Problem;
 use axum::http::StatusCode;
 
+pub use address::Address;
 pub(crate) use assets::Assets;
 pub(crate) use gallery::{change, file, list, named_file, remove, show};
+pub(crate) use generations::{Generations, work};
+pub(crate) use remote::Remotes;
+pub use settings::{GatewayConfig, TextServer, TextServerKind};
 pub(crate) use text::text;
 
 use assets::AssetError;

@@ -10,10 +10,11 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::assets::{Content, Kind};
+use super::assets::{Asset, Content, Kind};
 use super::off_thread;
+use super::remote::{Answer, Question};
 use crate::Shared;
-use crate::ask::{Answer, ask};
+use crate::ask::{self, ask};
 use crate::query::MOST_PROMPT_BYTES;
 use crate::shelf::{Listing, unknown};
 
@@ -26,6 +27,7 @@ const DEFAULT_TEMPERATURE: f32 = 0.8;
 #[serde(deny_unknown_fields)]
 pub(crate) struct TextRequest {
     prompt: String,
+    /// A model of this box, or `<server>/<model>` of a server in the settings.
     model: Option<String>,
     system: Option<String>,
     temperature: Option<f32>,
@@ -39,31 +41,91 @@ pub(crate) async fn text(
     Json(request): Json<TextRequest>,
 ) -> Result<Json<Value>, Problem> {
     request.check()?;
-    let listing = agent.shelf.list().await;
-    let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
     let seed = request.seed.unwrap_or_else(rand::random);
-    let pieces = ask(Arc::clone(&agent), model.clone(), request.generation(seed), agent.patience);
-    let answer = Answer::collect(pieces).await.map_err(|error| error.problem())?;
-    let (text, account) = (answer.text, answer.account);
-    let parameters = request.parameters(&model, seed);
-    let (assets, kept) = (Arc::clone(&agent.assets), text.clone());
-    let asset = off_thread(move || {
-        let media_type = "text/plain; charset=utf-8";
-        assets.keep(Kind::Text, parameters, &[Content { ending: "txt", media_type, bytes: kept.as_bytes() }])
-    })
-    .await?;
+    let written = write(&agent, &request, seed).await?;
+    let asset = keep(&agent, &request, &written, seed).await?;
     Ok(Json(json!({
         "id": asset.id,
-        "text": text,
-        "model": model,
+        "text": written.text,
+        "model": written.model,
         "seed": seed,
-        "prompt_tokens": account.prompt_tokens,
-        "generated_tokens": account.generated_tokens,
+        "prompt_tokens": written.prompt_tokens,
+        "generated_tokens": written.generated_tokens,
         "asset": format!("/api/v1/assets/{}", asset.id),
     })))
 }
 
+/// A text that was written.
+struct Written {
+    text: String,
+    model: String,
+    prompt_tokens: u32,
+    generated_tokens: u32,
+}
+
+/// Writes a text and keeps it, for others that build on texts.
+pub(super) async fn write_and_keep(agent: &Shared, request: TextRequest) -> Result<(String, Asset), Problem> {
+    let seed = request.seed.unwrap_or_else(rand::random);
+    let written = write(agent, &request, seed).await?;
+    let asset = keep(agent, &request, &written, seed).await?;
+    Ok((written.text, asset))
+}
+
+/// Whether there is a model to write with: the named one, or any.
+pub(super) async fn check_model(agent: &Shared, named: Option<&str>) -> Result<(), Problem> {
+    if let Some(model) = named
+        && agent.remotes.find(model)?.is_some()
+    {
+        return Ok(());
+    }
+    choose(named, &agent.chosen, &agent.shelf.list().await).map(drop)
+}
+
+async fn write(agent: &Shared, request: &TextRequest, seed: u32) -> Result<Written, Problem> {
+    if let Some(named) = request.model.as_deref()
+        && let Some((server, model)) = agent.remotes.find(named)?
+    {
+        let answer = agent.remotes.ask(server, model, &request.question(seed)).await?;
+        let Answer { text, prompt_tokens, generated_tokens } = answer;
+        return Ok(Written { text, model: named.to_owned(), prompt_tokens, generated_tokens });
+    }
+    let listing = agent.shelf.list().await;
+    let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
+    let pieces = ask(Arc::clone(agent), model.clone(), request.generation(seed), agent.patience);
+    let answer = ask::Answer::collect(pieces).await.map_err(|error| error.problem())?;
+    let (prompt_tokens, generated_tokens) = (answer.account.prompt_tokens, answer.account.generated_tokens);
+    Ok(Written { text: answer.text, model, prompt_tokens, generated_tokens })
+}
+
+async fn keep(agent: &Shared, request: &TextRequest, written: &Written, seed: u32) -> Result<Asset, Problem> {
+    let parameters = request.parameters(&written.model, seed);
+    let (assets, kept) = (Arc::clone(&agent.assets), written.text.clone());
+    off_thread(move || {
+        let media_type = "text/plain; charset=utf-8";
+        assets.keep(Kind::Text, parameters, &[Content { ending: "txt", media_type, bytes: kept.as_bytes() }])
+    })
+    .await
+}
+
 impl TextRequest {
+    /// A request of the gateway itself.
+    pub(super) fn asking(
+        prompt: &str,
+        system: &str,
+        model: Option<&str>,
+        max_tokens: u32,
+        seed: u32,
+    ) -> Self {
+        Self {
+            prompt: prompt.to_owned(),
+            model: model.map(str::to_owned),
+            system: Some(system.to_owned()),
+            temperature: None,
+            max_tokens: Some(max_tokens),
+            seed: Some(seed),
+        }
+    }
+
     fn check(&self) -> Result<(), Problem> {
         if self.prompt.trim().is_empty() {
             return Err(invalid("prompt", "The prompt is empty; say what is to be written."));
@@ -111,6 +173,17 @@ impl TextRequest {
             sampling: Some(sampling),
             max_tokens: self.max_tokens.unwrap_or(DEFAULT_TOKENS),
             ..wire::GenerateRequest::default()
+        }
+    }
+
+    /// The same for another server.
+    fn question(&self, seed: u32) -> Question<'_> {
+        Question {
+            system: self.system.as_deref(),
+            prompt: &self.prompt,
+            temperature: self.temperature.unwrap_or(DEFAULT_TEMPERATURE),
+            seed,
+            max_tokens: self.max_tokens.unwrap_or(DEFAULT_TOKENS),
         }
     }
 

@@ -86,6 +86,7 @@ impl Agent {
         }
         write(&root.path().join("etc/actionbooster/agent.toml"), config);
         make_keys(&root.path().join("var/lib/actionbooster/auth/auth.db"));
+        add_workflows(&root.path().join("usr/share/actionbooster/workflows"));
         let process = Command::new(program)
             .env("ACTIONBOOSTER_ROOT", root.path())
             .env("ACTIONBOOSTER_RUNNER__THREADS", "1")
@@ -102,6 +103,11 @@ impl Agent {
 
     fn socket(&self) -> PathBuf {
         self.root.path().join("run/actionbooster/agent.sock")
+    }
+
+    /// Everything that the agent sees as the machine's files.
+    pub fn root(&self) -> &Path {
+        self.root.path()
     }
 
     /// The folder of a model in the store.
@@ -251,6 +257,15 @@ fn write(path: &Path, text: &str) {
     let mut file = std::fs::File::create(path).expect("file");
     file.write_all(text.as_bytes()).expect("content");
     file.set_permissions(std::fs::Permissions::from_mode(0o644)).expect("mode");
+}
+
+/// The workflows of the image.
+fn add_workflows(folder: &Path) {
+    std::fs::create_dir_all(folder).expect("folder");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../provisioning/workflows");
+    for entry in std::fs::read_dir(shipped).expect("workflows").filter_map(Result::ok) {
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
+    }
 }
 
 fn make_keys(path: &Path) {
