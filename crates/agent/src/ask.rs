@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt};
 use tonic::{Code, Status, Streaming};
 
 use crate::Shared;
-use crate::runners::{Lease, PoolError};
+use crate::runners::{Lease, PoolError, Want};
 
 /// How long [`begun`] waits.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
@@ -69,7 +69,9 @@ impl AskError {
         let (status, kind, title) = self.class();
         let problem = Problem::new(status, kind, title, self.to_string());
         match self {
-            Self::Pool(PoolError::Resting { seconds, .. }) => problem.retry_after(*seconds),
+            Self::Pool(PoolError::Resting { seconds, .. } | PoolError::Crowded { seconds, .. }) => {
+                problem.retry_after(*seconds)
+            }
             _ if status == StatusCode::SERVICE_UNAVAILABLE && kind == "busy" => {
                 problem.retry_after(RETRY_AFTER_S)
             }
@@ -82,9 +84,13 @@ impl AskError {
             Self::Pool(PoolError::Unknown { .. }) => {
                 (StatusCode::NOT_FOUND, "model_not_found", "There is no such model")
             }
-            Self::Pool(PoolError::TooLarge { .. }) => {
+            Self::Pool(PoolError::TooLarge { .. } | PoolError::Pinned { .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "model_too_large", "The model does not fit")
             }
+            Self::Pool(PoolError::Crowded { .. }) => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests wait")
+            }
+            Self::Pool(PoolError::InUse { .. }) => (StatusCode::CONFLICT, "in-use", "The model is in use"),
             Self::Pool(PoolError::NoRoom { .. } | PoolError::NoTurn { .. } | PoolError::Closing)
             | Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now"),
             Self::Pool(PoolError::Unusable { .. } | PoolError::Load { .. } | PoolError::Resting { .. }) => {
@@ -131,18 +137,20 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Se
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
 ///
 /// The last piece is the end. Dropping the stream stops the model within one decode step.
-pub(crate) fn ask(agent: Shared, id: String, request: wire::GenerateRequest, patience: Duration) -> Pieces {
+pub(crate) fn ask(agent: Shared, want: Want, request: wire::GenerateRequest) -> Pieces {
     Box::pin(try_stream! {
+        let id = want.model.clone();
         let mut tally = Tally::new(&id);
-        let (lease, mut events) = match begin(&agent, &id, &request, patience).await {
+        let (lease, mut events) = match begin(&agent, &want, &request).await {
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
         loop {
-            let event = match events.message().await {
-                Ok(Some(event)) => event.event,
-                Ok(None) => None,
-                Err(status) => Err(tally.failed(judge(&lease, &id, &status).await))?,
+            let event = match tokio::time::timeout(agent.hang, events.message()).await {
+                Ok(Ok(Some(event))) => event.event,
+                Ok(Ok(None)) => None,
+                Err(_) => Err(tally.failed(hung(&agent, &lease, &id)))?,
+                Ok(Err(status)) => Err(tally.failed(judge(&lease, &id, &status).await))?,
             };
             match event {
                 Some(Event::Text(text)) => {
@@ -157,6 +165,8 @@ pub(crate) fn ask(agent: Shared, id: String, request: wire::GenerateRequest, pat
                     tally.text();
                     yield Piece::Call(call);
                 }
+                // A sign of life.
+                Some(Event::ReadTokens(_)) => {}
                 Some(Event::Finished(account)) => {
                     agent.pool.worked(&id);
                     tally.finished(&account);
@@ -193,17 +203,13 @@ pub(crate) struct Texts {
 }
 
 /// One vector per text.
-pub(crate) async fn embed(
-    agent: &Shared,
-    id: &str,
-    texts: Texts,
-    patience: Duration,
-) -> Result<wire::EmbedReply, AskError> {
+pub(crate) async fn embed(agent: &Shared, want: &Want, texts: Texts) -> Result<wire::EmbedReply, AskError> {
     let Texts { inputs, normalize, truncate } = texts;
     let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
+    let id = want.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.pool.lease(id, patience).await?;
+        let lease = agent.pool.lease(want).await?;
         match lease.client().embed(request.clone()).await {
             Ok(reply) => {
                 agent.pool.worked(id);
@@ -223,13 +229,13 @@ pub(crate) async fn embed(
 /// Starts the generation. A runner found dead before it said anything is replaced once.
 async fn begin(
     agent: &Shared,
-    id: &str,
+    want: &Want,
     request: &wire::GenerateRequest,
-    patience: Duration,
 ) -> Result<(Lease, Streaming<wire::GenerateEvent>), AskError> {
+    let id = want.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.pool.lease(id, patience).await?;
+        let lease = agent.pool.lease(want).await?;
         match lease.client().generate(request.clone()).await {
             Ok(answer) => return Ok((lease, answer.into_inner())),
             Err(status) => {
@@ -241,6 +247,14 @@ async fn begin(
             }
         }
     }
+}
+
+/// Stops a runner that has shown no sign of life for too long.
+fn hung(agent: &Shared, lease: &Lease, id: &str) -> AskError {
+    let reason = format!("it showed no sign of life for {} s", agent.hang.as_secs());
+    metrics::counter!("runner_hangs_total", "model" => id.to_owned()).increment(1);
+    lease.condemn(&reason);
+    AskError::Died { id: id.to_owned(), reason }
 }
 
 /// What a failed call means: a wrong request, a full queue, a failure, or a dead runner.

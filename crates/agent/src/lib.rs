@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actionbooster_chassis::auth::Scope;
-use actionbooster_chassis::{Boot, Service};
-use actionbooster_models::Store;
-use anyhow::{Context, Result};
+use actionbooster_chassis::{Boot, Paths, Service};
+use actionbooster_models::{Catalog, Incoming, Store};
+use anyhow::{Context, Result, anyhow};
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde::Deserialize;
 
 mod anthropic;
 mod ask;
+mod asker;
 mod gateway;
+mod library;
 mod names;
+mod net;
 mod ollama;
 mod openai;
 mod pace;
@@ -26,6 +29,7 @@ mod wish;
 
 pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
 use gateway::{Assets, Generations, Remotes, generations};
+use library::{Imports, Shop};
 use runners::{Launcher, Pool};
 use shelf::Shelf;
 
@@ -33,6 +37,8 @@ use shelf::Shelf;
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// How often idle runners and the store are looked at, at most and at least.
 const TIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// How long a server that models come from may say nothing.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Requests that a runner answers together when its settings do not say.
 const DEFAULT_SLOTS: u32 = 2;
 
@@ -62,6 +68,10 @@ pub struct Config {
     pub keep_alive_s: u64,
     /// Seconds a request waits for memory that other requests use.
     pub wait_s: u64,
+    /// Seconds without a sign of life after which a model that should answer is stopped.
+    pub hang_s: u64,
+    /// Where models of the catalog come from; empty is where the catalog says.
+    pub hub: String,
     /// Settings of `/query`.
     pub query: QueryConfig,
     /// Settings of the generation gateway.
@@ -82,6 +92,8 @@ impl Default for Config {
             model_budget_bytes: 0,
             keep_alive_s: 300,
             wait_s: 120,
+            hang_s: 300,
+            hub: String::new(),
             query: QueryConfig::default(),
             gateway: GatewayConfig::default(),
         }
@@ -100,14 +112,31 @@ struct RunnerConfig {
 struct Agent {
     shelf: Arc<Shelf>,
     pool: Arc<Pool>,
+    incoming: Incoming,
+    imports: Imports,
+    shop: Arc<Shop>,
     assets: Arc<Assets>,
     generations: Generations,
     remotes: Remotes,
     chosen: Vec<String>,
     patience: Duration,
+    /// How long a model may show no sign of life.
+    hang: Duration,
 }
 
 type Shared = Arc<Agent>;
+
+impl Agent {
+    /// Removes uploads that nobody went on with.
+    async fn tidy_uploads(&self) {
+        let incoming = self.incoming.clone();
+        match tokio::task::spawn_blocking(move || incoming.tidy()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{}", shelf::chain(&error)),
+            Err(error) => tracing::warn!(%error, "the uploads were not tidied"),
+        }
+    }
+}
 
 /// Builds the routes and starts the housekeeping.
 pub async fn start(boot: Boot<Config>) -> Result<Service> {
@@ -115,7 +144,9 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let runner: RunnerConfig = actionbooster_chassis::load("runner", &paths, std::env::vars())?;
     let slots = if runner.slots == 0 { DEFAULT_SLOTS } else { runner.slots };
     let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
+    let incoming = Incoming::new(store.clone());
     let shelf = Shelf::new(store, slots);
+    let shop = open_shop(&paths, &config.hub)?;
     let launcher = Launcher::detect(&paths).await?;
     launcher.clear_leftovers().await.context("cannot end the runners of an earlier agent")?;
     let keep_alive = Duration::from_secs(config.keep_alive_s);
@@ -124,15 +155,33 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
     let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
     let remotes = Remotes::new(config.gateway.text_servers)?;
-    let agent =
-        Arc::new(Agent { shelf, pool, assets, generations, remotes, chosen: config.query.models, patience });
+    let hang = Duration::from_secs(config.hang_s.max(1));
+    let chosen = config.query.models;
+    pool.set_wishes(shelf.wishes().await);
+    let imports = Imports::default();
+    let agent = Arc::new(Agent {
+        shelf,
+        pool,
+        incoming,
+        imports,
+        shop: Arc::new(shop),
+        assets,
+        generations,
+        remotes,
+        chosen,
+        patience,
+        hang,
+    });
     let generating = gateway::work(Arc::clone(&agent));
     shelf::report_health(&agent, &health).await;
     let tidied = Arc::clone(&agent);
     let housekeeping = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(keep_alive.clamp(TIDY.0, TIDY.1));
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            tidied.pool.set_wishes(tidied.shelf.wishes().await);
+            tidied.pool.measure().await;
             tidied.pool.unload_idle();
+            tidied.tidy_uploads().await;
             shelf::report_health(&tidied, &health).await;
         }
     });
@@ -143,6 +192,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     Ok(service
         .scope(Scope::Infer, &INFER)
         .body_limit(BODY_LIMIT)
+        .body_limit_below(library::UPLOADS, library::PIECE)
         // The first that fits counts.
         .error_shape("/v1/messages", anthropic::error_shape)
         .error_shape("/v1/", openai::error_shape)
@@ -158,6 +208,14 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         }))
 }
 
+/// The catalog that came with the system, and the hub it is fetched from.
+fn open_shop(paths: &Paths, hub: &str) -> Result<Shop> {
+    let path = paths.vendor().join("models.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let catalog = Catalog::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    Ok(Shop::new(catalog, hub, net::downloader(SILENCE)?))
+}
+
 fn routes(agent: Shared) -> Router {
     Router::new()
         .route("/query", post(query::query))
@@ -168,6 +226,7 @@ fn routes(agent: Shared) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{id}", get(openai::model))
         .route("/api/v1/models", get(shelf::list))
+        .merge(library::routes())
         .route("/v1/messages", post(anthropic::messages))
         .route("/api/version", get(ollama::version))
         .route("/api/tags", get(ollama::tags))
@@ -177,6 +236,9 @@ fn routes(agent: Shared) -> Router {
         .route("/api/generate", post(ollama::generate))
         .route("/api/embed", post(ollama::embed))
         .route("/api/embeddings", post(ollama::embed_one))
+        .route("/api/pull", post(library::pull))
+        .route("/api/delete", delete(library::delete))
+        .route("/api/copy", post(library::copy))
         .route("/text/gen", post(gateway::text))
         .route("/image/gen", post(generations::image))
         .route("/video/gen", post(generations::video))

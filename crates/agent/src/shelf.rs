@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Json, Problem};
-use actionbooster_models::{Model, Store, estimate_bytes, gguf};
+use actionbooster_models::{Model, Store, StoreError, estimate, gguf};
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::runners::{self, PoolError};
-use crate::{Shared, names};
+use crate::runners::{self, KeepAlive, PoolError, Wishes};
+use crate::{Shared, library, names};
 
 /// Reads the store off the runtime's threads, and remembers what a file's head said.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Shelf {
     /// Requests that a runner answers together.
     slots: u32,
     measured: Mutex<HashMap<PathBuf, Measured>>,
+    /// What models were seen to take beyond their estimate.
+    seen: Mutex<HashMap<String, u64>>,
 }
 
 /// What was read from a file that had this size and time.
@@ -40,7 +43,7 @@ pub(crate) struct Listing {
 
 impl Shelf {
     pub(crate) fn new(store: Store, slots: u32) -> Arc<Self> {
-        Arc::new(Self { store, slots, measured: Mutex::default() })
+        Arc::new(Self { store, slots, measured: Mutex::default(), seen: Mutex::default() })
     }
 
     /// Every model, and what is wrong with the others.
@@ -53,20 +56,100 @@ impl Shelf {
         read.await.unwrap_or_default()
     }
 
+    /// Requests that a runner answers together.
+    pub(crate) const fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// The store itself, for work that blocks.
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The model of this id, if its manifest can be read.
+    pub(crate) async fn find(self: &Arc<Self>, id: &str) -> Result<Model, PoolError> {
+        let (own, wanted) = (Arc::clone(self), id.to_owned());
+        let found = tokio::task::spawn_blocking(move || own.store.open(&wanted)).await;
+        match found {
+            Ok(Ok(model)) => Ok(model),
+            Ok(Err(StoreError::Missing(_))) | Err(_) => {
+                let listing = self.list().await;
+                Err(PoolError::Unknown { id: id.to_owned(), close: names::close(id, listing.models.keys()) })
+            }
+            Ok(Err(error)) => Err(PoolError::Unusable { id: id.to_owned(), reason: chain(&error) }),
+        }
+    }
+
     /// Bytes that the model takes when loaded; refuses one that is unknown or whose file is not sound.
     pub(crate) async fn needed(self: &Arc<Self>, id: &str) -> Result<u64, PoolError> {
-        let listing = self.list().await;
-        let Some(model) = listing.models.get(id) else {
-            let close = names::close(id, listing.models.keys());
-            return Err(PoolError::Unknown { id: id.to_owned(), close });
-        };
-        self.measure(model.clone()).await.map_err(|reason| PoolError::Unusable { id: id.to_owned(), reason })
+        let model = self.find(id).await?;
+        self.measure(model).await.map_err(|reason| PoolError::Unusable { id: id.to_owned(), reason })
+    }
+
+    /// Notes that a model takes more than its estimate.
+    pub(crate) fn correct(&self, id: &str, bytes: u64) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = seen.entry(id.to_owned()).or_default();
+        *known = (*known).max(bytes);
+    }
+
+    /// Forgets what was measured: the model's options or its file have changed.
+    pub(crate) fn forget(&self, id: &str) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// What the owner wishes for every model.
+    pub(crate) async fn wishes(self: &Arc<Self>) -> HashMap<String, Wishes> {
+        let own = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || {
+            let (models, _) = own.store.list();
+            let wish = |id: String| {
+                let choices =
+                    own.store.choices(&id).inspect_err(|error| tracing::warn!("{}", chain(error))).ok()?;
+                let keep_alive = choices.options.keep_alive_s.map(|s| KeepAlive::For(Duration::from_secs(s)));
+                Some((id, Wishes { pinned: choices.pinned, keep_alive }))
+            };
+            models.into_keys().filter_map(wish).collect()
+        });
+        read.await.unwrap_or_default()
     }
 
     /// Bytes that the model takes when loaded, or why it cannot be used.
     pub(crate) async fn measure(self: &Arc<Self>, model: Model) -> Result<u64, String> {
         let own = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || own.measure_now(&model));
+        let read = tokio::task::spawn_blocking(move || {
+            let reckoned = own.measure_now(&model)?;
+            let seen =
+                own.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&model.manifest.id).copied();
+            Ok(reckoned.max(seen.unwrap_or(0)))
+        });
+        read.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// Memory the model takes with this context and so many requests at once; as it is used when absent.
+    pub(crate) async fn need(
+        self: &Arc<Self>,
+        model: Model,
+        context: Option<u32>,
+        slots: Option<u32>,
+    ) -> Result<Need, String> {
+        let own = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || {
+            let header = model.header().map_err(|error| chain(&error))?;
+            let options = own.store.choices(&model.manifest.id).unwrap_or_default().options;
+            let context_tokens = context.unwrap_or_else(|| model.context_tokens_for(&header, &options));
+            let slots = slots.unwrap_or(own.slots);
+            let parts = estimate(&header, context_tokens, slots);
+            Ok(Need {
+                context_tokens,
+                slots,
+                weights_bytes: parts.weights,
+                cache_bytes: parts.cache,
+                compute_bytes: parts.compute,
+                total_bytes: parts.total(),
+            })
+        });
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
@@ -84,14 +167,26 @@ impl Shelf {
         if let Some(known) = known.filter(|known| known.stamp == stamp) {
             return known.bytes;
         }
-        let bytes = model
-            .header()
-            .map_err(|error| chain(&error))
-            .map(|header| estimate_bytes(&header, model.context_tokens(&header), self.slots));
+        let bytes = model.header().map_err(|error| chain(&error)).map(|header| {
+            // Choices that cannot be read do not change what the file needs.
+            let options = self.store.choices(&model.manifest.id).unwrap_or_default().options;
+            estimate(&header, model.context_tokens_for(&header, &options), self.slots).total()
+        });
         let measured = Measured { stamp, bytes: bytes.clone() };
         self.measured.lock().unwrap_or_else(PoisonError::into_inner).insert(path, measured);
         bytes
     }
+}
+
+/// Memory of a loaded model in bytes.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Need {
+    context_tokens: u32,
+    slots: u32,
+    weights_bytes: u64,
+    cache_bytes: u64,
+    compute_bytes: u64,
+    total_bytes: u64,
 }
 
 /// What a model's file says about itself.
@@ -102,6 +197,8 @@ pub(crate) struct Details {
     pub(crate) quantisation: &'static str,
     pub(crate) context_tokens: u32,
     pub(crate) template: String,
+    pub(crate) vocabulary: Option<u64>,
+    pub(crate) tensors: u64,
     /// Everything short that it says; long lists are left out.
     pub(crate) metadata: BTreeMap<String, Value>,
 }
@@ -124,6 +221,8 @@ impl Details {
             quantisation: header.quantisation(),
             context_tokens: model.context_tokens(&header),
             template,
+            vocabulary: header.vocabulary(),
+            tensors: header.tensors,
             metadata: metadata.map(|(key, value)| (key.clone(), told(value))).collect(),
         })
     }
@@ -153,28 +252,13 @@ pub(crate) fn created(model: &Model) -> u64 {
 /// `GET /api/v1/models`.
 pub(crate) async fn list(State(agent): State<Shared>) -> Json<Value> {
     let listing = agent.shelf.list().await;
-    let states = agent.pool.states();
-    let listed: Vec<Value> = listing
-        .models
-        .values()
-        .map(|model| {
-            let manifest = &model.manifest;
-            let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((runners::State::Idle, None));
-            json!({
-                "id": manifest.id,
-                "name": manifest.name,
-                "description": manifest.description,
-                "languages": manifest.languages,
-                "roles": manifest.roles,
-                "size_bytes": manifest.size_bytes,
-                "built_in": model.built_in,
-                "licence": manifest.licence,
-                "state": state,
-                "reason": reason,
-            })
-        })
-        .collect();
-    Json(json!({"models": listed, "errors": listing.errors}))
+    let mut listed = Vec::with_capacity(listing.models.len());
+    for model in listing.models.values() {
+        listed.push(library::described(&agent, model).await);
+    }
+    let (bytes, used) = agent.pool.budget();
+    let budget = json!({"bytes": (bytes > 0).then_some(bytes), "used_bytes": used});
+    Json(json!({"models": listed, "errors": listing.errors, "budget": budget}))
 }
 
 /// Says under `/health` whether the store holds models that can be asked, and whether their runners live.
@@ -199,7 +283,7 @@ pub(crate) async fn report_health(agent: &Shared, health: &Health) {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -1,11 +1,14 @@
 //! What a client may wish of a model, whatever API it speaks: checks that all of them share.
 
+use std::time::Duration;
+
 use actionbooster_chassis::Problem;
 use actionbooster_wire::runner::v1 as wire;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::query::MOST_PROMPT_BYTES;
+use crate::runners::KeepAlive;
 
 const MOST_MESSAGES: usize = 4096;
 const MOST_STOPS: usize = 16;
@@ -112,6 +115,30 @@ pub(crate) fn arguments(name: &str, arguments: &str) -> Result<String, Problem> 
     }
 }
 
+/// How long a model stays loaded: seconds, or text such as `10m`, `1h30m`, `-1` (for ever) and `0` (not at all).
+pub(crate) fn keep_alive(wish: &Value) -> Result<Option<KeepAlive>, Problem> {
+    let seconds = |number: f64| {
+        let time = Duration::try_from_secs_f64(number);
+        time.map_or(KeepAlive::Forever, KeepAlive::For)
+    };
+    let time = match wish {
+        Value::Null => return Ok(None),
+        Value::Number(number) => number.as_f64().map(seconds),
+        Value::String(text) => match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Some(seconds(number)),
+            _ if text.starts_with('-') => Some(KeepAlive::Forever),
+            _ => text.parse::<jiff::SignedDuration>().ok().map(|time| seconds(time.as_secs_f64())),
+        },
+        _ => None,
+    };
+    time.map(Some).ok_or_else(|| {
+        invalid(
+            "keep_alive",
+            format!("`keep_alive` is {wish}; it must be seconds, or a time such as \"10m\"."),
+        )
+    })
+}
+
 /// The shape of an answer from a JSON Schema.
 pub(crate) fn schema(param: &'static str, schema: &Value) -> Result<wire::generate_request::Format, Problem> {
     match schema {
@@ -134,6 +161,26 @@ mod tests {
         assert!(tool("f", "", Some(&json!([]))).is_err());
         assert!(tools(&vec![json!({}); MOST_TOOLS + 1]).is_err());
         assert_eq!(tools(&[]).ok().as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_model_is_kept_for_seconds_a_time_or_ever() {
+        let minutes = |count: u64| Some(KeepAlive::For(Duration::from_secs(60 * count)));
+        for (wish, expected) in [
+            (json!(null), None),
+            (json!(300), minutes(5)),
+            (json!("5m"), minutes(5)),
+            (json!("1h30m"), minutes(90)),
+            (json!("300"), minutes(5)),
+            (json!(0), minutes(0)),
+            (json!(-1), Some(KeepAlive::Forever)),
+            (json!("-1m"), Some(KeepAlive::Forever)),
+        ] {
+            assert_eq!(keep_alive(&wish).expect("accepted"), expected, "{wish}");
+        }
+        for wish in [json!("soon"), json!([]), json!(true), json!("")] {
+            assert!(keep_alive(&wish).is_err(), "{wish}");
+        }
     }
 
     #[test]

@@ -29,6 +29,14 @@ struct Shared {
     rules: Rules,
     body_limit: usize,
     answer_limit: Duration,
+    larger_bodies: Vec<(&'static str, usize)>,
+}
+
+impl Shared {
+    fn body_limit_of(&self, path: &str) -> usize {
+        let larger = self.larger_bodies.iter().find(|(prefix, _)| path.starts_with(prefix));
+        larger.map_or(self.body_limit, |(_, bytes)| *bytes)
+    }
 }
 
 /// The daemon's routes with everything around them.
@@ -44,6 +52,7 @@ pub(crate) fn assemble(
         auth,
         rules: service.rules,
         body_limit: service.body_limit,
+        larger_bodies: service.larger_bodies,
         answer_limit: limits.answer,
     });
     let source = service.health;
@@ -110,14 +119,15 @@ async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let body_limit = shared.body_limit_of(request.uri().path());
     if let Some(length) = content_length(&request)
-        && length > shared.body_limit as u64
+        && length > body_limit as u64
     {
         return Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
             "The request is too large",
-            format!("The body has {length} bytes; at most {} are accepted here.", shared.body_limit),
+            format!("The body has {length} bytes; at most {body_limit} are accepted here."),
         )
         .into_response();
     }

@@ -24,6 +24,7 @@ pub struct Service {
     pub(crate) router: axum::Router,
     pub(crate) rules: Rules,
     pub(crate) body_limit: usize,
+    pub(crate) larger_bodies: Vec<(&'static str, usize)>,
     pub(crate) error_shapes: Vec<(&'static str, ErrorShape)>,
     pub(crate) health: Option<HealthSource>,
     pub(crate) on_drain: Option<Drain>,
@@ -43,6 +44,7 @@ impl Service {
             router,
             rules: Rules::default(),
             body_limit: DEFAULT_BODY_LIMIT,
+            larger_bodies: Vec::new(),
             error_shapes: Vec::new(),
             health: None,
             on_drain: None,
@@ -67,6 +69,13 @@ impl Service {
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
+        self
+    }
+
+    /// Accepts larger bodies below a path prefix, for handlers that read them piece by piece.
+    #[must_use]
+    pub fn body_limit_below(mut self, prefix: &'static str, bytes: usize) -> Self {
+        self.larger_bodies.push((prefix, bytes));
         self
     }
 

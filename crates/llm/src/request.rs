@@ -64,6 +64,8 @@ pub enum ContextFull {
 /// What happens to a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// Tokens of the prompt that are read so far, while a long one is read.
+    Read(u32),
     /// More of the answer.
     Text(Text),
     /// More of what the model thinks before it answers.

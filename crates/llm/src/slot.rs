@@ -166,6 +166,8 @@ impl Work {
         self.read += count;
         if self.read == self.prompt.len() {
             self.prompt_read = Some(Instant::now());
+        } else {
+            self.send(Event::Read(self.read as u32));
         }
     }
 

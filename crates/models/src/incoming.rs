@@ -119,6 +119,32 @@ pub struct Wanted {
     pub sha256: Option<String>,
     /// Licence; the file's own when absent.
     pub licence: Option<String>,
+    /// What it is good for; seen from the file when empty.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// ISO 639-1 codes.
+    #[serde(default)]
+    pub languages: Vec<String>,
+    /// What it is, in the portal's languages.
+    #[serde(default)]
+    pub description: Description,
+}
+
+impl Wanted {
+    /// A file about which nothing else is known.
+    pub fn new(file_name: String, size_bytes: u64) -> Self {
+        Self {
+            id: None,
+            name: None,
+            file_name,
+            size_bytes,
+            sha256: None,
+            licence: None,
+            roles: Vec::new(),
+            languages: Vec::new(),
+            description: Description::default(),
+        }
+    }
 }
 
 /// A model on its way in.
@@ -381,7 +407,7 @@ impl About {
             _ => None,
         };
         let wished = |wish: &Option<String>| wish.as_deref().map(one_line).filter(|text| !text.is_empty());
-        let role = if header.only_embeds() { Role::Embedding } else { Role::General };
+        let seen = vec![if header.only_embeds() { Role::Embedding } else { Role::General }];
         Manifest {
             id: self.id.clone(),
             name: wished(&self.wanted.name)
@@ -393,10 +419,10 @@ impl About {
             licence: wished(&self.wanted.licence)
                 .or_else(|| said("general.license"))
                 .unwrap_or_else(|| "unknown".to_owned()),
-            languages: Vec::new(),
-            roles: vec![role],
+            languages: self.wanted.languages.clone(),
+            roles: if self.wanted.roles.is_empty() { seen } else { self.wanted.roles.clone() },
             context_tokens: 0,
-            description: Description::default(),
+            description: self.wanted.description.clone(),
             sampling: Sampling::default(),
         }
     }
@@ -445,6 +471,36 @@ impl Store {
         self.discard(&model.folder).map_err(|source| StoreError::Write { path: model.folder.clone(), source })
     }
 
+    /// The same model under another id. Its bytes are shared where the file system allows it.
+    pub fn copy(&self, model: &Model, id: &str) -> Result<Model, IncomingError> {
+        let wanted =
+            Wanted { id: Some(id.to_owned()), ..Wanted::new(String::new(), model.manifest.size_bytes) };
+        let id = id_of(&wanted)?;
+        let target = self.own().join(&id);
+        if self.open(&id).is_ok() || target.exists() {
+            return Err(IncomingError::Taken(id));
+        }
+        let cannot = "cannot copy the model";
+        let folder = self.own().join(FOLDER).join(format!("trash-{:016x}", rand::random::<u64>()));
+        fs::create_dir_all(&folder).map_err(io_error(cannot))?;
+        let manifest = Manifest { file: format!("{id}.gguf"), id, ..model.manifest.clone() };
+        let copied = (|| {
+            let file = folder.join(&manifest.file);
+            fs::hard_link(model.file(), &file).or_else(|_| fs::copy(model.file(), &file).map(drop))?;
+            File::open(&file)?.sync_all()?;
+            let text = toml::to_string(&manifest).map_err(io::Error::other)?;
+            write_whole(&folder.join("manifest.toml"), text.as_bytes())?;
+            fs::rename(&folder, &target)?;
+            sync_folder(self.own())
+        })();
+        if copied.is_err() {
+            // `tidy` removes what cannot be removed now.
+            let _ = fs::remove_dir_all(&folder);
+        }
+        copied.map_err(io_error(cannot))?;
+        Ok(Model::open(&target, false)?)
+    }
+
     /// Renames a folder away and removes it; [`Incoming::tidy`] ends what a power cut interrupts.
     fn discard(&self, folder: &Path) -> io::Result<()> {
         let trash = self.own().join(FOLDER).join(format!("trash-{:016x}", rand::random::<u64>()));
@@ -464,8 +520,7 @@ mod tests {
     }
 
     fn wanted(size_bytes: u64) -> Wanted {
-        let file_name = "My Guide_v1.gguf".into();
-        Wanted { id: None, name: None, file_name, size_bytes, sha256: None, licence: None }
+        Wanted::new("My Guide_v1.gguf".into(), size_bytes)
     }
 
     fn incoming(root: &Path) -> Incoming {
@@ -507,7 +562,12 @@ mod tests {
         assert_eq!(model.manifest.roles, [Role::General]);
         assert_eq!(incoming.list().expect("list"), []);
         assert!(matches!(incoming.begin(&wanted(size)), Err(IncomingError::Taken(_))));
+        let copy = incoming.store.copy(&model, "twin").expect("copied");
+        copy.verify().expect("whole");
+        assert!(matches!(incoming.store.copy(&model, "twin"), Err(IncomingError::Taken(_))));
+        assert!(matches!(incoming.store.copy(&model, "../x"), Err(IncomingError::Invalid(_))));
         incoming.store.remove(&model).expect("removed");
+        copy.verify().expect("still whole");
         assert!(incoming.store.open("my-guide_v1").is_err());
         assert_eq!(fs::read_dir(root.path().join(FOLDER)).expect("folder").count(), 0);
     }

@@ -13,5 +13,5 @@ pub use catalog::{Advice, Catalog, Entry, Reason};
 pub use choices::{Choices, ModelOptions};
 pub use incoming::{Incoming, IncomingError, Upload, Wanted, Writer};
 pub use manifest::{Description, Manifest, ManifestError, Role, Sampling};
-pub use memory::estimate_bytes;
+pub use memory::{Estimate, estimate};
 pub use store::{Model, Store, StoreError};

@@ -37,8 +37,8 @@ struct Answer<'a> {
 
 /// Answers every question and prints JSON lines `{"id": …, "text": …}`.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let model = arguments.model.open(&Paths::from_environment())?;
-    let engine = arguments.model.load(&model, &Config::default())?;
+    let (model, wishes) = arguments.model.open(&Paths::from_environment())?;
+    let engine = arguments.model.load(&model, &wishes, &Config::default())?;
     let file = std::fs::File::open(&arguments.prompts)
         .with_context(|| format!("cannot open {}", arguments.prompts.display()))?;
     let mut output = std::io::stdout().lock();
@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             serde_json::from_str(&line?).context("a line is not {\"id\": …, \"prompt\": …}")?;
         let turn = Message::new("user", question.prompt);
         let mut events = engine.ask(Request {
-            sampling: sampling_of(&model),
+            sampling: sampling_of(&model, &wishes),
             max_tokens: arguments.max_tokens,
             ..Request::new(Input::Chat(Conversation::new(vec![turn])))
         })?;
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         while let Some(event) = events.blocking_recv() {
             match event {
                 Event::Text(more) => text.push_str(&more.text),
-                Event::Reasoning(_) | Event::Call(_) => {}
+                Event::Read(_) | Event::Reasoning(_) | Event::Call(_) => {}
                 Event::Finished(_) => break,
                 Event::Failed(error) => bail!(error),
             }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use actionbooster_chassis::Paths;
 use actionbooster_llm::{Engine, FlashAttention, KvType, Options, Sampling};
-use actionbooster_models::{Model, Store};
+use actionbooster_models::{Model, ModelOptions, Store};
 use anyhow::{Context, Result, anyhow};
 
 pub mod complete;
@@ -71,20 +71,21 @@ pub struct Config {
 }
 
 impl ModelArguments {
-    fn open(&self, paths: &Paths) -> Result<Model> {
+    /// The model, and how its owner wants it used.
+    fn open(&self, paths: &Paths) -> Result<(Model, ModelOptions)> {
         if let Some(folder) = &self.model {
-            return Ok(Model::open(folder, false)?);
+            return Ok((Model::open(folder, false)?, ModelOptions::default()));
         }
         let id = self.id.as_deref().unwrap_or_default();
         let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
-        Ok(store.open(id)?)
+        Ok((store.open(id)?, store.choices(id)?.options))
     }
 
     /// Checks the file's head, then loads it.
-    fn load(&self, model: &Model, config: &Config) -> Result<Engine> {
+    fn load(&self, model: &Model, wishes: &ModelOptions, config: &Config) -> Result<Engine> {
         let header = model.header()?;
         let options = Options {
-            context_tokens: self.context.unwrap_or_else(|| model.context_tokens(&header)),
+            context_tokens: self.context.unwrap_or_else(|| model.context_tokens_for(&header, wishes)),
             slots: self.slots.unwrap_or(config.slots),
             threads: self.threads.unwrap_or(config.threads),
             cpus: parse_cpus(self.cpus.as_deref().unwrap_or(&config.cpus))?,
@@ -102,8 +103,8 @@ fn choice<T: FromStr<Err = String>>(name: &str, argument: Option<T>, setting: &s
 }
 
 /// Sampling when a request does not say.
-fn sampling_of(model: &Model) -> Sampling {
-    let own = model.manifest.sampling;
+fn sampling_of(model: &Model, wishes: &ModelOptions) -> Sampling {
+    let own = wishes.sampling(model.manifest.sampling);
     let neutral = Sampling::default();
     Sampling {
         temperature: own.temperature.unwrap_or(neutral.temperature),

@@ -42,13 +42,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     trace()?;
     let paths = Paths::from_environment();
     let config: Config = load("runner", &paths, std::env::vars())?;
-    let model = arguments.model.open(&paths)?;
+    let (model, wishes) = arguments.model.open(&paths)?;
     let id = model.manifest.id.clone();
-    let engine = arguments.model.load(&model, &config)?;
+    let engine = arguments.model.load(&model, &wishes, &config)?;
     tracing::info!(model = id, description = ?engine.description(), "loaded");
     let socket =
         arguments.socket.clone().unwrap_or_else(|| paths.runtime().join(format!("runners/{id}.sock")));
-    let service = Service::new(id, engine, sampling_of(&model));
+    let service = Service::new(id, engine, sampling_of(&model, &wishes));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(4)

@@ -88,6 +88,7 @@ pub(crate) fn event(event: Event) -> Result<wire::GenerateEvent, Error> {
             let logprobs = piece.logprobs.into_iter().map(token).collect();
             Wire::Text(wire::Text { text: piece.text, logprobs })
         }
+        Event::Read(tokens) => Wire::ReadTokens(tokens),
         Event::Reasoning(text) => Wire::Reasoning(text),
         Event::Call(ToolCall { id, name, arguments }) => {
             Wire::ToolCall(wire::ToolCall { id, name, arguments })

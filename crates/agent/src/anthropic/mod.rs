@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::Shared;
 use crate::ask::{ask, begun};
+use crate::asker::Asker;
 
 use reply::Head;
 pub(crate) use reply::error_shape;
@@ -17,12 +18,13 @@ use request::MessagesRequest;
 /// `POST /v1/messages`.
 pub(crate) async fn messages(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<MessagesRequest>,
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls());
-    let patience = agent.patience;
-    let pieces = ask(agent, request.model.clone(), generation, patience);
+    let want = asker.want(&request.model, agent.patience);
+    let pieces = ask(agent, want, generation);
     if !request.streams() {
         return reply::whole(head, pieces).await;
     }

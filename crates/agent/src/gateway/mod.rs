@@ -5,7 +5,6 @@ mod assets;
 mod comfy;
 mod gallery;
 pub(crate) mod generations;
-mod net;
 mod remote;
 mod settings;
 mod text;

@@ -9,8 +9,8 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::net::{self, innermost, quoted};
 use super::settings::{TextServer, TextServerKind};
+use crate::net::{self, innermost, quoted};
 
 /// One text. The server says nothing before it is whole.
 const LIMIT: Duration = Duration::from_secs(600);

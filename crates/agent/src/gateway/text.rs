@@ -15,6 +15,7 @@ use super::off_thread;
 use super::remote::{Answer, Question};
 use crate::Shared;
 use crate::ask::{self, ask};
+use crate::asker::Asker;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::shelf::{Listing, unknown};
 
@@ -38,11 +39,12 @@ pub(crate) struct TextRequest {
 /// Generates, keeps and returns a text. The same request with the seed of the answer gives it again.
 pub(crate) async fn text(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<TextRequest>,
 ) -> Result<Json<Value>, Problem> {
     request.check()?;
     let seed = request.seed.unwrap_or_else(rand::random);
-    let written = write(&agent, &request, seed).await?;
+    let written = write(&agent, &asker, &request, seed).await?;
     let asset = keep(&agent, &request, &written, seed).await?;
     Ok(Json(json!({
         "id": asset.id,
@@ -66,7 +68,7 @@ struct Written {
 /// Writes a text and keeps it, for others that build on texts.
 pub(super) async fn write_and_keep(agent: &Shared, request: TextRequest) -> Result<(String, Asset), Problem> {
     let seed = request.seed.unwrap_or_else(rand::random);
-    let written = write(agent, &request, seed).await?;
+    let written = write(agent, &Asker::background("generations"), &request, seed).await?;
     let asset = keep(agent, &request, &written, seed).await?;
     Ok((written.text, asset))
 }
@@ -81,7 +83,7 @@ pub(super) async fn check_model(agent: &Shared, named: Option<&str>) -> Result<(
     choose(named, &agent.chosen, &agent.shelf.list().await).map(drop)
 }
 
-async fn write(agent: &Shared, request: &TextRequest, seed: u32) -> Result<Written, Problem> {
+async fn write(agent: &Shared, asker: &Asker, request: &TextRequest, seed: u32) -> Result<Written, Problem> {
     if let Some(named) = request.model.as_deref()
         && let Some((server, model)) = agent.remotes.find(named)?
     {
@@ -91,7 +93,7 @@ async fn write(agent: &Shared, request: &TextRequest, seed: u32) -> Result<Writt
     }
     let listing = agent.shelf.list().await;
     let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
-    let pieces = ask(Arc::clone(agent), model.clone(), request.generation(seed), agent.patience);
+    let pieces = ask(Arc::clone(agent), asker.want(&model, agent.patience), request.generation(seed));
     let answer = ask::Answer::collect(pieces).await.map_err(|error| error.problem())?;
     let (prompt_tokens, generated_tokens) = (answer.account.prompt_tokens, answer.account.generated_tokens);
     Ok(Written { text: answer.text, model, prompt_tokens, generated_tokens })

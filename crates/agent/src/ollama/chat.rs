@@ -10,11 +10,13 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::id_of;
 use super::options::{Options, thinking};
 use super::reply::{Head, Wording, told_calls};
+use super::{id_of, load};
 use crate::Shared;
 use crate::ask::ask;
+use crate::asker::Asker;
+use crate::runners::KeepAlive;
 use crate::wish::{self, invalid};
 
 /// Body of the request.
@@ -31,6 +33,7 @@ pub(crate) struct ChatRequest {
     stream: Option<bool>,
     think: Option<Value>,
     shift: Option<bool>,
+    keep_alive: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -78,20 +81,24 @@ struct Function {
 /// Goes on with a conversation. Without messages it only loads the model.
 pub(crate) async fn chat(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
     let id = id_of(&request.model, &agent.shelf.list().await);
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InMessage };
-    let patience = agent.patience;
+    let want = asker.want_for(&id, agent.patience, request.keep_alive()?);
     if request.messages.is_empty() {
-        agent.pool.lease(&id, patience).await.map_err(|error| crate::ask::AskError::from(error).problem())?;
-        return Ok(head.nothing("load"));
+        return load(&agent, &want, &head).await;
     }
     let generation = request.generation()?;
-    head.answer(ask(agent, id, generation, patience), request.stream != Some(false)).await
+    head.answer(ask(agent, want, generation), request.stream != Some(false)).await
 }
 
 impl ChatRequest {
+    fn keep_alive(&self) -> Result<Option<KeepAlive>, Problem> {
+        self.keep_alive.as_ref().map_or(Ok(None), wish::keep_alive)
+    }
+
     fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
         let messages = self.messages.iter().map(ChatMessage::checked).collect::<Result<_, _>>()?;
         let tool = |tool: &Tool| {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::id_of;
 use crate::Shared;
 use crate::ask;
+use crate::asker::Asker;
 use crate::openai::{checked, shortened};
 
 /// Body of `POST /api/embed`.
@@ -39,6 +40,7 @@ pub(crate) struct EmbedOneRequest {
 /// One vector per text, of length 1.
 pub(crate) async fn embed(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<EmbedRequest>,
 ) -> Result<Json<Value>, Problem> {
     let started = Instant::now();
@@ -52,7 +54,8 @@ pub(crate) async fn embed(
         normalize: true,
         truncate: request.truncate != Some(false),
     };
-    let reply = ask::embed(&agent, &id, texts, agent.patience).await.map_err(|error| error.problem())?;
+    let reply =
+        ask::embed(&agent, &asker.want(&id, agent.patience), texts).await.map_err(|error| error.problem())?;
     let vectors = reply.embeddings.into_iter().map(|one| shortened(one.values, request.dimensions));
     Ok(Json(json!({
         "model": request.model,
@@ -66,11 +69,13 @@ pub(crate) async fn embed(
 /// One vector, not brought to length 1.
 pub(crate) async fn embed_one(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<EmbedOneRequest>,
 ) -> Result<Json<Value>, Problem> {
     let id = id_of(&request.model, &agent.shelf.list().await);
     let inputs = checked("prompt", vec![request.prompt])?;
     let texts = ask::Texts { inputs, normalize: false, truncate: true };
-    let mut reply = ask::embed(&agent, &id, texts, agent.patience).await.map_err(|error| error.problem())?;
+    let mut reply =
+        ask::embed(&agent, &asker.want(&id, agent.patience), texts).await.map_err(|error| error.problem())?;
     Ok(Json(json!({"embedding": reply.embeddings.pop().map(|one| one.values).unwrap_or_default()})))
 }

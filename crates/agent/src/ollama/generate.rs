@@ -10,12 +10,14 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::id_of;
 use super::options::{Options, thinking};
 use super::reply::{Head, Wording, told_calls};
+use super::{id_of, load};
 use crate::Shared;
-use crate::ask::{AskError, ask};
+use crate::ask::ask;
+use crate::asker::Asker;
 use crate::query::MOST_PROMPT_BYTES;
+use crate::runners::KeepAlive;
 use crate::wish::{self, invalid};
 
 /// Body of the request.
@@ -36,25 +38,30 @@ pub(crate) struct GenerateRequest {
     stream: Option<bool>,
     think: Option<Value>,
     shift: Option<bool>,
+    keep_alive: Option<Value>,
 }
 
 /// Answers a prompt. Without one it only loads the model.
 pub(crate) async fn generate(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<GenerateRequest>,
 ) -> Result<Response, Problem> {
     let id = id_of(&request.model, &agent.shelf.list().await);
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InResponse };
-    let patience = agent.patience;
+    let want = asker.want_for(&id, agent.patience, request.keep_alive()?);
     if request.prompt.is_empty() {
-        agent.pool.lease(&id, patience).await.map_err(|error| AskError::from(error).problem())?;
-        return Ok(head.nothing("load"));
+        return load(&agent, &want, &head).await;
     }
     let generation = request.generation()?;
-    head.answer(ask(agent, id, generation, patience), request.stream != Some(false)).await
+    head.answer(ask(agent, want, generation), request.stream != Some(false)).await
 }
 
 impl GenerateRequest {
+    fn keep_alive(&self) -> Result<Option<KeepAlive>, Problem> {
+        self.keep_alive.as_ref().map_or(Ok(None), wish::keep_alive)
+    }
+
     fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
         let holds = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let unsupported = [

@@ -7,11 +7,16 @@ mod models;
 mod options;
 mod reply;
 
+use std::time::Duration;
+
 use actionbooster_chassis::Problem;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::Shared;
+use crate::ask::AskError;
+use crate::runners::{KeepAlive, PoolError, Want};
 use crate::shelf::Listing;
 
 pub(crate) use chat::chat;
@@ -40,9 +45,24 @@ pub(crate) fn error_shape(problem: &Problem) -> Response {
     (problem.status(), [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// Loads a model, or unloads it when it is not to be kept.
+async fn load<W: reply::Wording>(
+    agent: &Shared,
+    want: &Want,
+    head: &reply::Head<W>,
+) -> Result<Response, Problem> {
+    let failed = |error: PoolError| AskError::from(error).problem();
+    if want.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
+        agent.pool.unload(&want.model, false).map_err(failed)?;
+        return Ok(head.nothing("unload"));
+    }
+    agent.pool.lease(want).await.map_err(failed)?;
+    Ok(head.nothing("load"))
+}
+
 /// The id in our store of a model as Ollama's clients name it: `qwen3:0.6b` is `qwen3-0.6b`, and
 /// `guide:latest` is `guide`.
-fn id_of(name: &str, listing: &Listing) -> String {
+pub(crate) fn id_of(name: &str, listing: &Listing) -> String {
     let plain = name.strip_suffix(":latest").unwrap_or(name);
     let dashed = plain.replace([':', '/'], "-");
     let known = [name, plain, dashed.as_str()].into_iter().find(|id| listing.models.contains_key(*id));

@@ -19,6 +19,7 @@ use super::request::StreamOptions;
 use super::sampling::SamplingFields;
 use crate::Shared;
 use crate::ask::{Answer, Piece, Pieces, ask, begun};
+use crate::asker::Asker;
 use crate::pace::paced;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::wish::invalid;
@@ -55,6 +56,7 @@ enum Prompts {
 /// Continues one or more prompts.
 pub(crate) async fn completions(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<CompletionRequest>,
 ) -> Result<Response, Problem> {
     let prompts = request.prompts()?;
@@ -66,11 +68,9 @@ pub(crate) async fn completions(
         model: request.model.clone(),
         echo: request.echo == Some(true),
     };
-    let patience = agent.patience;
-    let asked: Vec<Pieces> = generations
-        .into_iter()
-        .map(|generation| ask(agent.clone(), request.model.clone(), generation, patience))
-        .collect();
+    let want = asker.want(&request.model, agent.patience);
+    let asked: Vec<Pieces> =
+        generations.into_iter().map(|generation| ask(agent.clone(), want.clone(), generation)).collect();
     if request.stream != Some(true) {
         return whole(&head, &prompts, asked, request.logprobs.is_some()).await;
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Shared;
 use crate::ask::{Texts, embed};
+use crate::asker::Asker;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::wish::invalid;
 
@@ -29,7 +30,7 @@ pub(crate) struct EmbeddingRequest {
 enum Input {
     One(String),
     Several(Vec<String>),
-    Tokens(Value),
+    Tokens(serde::de::IgnoredAny),
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,11 +45,12 @@ enum Encoding {
 /// One vector per text, of length 1.
 pub(crate) async fn embeddings(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<EmbeddingRequest>,
 ) -> Result<Json<Value>, Problem> {
     let inputs = checked("input", request.input.texts()?)?;
     let texts = Texts { inputs, normalize: true, truncate: false };
-    let reply = embed(&agent, &request.model, texts, agent.patience).await;
+    let reply = embed(&agent, &asker.want(&request.model, agent.patience), texts).await;
     let reply = reply.map_err(|error| error.problem())?;
     let encoding = request.encoding_format.unwrap_or_default();
     let mut data = Vec::with_capacity(reply.embeddings.len());

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::Shared;
 use crate::ask::{ask, begun};
+use crate::asker::Asker;
 use crate::shelf::{created, unknown};
 
 pub(crate) use completions::completions;
@@ -46,12 +47,13 @@ fn described(model: &Model) -> Value {
 /// `POST /v1/chat/completions`.
 pub(crate) async fn chat(
     State(agent): State<Shared>,
+    asker: Asker,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls(), generation.logprobs.is_some());
-    let patience = agent.patience;
-    let pieces = ask(agent, request.model.clone(), generation, patience);
+    let want = asker.want_for(&request.model, agent.patience, request.keep_alive()?);
+    let pieces = ask(agent, want, generation);
     if !request.streams() {
         return reply::whole(head, pieces).await;
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::sampling::SamplingFields;
+use crate::runners::KeepAlive;
 use crate::wish::{self, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that
@@ -31,6 +32,8 @@ pub(crate) struct ChatRequest {
     modalities: Option<Vec<String>>,
     /// Not OpenAI's: more variables for the model's chat template, such as `enable_thinking`.
     chat_template_kwargs: Option<Map<String, Value>>,
+    /// Not OpenAI's: how long the model stays loaded, in seconds or as text such as `5m`.
+    keep_alive: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -245,6 +248,10 @@ impl ChatRequest {
             Some((name, what, _)) => Err(invalid(name, format!("`{name}`: {what} cannot be done here."))),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn keep_alive(&self) -> Result<Option<KeepAlive>, Problem> {
+        self.keep_alive.as_ref().map_or(Ok(None), wish::keep_alive)
     }
 
     /// Calls told at most; with `parallel_tool_calls: false` only the first is.

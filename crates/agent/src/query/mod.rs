@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use crate::Shared;
+use crate::asker::Asker;
 use crate::shelf::{Listing, unknown};
 
 /// Tokens of an answer when the request does not say.
@@ -43,6 +44,7 @@ struct Question {
 /// Asks all chosen models; JSON at the end, or server-sent events as it happens.
 pub(crate) async fn query(
     State(agent): State<Shared>,
+    asker: Asker,
     headers: HeaderMap,
     Json(query): Json<Query>,
 ) -> Result<Response, Problem> {
@@ -59,7 +61,7 @@ pub(crate) async fn query(
     };
     let id = format!("q-{:016x}", rand::random::<u64>());
     let models = question.models.clone();
-    let steps = steps::steps(agent, question);
+    let steps = steps::steps(agent, asker, question);
     if query.stream.unwrap_or_else(|| wants_events(&headers)) {
         return Ok(reply::events(id, models, steps).into_response());
     }

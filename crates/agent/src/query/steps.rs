@@ -14,6 +14,8 @@ use serde::Serialize;
 use super::Question;
 use crate::Shared;
 use crate::ask::{Piece, ask, question};
+use crate::asker::Asker;
+use crate::runners::Want;
 use crate::summary::{Answered, extract, instruction};
 
 /// How long a model waits for memory. Models of one query that do not fit together wait for each other.
@@ -53,11 +55,11 @@ pub(super) enum Step {
 pub(super) type Steps = Pin<Box<dyn Stream<Item = Step> + Send>>;
 
 /// Every model's answer as it comes, then the summary. Dropping it stops everything.
-pub(super) fn steps(agent: Shared, asked: Question) -> Steps {
+pub(super) fn steps(agent: Shared, asker: Asker, asked: Question) -> Steps {
     Box::pin(stream! {
         let mut answers = Vec::new();
         let streams: Vec<Steps> =
-            asked.models.iter().map(|id| answer(Arc::clone(&agent), id.clone(), &asked)).collect();
+            asked.models.iter().map(|id| answer(Arc::clone(&agent), asker.want(id, PATIENCE), &asked)).collect();
         let mut all = select_all(streams);
         while let Some(step) = all.next().await {
             if let Step::Answer(answer) = &step
@@ -69,7 +71,7 @@ pub(super) fn steps(agent: Shared, asked: Question) -> Steps {
         }
         // In the order of the question, not of the models' speed: the summary is the same each time.
         answers.sort_by_key(|answer| asked.models.iter().position(|id| *id == answer.model));
-        let mut summary = summarise(agent, asked, answers);
+        let mut summary = summarise(agent, asker, asked, answers);
         while let Some(step) = summary.next().await {
             yield step;
         }
@@ -77,12 +79,12 @@ pub(super) fn steps(agent: Shared, asked: Question) -> Steps {
 }
 
 /// One model's answer. Its failure is part of the answer and touches no other.
-fn answer(agent: Shared, id: String, asked: &Question) -> Steps {
+fn answer(agent: Shared, want: Want, asked: &Question) -> Steps {
     let request = request(&asked.prompt, asked.max_tokens);
     Box::pin(stream! {
         let started = Instant::now();
-        let mut answer = Answer { model: id.clone(), ..Answer::default() };
-        let mut pieces = ask(agent, id, request, PATIENCE);
+        let mut answer = Answer { model: want.model.clone(), ..Answer::default() };
+        let mut pieces = ask(agent, want, request);
         while let Some(piece) = pieces.next().await {
             match piece {
                 Ok(Piece::Text(wire::Text { text, .. })) => {
@@ -107,7 +109,7 @@ fn answer(agent: Shared, id: String, asked: &Question) -> Steps {
     })
 }
 
-fn summarise(agent: Shared, asked: Question, answers: Vec<Answered>) -> Steps {
+fn summarise(agent: Shared, asker: Asker, asked: Question, answers: Vec<Answered>) -> Steps {
     Box::pin(stream! {
         if let [only] = answers.as_slice() {
             let Answered { model, text } = only.clone();
@@ -119,7 +121,7 @@ fn summarise(agent: Shared, asked: Question, answers: Vec<Answered>) -> Steps {
             let mut text = String::new();
             let mut failed = false;
             let request = request(&instruction(&asked.prompt, &answers), asked.max_tokens);
-            let mut pieces = ask(agent, writer.clone(), request, PATIENCE);
+            let mut pieces = ask(agent, asker.want(&writer, PATIENCE), request);
             while let Some(piece) = pieces.next().await {
                 match piece {
                     Ok(Piece::Text(more)) => {

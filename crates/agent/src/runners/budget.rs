@@ -11,6 +11,8 @@ pub(super) struct Loaded {
     pub(super) last_used: u64,
     /// Told to stop, and still there.
     pub(super) stopping: bool,
+    /// Never goes for another.
+    pub(super) pinned: bool,
 }
 
 /// What to do before a model can be loaded.
@@ -24,6 +26,8 @@ pub(super) enum Decision {
     Wait,
     /// It never fits.
     Refuse,
+    /// It never fits beside the pinned models.
+    Pinned,
 }
 
 /// Decides what has to go for the model `id` of `needed` bytes within `budget` bytes; a budget of 0 is none.
@@ -46,9 +50,12 @@ pub(super) fn decide(budget: u64, id: &str, needed: u64, loaded: &[Loaded]) -> D
     if total(loaded.iter()) + needed <= budget {
         return Decision::Load;
     }
+    if total(loaded.iter().filter(|model| model.pinned)) + needed > budget {
+        return Decision::Pinned;
+    }
     let mut left = total(loaded.iter().filter(|model| !model.stopping));
     let mut idle: Vec<&Loaded> =
-        loaded.iter().filter(|model| model.in_flight == 0 && !model.stopping).collect();
+        loaded.iter().filter(|model| model.in_flight == 0 && !model.stopping && !model.pinned).collect();
     idle.sort_by_key(|model| model.last_used);
     let mut evicted = Vec::new();
     for model in idle {
@@ -71,11 +78,15 @@ mod tests {
     use super::*;
 
     fn idle(id: &str, bytes: u64, last_used: u64) -> Loaded {
-        Loaded { id: id.into(), bytes, in_flight: 0, last_used, stopping: false }
+        Loaded { id: id.into(), bytes, in_flight: 0, last_used, stopping: false, pinned: false }
     }
 
     fn busy(id: &str, bytes: u64) -> Loaded {
         Loaded { in_flight: 1, ..idle(id, bytes, 0) }
+    }
+
+    fn pinned(id: &str, bytes: u64) -> Loaded {
+        Loaded { pinned: true, ..idle(id, bytes, 0) }
     }
 
     fn stopping(id: &str, bytes: u64) -> Loaded {
@@ -110,6 +121,8 @@ mod tests {
             ("ending ones may not be enough", 10, 9, vec![stopping("a", 6), idle("b", 4, 1)], evict(&["b"])),
             ("the same model is still ending", 10, 1, vec![stopping("new", 1)], Decision::Wait),
             ("never fits", 10, 11, vec![], Decision::Refuse),
+            ("pinned ones stay", 10, 4, vec![pinned("a", 4), idle("b", 4, 9)], evict(&["b"])),
+            ("pinned ones leave too little", 10, 7, vec![pinned("a", 4), idle("b", 4, 9)], Decision::Pinned),
             ("no budget", 0, 99, vec![busy("a", 8)], Decision::Load),
             (
                 "sums do not overflow",

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::line::Turn;
 use super::pool::{Pool, lock};
 use super::process::{Client, Ending};
+use super::want::KeepAlive;
 
 /// How long a runner whose connection broke may take to be seen as gone.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -17,12 +19,19 @@ pub(crate) struct Lease {
     pub(super) client: Client,
     pub(super) ending: Ending,
     pub(super) pool: Arc<Pool>,
+    /// The slot; a load has none of its own.
+    pub(super) turn: Option<Turn>,
 }
 
 impl Lease {
     /// A client of the runner.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Stops the runner, which counts as its crash.
+    pub(crate) fn condemn(&self, reason: &str) {
+        self.pool.condemn(&self.id, self.generation, reason);
     }
 
     /// Says that the runner no longer answers, and returns why as far as that can be known.
@@ -48,6 +57,15 @@ impl Drop for Lease {
         {
             runner.in_flight = runner.in_flight.saturating_sub(1);
             runner.idle_since = Instant::now();
+        }
+        // One that is not to be kept goes at once, unless others are about to use it.
+        let unwanted = inside.runners.get(&self.id).is_some_and(|runner| {
+            let leaves = self.pool.stays(&inside, &self.id, runner) == KeepAlive::For(Duration::ZERO);
+            leaves && runner.in_flight == 0 && self.turn.is_some() && self.pool.lines.waiting(&self.id) == 0
+        });
+        if unwanted && let Some(runner) = inside.runners.get_mut(&self.id) {
+            runner.stopping = true;
+            runner.process.stop();
         }
         drop(inside);
         self.pool.changed.notify_waiters();

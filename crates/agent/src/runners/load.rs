@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{SemaphorePermit, watch};
 
-use super::budget::{Decision, decide};
+use super::budget::{Decision, Loaded, decide};
 use super::lease::Lease;
 use super::pool::{Outcome, Pool, PoolError, Runner, lock};
 
@@ -73,6 +73,7 @@ impl Pool {
                         self.evict(&evicted);
                     }
                 }
+                Decision::Pinned => return Err(self.pinned_out(id, needed, &loaded)),
                 Decision::Wait => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -80,6 +81,18 @@ impl Pool {
                 let used = loaded.iter().map(|model| model.bytes).fold(0, u64::saturating_add);
                 return Err(PoolError::NoRoom { id: id.to_owned(), needed, used, budget: self.budget });
             }
+        }
+    }
+
+    fn pinned_out(&self, id: &str, needed: u64, loaded: &[Loaded]) -> PoolError {
+        let pinned: Vec<&Loaded> = loaded.iter().filter(|model| model.pinned).collect();
+        let bytes = pinned.iter().map(|model| model.bytes).fold(0, u64::saturating_add);
+        PoolError::Pinned {
+            id: id.to_owned(),
+            needed,
+            pinned: pinned.iter().map(|model| model.id.clone()).collect(),
+            left: self.budget.saturating_sub(bytes),
+            budget: self.budget,
         }
     }
 
@@ -98,12 +111,14 @@ impl Pool {
 
     async fn launch(self: &Arc<Self>, id: &str, bytes: u64) -> Result<Lease, PoolError> {
         let started = Instant::now();
+        self.tell("model.loading", id, None);
         let (process, client) = match self.launcher.start(id).await {
             Ok(started) => started,
             Err(error) => {
                 let reason = format!("{error:#}");
                 metrics::counter!("runner_load_failures_total", "model" => id.to_owned()).increment(1);
                 tracing::error!(model = id, reason, "a model could not be loaded");
+                self.tell("model.crashed", id, Some(&reason));
                 lock(&self.inside).failures.entry(id.to_owned()).or_default().note(&reason, Instant::now());
                 return Err(PoolError::Load { id: id.to_owned(), reason });
             }
@@ -111,6 +126,7 @@ impl Pool {
         let seconds = started.elapsed().as_secs_f64();
         metrics::histogram!("runner_load_seconds").record(seconds);
         tracing::info!(model = id, seconds, bytes, "loaded");
+        self.tell("model.loaded", id, None);
         let mut ending = process.ending();
         let mut inside = lock(&self.inside);
         let generation = inside.tick();
@@ -123,6 +139,8 @@ impl Pool {
             idle_since: Instant::now(),
             generation,
             stopping: false,
+            keep_alive: None,
+            resident: None,
             condemned: None,
         };
         inside.runners.insert(id.to_owned(), runner);

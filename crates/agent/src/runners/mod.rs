@@ -5,11 +5,17 @@ mod children;
 mod failures;
 mod launch;
 mod lease;
+mod line;
 mod load;
 mod pool;
 mod process;
+mod queue;
+mod report;
 mod systemd;
+mod want;
 
 pub(crate) use launch::Launcher;
 pub(crate) use lease::Lease;
 pub(crate) use pool::{Pool, PoolError, State};
+pub(crate) use queue::Priority;
+pub(crate) use want::{KeepAlive, Want, Wishes};

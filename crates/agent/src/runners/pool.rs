@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -15,13 +15,28 @@ use super::budget::Loaded;
 use super::failures::{Failures, LIMIT};
 use super::launch::Launcher;
 use super::lease::Lease;
+use super::line::Lines;
 use super::process::{Client, Process};
+use super::want::{KeepAlive, Want, Wishes};
 use crate::shelf::Shelf;
 
 /// How long requests in flight may take when the agent ends.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long runners may then take to be gone; longer than they need until they are killed.
 const STOP: Duration = Duration::from_secs(9);
+
+/// Events that a slow listener may leave lying.
+const EVENTS: usize = 256;
+
+/// Something that happened to a model.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Event {
+    pub(crate) kind: &'static str,
+    pub(crate) model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    pub(crate) at: Timestamp,
+}
 
 /// Why a model cannot be used now.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,6 +55,12 @@ pub(crate) enum PoolError {
     Load { id: String, reason: String },
     #[error("the model {id} failed {LIMIT} times in a row and rests for {seconds} s; last: {reason}")]
     Resting { id: String, seconds: u64, reason: String },
+    #[error("{waiting} requests wait for the model {id} already; try again in {seconds} s")]
+    Crowded { id: String, waiting: usize, seconds: u64 },
+    #[error("the model {id} needs {} and the pinned models {} leave {} of the budget of {}; unpin one", mib(*.needed), .pinned.join(", "), mib(*.left), mib(*.budget))]
+    Pinned { id: String, needed: u64, pinned: Vec<String>, left: u64, budget: u64 },
+    #[error("{requests} requests use the model {id}; wait, or force it")]
+    InUse { id: String, requests: usize },
     #[error("the agent is stopping; try again when it is back")]
     Closing,
 }
@@ -74,6 +95,10 @@ pub(super) struct Runner {
     pub(super) generation: u64,
     /// Told to stop; stays in the books until it is gone, so that its memory counts.
     pub(super) stopping: bool,
+    /// What the last request wished.
+    pub(super) keep_alive: Option<KeepAlive>,
+    /// Resident memory in bytes, when last measured.
+    pub(super) resident: Option<u64>,
     /// Why it is stopped although nobody wished it.
     pub(super) condemned: Option<String>,
 }
@@ -86,6 +111,7 @@ pub(super) struct Inside {
     pub(super) runners: HashMap<String, Runner>,
     pub(super) loads: HashMap<String, Arc<watch::Sender<Outcome>>>,
     pub(super) failures: HashMap<String, Failures>,
+    pub(super) wishes: HashMap<String, Wishes>,
     clock: u64,
 }
 
@@ -96,6 +122,8 @@ pub(crate) struct Pool {
     pub(super) launcher: Launcher,
     pub(super) budget: u64,
     keep_alive: Duration,
+    pub(super) lines: Arc<Lines>,
+    events: broadcast::Sender<Event>,
     pub(super) inside: Mutex<Inside>,
     /// A request ended or a runner is gone.
     pub(super) changed: Notify,
@@ -113,11 +141,14 @@ enum Entry {
 
 impl Pool {
     pub(crate) fn new(shelf: Arc<Shelf>, launcher: Launcher, budget: u64, keep_alive: Duration) -> Arc<Self> {
+        let shelf_slots = shelf.slots();
         Arc::new(Self {
             shelf,
             launcher,
             budget,
             keep_alive,
+            lines: Lines::new(shelf_slots),
+            events: broadcast::channel(EVENTS).0,
             inside: Mutex::default(),
             changed: Notify::new(),
             turn: Semaphore::new(1),
@@ -128,8 +159,29 @@ impl Pool {
 
     /// A lease of this model, loading it if need be. All who ask while it loads share that load.
     ///
-    /// `patience` bounds the wait for memory and for other loads, not the load itself.
-    pub(crate) async fn lease(self: &Arc<Self>, id: &str, patience: Duration) -> Result<Lease, PoolError> {
+    /// First it waits for its turn among those who want this model. The patience bounds the wait for memory
+    /// and for other loads, not that, nor the load itself.
+    pub(crate) async fn lease(self: &Arc<Self>, want: &Want) -> Result<Lease, PoolError> {
+        // Names that do not exist must not make lines.
+        self.shelf.find(&want.model).await?;
+        let turn = tokio::select! {
+            turn = self.lines.turn(want) => turn,
+            () = self.closing.cancelled() => Err(PoolError::Closing),
+        };
+        if let Err(PoolError::Crowded { id, .. }) = &turn {
+            metrics::counter!("model_queue_refusals_total", "model" => id.clone()).increment(1);
+            self.tell("queue.full", id, None);
+        }
+        let turn = turn?;
+        let mut lease = self.loaded_lease(&want.model, want.patience).await?;
+        lease.turn = Some(turn);
+        if let Some(runner) = lock(&self.inside).runners.get_mut(&want.model) {
+            runner.keep_alive = want.keep_alive;
+        }
+        Ok(lease)
+    }
+
+    async fn loaded_lease(self: &Arc<Self>, id: &str, patience: Duration) -> Result<Lease, PoolError> {
         let mut outcome = match self.enter(id, patience)? {
             Entry::Ready(lease) => return Ok(*lease),
             Entry::Loading(outcome) => outcome,
@@ -178,6 +230,7 @@ impl Pool {
             client: runner.client.clone(),
             ending: runner.process.ending(),
             pool: Arc::clone(self),
+            turn: None,
         })
     }
 
@@ -207,8 +260,13 @@ impl Pool {
                 inside.failures.entry(id.to_owned()).or_default().note(&reason, Instant::now());
                 metrics::counter!("runner_crashes_total", "model" => id.to_owned()).increment(1);
                 tracing::error!(model = id, reason, "a runner died");
+                self.tell("model.crashed", id, Some(&reason));
+                if inside.failures.get(id).is_some_and(|own| own.resting(Instant::now()).is_some()) {
+                    self.tell("model.quarantined", id, Some(&reason));
+                }
             } else {
                 tracing::info!(model = id, "unloaded");
+                self.tell("model.unloaded", id, None);
             }
         }
         inside.publish();
@@ -242,14 +300,77 @@ impl Pool {
         let inside = lock(&self.inside);
         let runner = inside.runners.get(id)?;
         let idle = if runner.in_flight == 0 { runner.idle_since.elapsed() } else { Duration::ZERO };
-        Timestamp::now().checked_add(self.keep_alive.saturating_sub(idle)).ok()
+        match self.stays(&inside, id, runner) {
+            KeepAlive::For(time) => Timestamp::now().checked_add(time.saturating_sub(idle)).ok(),
+            KeepAlive::Forever => None,
+        }
     }
 
-    /// Stops what has been idle for longer than the keep-alive.
+    /// How long a model stays when idle: as pinned, as the last request wished, as the owner chose, as usual.
+    pub(super) fn stays(&self, inside: &Inside, id: &str, runner: &Runner) -> KeepAlive {
+        let wishes = inside.wishes.get(id).copied().unwrap_or_default();
+        if wishes.pinned {
+            return KeepAlive::Forever;
+        }
+        runner.keep_alive.or(wishes.keep_alive).unwrap_or(KeepAlive::For(self.keep_alive))
+    }
+
+    /// Takes over what the owner wishes for each model.
+    pub(crate) fn set_wishes(&self, wishes: HashMap<String, Wishes>) {
+        lock(&self.inside).wishes = wishes;
+        self.changed.notify_waiters();
+    }
+
+    /// Unloads a model now; what uses it is stopped only when `force`.
+    pub(crate) fn unload(&self, id: &str, force: bool) -> Result<(), PoolError> {
+        let mut inside = lock(&self.inside);
+        let Some(runner) = inside.runners.get_mut(id) else { return Ok(()) };
+        if runner.in_flight > 0 && !force {
+            return Err(PoolError::InUse { id: id.to_owned(), requests: runner.in_flight });
+        }
+        runner.stopping = true;
+        runner.process.stop();
+        Ok(())
+    }
+
+    /// Waits until a model's runner is gone, for a while.
+    pub(crate) async fn wait_gone(&self, id: &str) {
+        self.wait_until(STOP, |inside| !inside.runners.contains_key(id)).await;
+    }
+
+    /// Cancelled when the agent ends.
+    pub(crate) const fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
+    /// What happens to models, from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    pub(super) fn tell(&self, kind: &'static str, model: &str, reason: Option<&str>) {
+        // Nobody may listen.
+        let _ = self.events.send(Event {
+            kind,
+            model: model.to_owned(),
+            reason: reason.map(str::to_owned),
+            at: Timestamp::now(),
+        });
+    }
+
+    /// Stops what has been idle for longer than it is kept.
     pub(crate) fn unload_idle(&self) {
         let mut inside = lock(&self.inside);
-        for runner in inside.runners.values_mut() {
-            if runner.in_flight == 0 && !runner.stopping && runner.idle_since.elapsed() >= self.keep_alive {
+        let expired = |(id, runner): (&String, &Runner)| {
+            let over = match self.stays(&inside, id, runner) {
+                KeepAlive::For(time) => runner.idle_since.elapsed() >= time,
+                KeepAlive::Forever => false,
+            };
+            (over && runner.in_flight == 0 && !runner.stopping).then(|| id.clone())
+        };
+        let expired: Vec<String> = inside.runners.iter().filter_map(expired).collect();
+        for id in expired {
+            if let Some(runner) = inside.runners.get_mut(&id) {
                 runner.stopping = true;
                 runner.process.stop();
             }
@@ -311,6 +432,7 @@ impl Pool {
             in_flight: runner.in_flight,
             last_used: runner.last_used,
             stopping: runner.stopping,
+            pinned: inside.wishes.get(id).is_some_and(|wishes| wishes.pinned),
         };
         inside.runners.iter().map(seen).collect()
     }

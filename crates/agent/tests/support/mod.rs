@@ -20,6 +20,8 @@ use tokio::net::UnixStream;
 pub const KEY: &str = "ab_0123456789012345678901234567890123456789";
 /// A key with the scope `read` only.
 pub const READING_KEY: &str = "ab_9876543210987654321098765432109876543210";
+/// A key that may change the store.
+pub const ADMIN_KEY: &str = "ab_admin_admin_admin_admin_admin_adm";
 /// Long enough for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// The model never ends its text by itself, so this many tokens keep it busy until somebody stops it.
@@ -33,7 +35,7 @@ pub struct Agent {
 
 /// The built-in guide, changed so that it never ends its text by itself: what ended an answer is an
 /// ordinary word now.
-fn endless_model() -> Vec<u8> {
+pub fn endless_model() -> Vec<u8> {
     const END: (&[u8], &[u8]) = (b"<|im_end|>", b"<|im_and|>");
     const PADDING: u32 = 2;
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/guide/guide.gguf");
@@ -86,6 +88,10 @@ impl Agent {
         }
         write(&root.path().join("etc/actionbooster/agent.toml"), config);
         make_keys(&root.path().join("var/lib/actionbooster/auth/auth.db"));
+        let catalog = concat!(env!("CARGO_MANIFEST_DIR"), "/../../provisioning/models.toml");
+        let vendor = root.path().join("usr/share/actionbooster");
+        std::fs::create_dir_all(&vendor).expect("folder");
+        std::fs::copy(catalog, vendor.join("models.toml")).expect("catalog");
         add_workflows(&root.path().join("usr/share/actionbooster/workflows"));
         let process = Command::new(program)
             .env("ACTIONBOOSTER_ROOT", root.path())
@@ -101,7 +107,8 @@ impl Agent {
         agent
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where the agent listens.
+    pub fn socket(&self) -> PathBuf {
         self.root.path().join("run/actionbooster/agent.sock")
     }
 
@@ -171,6 +178,11 @@ impl Agent {
     /// Sends a request and reads the whole answer.
     pub async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         parsed(self.send(method, path, body).await).await
+    }
+
+    /// Sends a request with the key that may change the store, and reads the whole answer.
+    pub async fn manage(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        parsed(self.send_as(Some(ADMIN_KEY), method, path, body.as_bytes()).await).await
     }
 
     /// What a counter of `/metrics` stands at, summed over labels that contain `label`.
@@ -272,7 +284,7 @@ fn make_keys(path: &Path) {
     std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
     let database = rusqlite::Connection::open(path).expect("database");
     database.execute_batch(SCHEMA).expect("schema");
-    for (id, scopes, key) in [("k1", "infer", KEY), ("k2", "read", READING_KEY)] {
+    for (id, scopes, key) in [("k1", "infer", KEY), ("k2", "read", READING_KEY), ("k3", "admin", ADMIN_KEY)] {
         let row = rusqlite::params![id, id, scopes, token_hash(key)];
         database.execute("INSERT INTO api_key VALUES (?1, ?2, ?3, ?4, 'ab_…', 0)", row).expect("key");
     }
@@ -284,6 +296,9 @@ pub async fn parsed(response: Response<Incoming>) -> (u16, Value) {
     let read = tokio::time::timeout(LIMIT, response.into_body().collect());
     let bytes = read.await.expect("in time").expect("body").to_bytes();
     let text = String::from_utf8_lossy(&bytes);
+    if text.is_empty() {
+        return (status, Value::Null);
+    }
     (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
 }
 

@@ -61,7 +61,7 @@ pub fn whole(mut events: Receiver<Event>) -> Result<Answer, Error> {
                     text.push_str(&more.text);
                     logprobs.extend(more.logprobs);
                 }
-                Event::Reasoning(_) | Event::Call(_) => {}
+                Event::Read(_) | Event::Reasoning(_) | Event::Call(_) => {}
                 Event::Finished(finished) => return Ok(Answer { text, logprobs, finished }),
                 Event::Failed(error) => return Err(error),
             }

@@ -7,9 +7,9 @@ use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::net::{self, ReadError, innermost, quoted};
 use super::replies::{Accepted, Ended, History, Memory, Output, Queue, Rejected, Stats, choices};
 use super::{Comfy, ComfyError};
+use crate::net::{self, ReadError, innermost, quoted};
 
 /// A question about the server's state; it answers them even while it works.
 const QUESTION_LIMIT: Duration = Duration::from_secs(15);

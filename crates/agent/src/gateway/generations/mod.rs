@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use routes::{cancel, character, image, list, show, video, workflows};
 
 use super::comfy::Comfy;
-use super::net::client;
 use super::settings::GatewayConfig;
 use super::workflows::Library;
 use crate::Shared;
+use crate::net::client;
 use job::{Job, Status, Stopped};
 use queue::Queue;
 use request::{Character, Picture};

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, ClientBuilder, Response, redirect};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const REDIRECTIONS: usize = 8;
 /// Bytes of somebody else's words that are repeated to the client.
 const QUOTED: usize = 600;
 
@@ -17,6 +18,15 @@ const QUOTED: usize = 600;
 /// Servers with TLS are believed when this system trusts their certificate.
 /// A server that says nothing for `silence` is taken for gone.
 pub(crate) fn client(silence: Duration) -> anyhow::Result<Client> {
+    Ok(builder(silence)?.redirect(redirect::Policy::none()).build()?)
+}
+
+/// The same for downloads, which hubs redirect to where their files lie.
+pub(crate) fn downloader(silence: Duration) -> anyhow::Result<Client> {
+    Ok(builder(silence)?.redirect(redirect::Policy::limited(REDIRECTIONS)).build()?)
+}
+
+fn builder(silence: Duration) -> anyhow::Result<ClientBuilder> {
     let mut roots = RootCertStore::empty();
     // A system without certificates can still talk to servers without TLS.
     let (trusted, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -27,11 +37,9 @@ pub(crate) fn client(silence: Duration) -> anyhow::Result<Client> {
         .with_no_client_auth();
     Ok(Client::builder()
         .tls_backend_preconfigured(tls)
-        .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_LIMIT)
-        .read_timeout(silence)
-        .build()?)
+        .read_timeout(silence))
 }
 
 /// Why an answer could not be read whole.

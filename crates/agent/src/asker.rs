@@ -1,0 +1,81 @@
+//! Who asks, and how urgently.
+
+use std::time::Duration;
+
+use actionbooster_chassis::Problem;
+use actionbooster_chassis::auth::{Caller, Scope};
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+
+use crate::runners::{KeepAlive, Priority, Want};
+use crate::wish::invalid;
+
+/// Header that says how urgent a request is.
+const HEADER: &str = "x-priority";
+
+/// Refuses callers that may not change what is in the store.
+pub(crate) fn require_admin(caller: &Caller) -> Result<(), Problem> {
+    require(caller, Scope::Admin)
+}
+
+/// Refuses callers without this scope.
+pub(crate) fn require(caller: &Caller, scope: Scope) -> Result<(), Problem> {
+    if caller.may(scope) {
+        return Ok(());
+    }
+    let detail = format!("This key lacks the scope {}; use another key, or the portal.", scope.as_str());
+    Err(Problem::new(StatusCode::FORBIDDEN, "missing-scope", "This key may not do that", detail))
+}
+
+/// Who asks, and how urgently.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    caller: String,
+    priority: Priority,
+}
+
+impl Asker {
+    /// The agent itself, on somebody's behalf and without hurry.
+    pub(crate) fn background(what: &str) -> Self {
+        Self { caller: what.to_owned(), priority: Priority::Background }
+    }
+
+    /// A wish for a model.
+    pub(crate) fn want(&self, model: &str, patience: Duration) -> Want {
+        let (model, caller) = (model.to_owned(), self.caller.clone());
+        Want { model, caller, priority: self.priority, keep_alive: None, patience }
+    }
+
+    /// The same, and how long the model stays afterwards.
+    pub(crate) fn want_for(&self, model: &str, patience: Duration, keep_alive: Option<KeepAlive>) -> Want {
+        Want { keep_alive, ..self.want(model, patience) }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Asker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let usual =
+            if matches!(caller, Caller::Key { .. }) { Priority::Normal } else { Priority::Interactive };
+        let priority = match parts.headers.get(HEADER).map(|value| value.to_str().unwrap_or_default()) {
+            None => usual,
+            Some("interactive") => Priority::Interactive,
+            Some("normal") => Priority::Normal,
+            Some("background") => Priority::Background,
+            Some(other) => {
+                let detail =
+                    format!("`{HEADER}` is {other:?}; it must be interactive, normal or background.");
+                return Err(invalid("x-priority", detail));
+            }
+        };
+        // Keys take turns by what they are, not by what the owner called them.
+        let caller = match caller {
+            Caller::Key { id, .. } => id,
+            other => other.label().to_owned(),
+        };
+        Ok(Self { caller, priority })
+    }
+}

@@ -1,0 +1,366 @@
+//! Models that the box fetches itself: a file on it, an address, or a name of the catalog.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actionbooster_chassis::auth::Caller;
+use actionbooster_chassis::{Json, Problem};
+use actionbooster_models::{Incoming, IncomingError, Upload, Wanted};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::uploads::add_to;
+use super::{Failure, incoming, off_thread};
+use crate::Shared;
+use crate::asker::require_admin;
+use crate::net::innermost;
+
+/// Imports that are remembered.
+const MOST: usize = 64;
+/// Bytes gathered before they are written.
+const GATHER: usize = 1 << 20;
+/// How often a download that breaks is gone on with.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// What is fetched.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Source {
+    /// A file on the box that the agent may read.
+    Path(PathBuf),
+    /// An address.
+    Url(String),
+    /// A name of the catalog.
+    Catalog(String),
+}
+
+/// How far an import is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Stage {
+    Running,
+    Checking,
+    Done,
+    Failed,
+}
+
+/// An import as clients see it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Import {
+    import: String,
+    source: Source,
+    pub(super) state: Stage,
+    /// The model it becomes, once that is known.
+    pub(super) id: Option<String>,
+    pub(super) received_bytes: u64,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Debug)]
+struct Job {
+    told: watch::Sender<Import>,
+    cancel: CancellationToken,
+}
+
+/// All imports since the agent started, newest last.
+#[derive(Debug, Default)]
+pub(crate) struct Imports {
+    jobs: Mutex<BTreeMap<u64, Arc<Job>>>,
+}
+
+/// Why an import ends without a model.
+enum Failed {
+    Reason(String),
+    Problem(Problem),
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Self {
+        Self::Reason(reason)
+    }
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl Imports {
+    /// Starts one; it goes on whoever listens.
+    pub(super) fn start(&self, agent: &Shared, source: Source) -> watch::Receiver<Import> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = jobs.keys().next_back().map_or(1, |last| last + 1);
+        while jobs.len() >= MOST {
+            jobs.pop_first();
+        }
+        let import = Import {
+            import: format!("i-{number}"),
+            source: source.clone(),
+            state: Stage::Running,
+            id: None,
+            received_bytes: 0,
+            size_bytes: None,
+            reason: None,
+        };
+        let job =
+            Arc::new(Job { told: watch::channel(import).0, cancel: agent.pool.closing().child_token() });
+        jobs.insert(number, Arc::clone(&job));
+        drop(jobs);
+        let receiver = job.told.subscribe();
+        let agent = Arc::clone(agent);
+        tokio::spawn(async move {
+            let outcome = tokio::select! {
+                outcome = bring(&agent, source, &job) => outcome,
+                () = job.cancel.cancelled() => Err(Failed::Reason("cancelled".to_owned())),
+            };
+            job.told.send_modify(|import| match outcome {
+                Ok(id) => {
+                    tracing::info!(model = id, "imported");
+                    (import.state, import.id) = (Stage::Done, Some(id));
+                }
+                Err(failed) => {
+                    let reason = match failed {
+                        Failed::Reason(reason) => reason,
+                        Failed::Problem(problem) => problem.detail().to_owned(),
+                    };
+                    tracing::warn!(reason, "an import failed");
+                    (import.state, import.reason) = (Stage::Failed, Some(reason));
+                }
+            });
+        });
+        receiver
+    }
+
+    fn find(&self, import: &str) -> Result<Arc<Job>, Problem> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = import.strip_prefix("i-").and_then(|number| number.parse().ok());
+        number.and_then(|number: u64| jobs.get(&number).cloned()).ok_or_else(|| {
+            let detail = format!("There is no import {import}; those before the last restart are forgotten.");
+            Problem::new(StatusCode::NOT_FOUND, "import-not-found", "There is no such import", detail)
+        })
+    }
+}
+
+/// Brings a model in and returns its id.
+async fn bring(agent: &Shared, source: Source, job: &Job) -> Result<String, Failed> {
+    let incoming = incoming(agent);
+    let upload = match source {
+        Source::Path(path) => from_file(&incoming, path, job).await?,
+        Source::Url(address) => {
+            let url = Url::parse(&address).map_err(|error| format!("{address}: {error}"))?;
+            let name =
+                url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned();
+            let answer = agent.shop.http.get(url.clone()).send().await;
+            let answer =
+                answer.map_err(|error| format!("{address} cannot be reached: {}", innermost(&error)))?;
+            if !answer.status().is_success() {
+                return Err(format!("{address} answered {}", answer.status()).into());
+            }
+            let size =
+                answer.content_length().ok_or_else(|| format!("{address} does not say how large it is"))?;
+            drop(answer);
+            download(agent, &incoming, Wanted::new(name, size), &address, job).await?
+        }
+        Source::Catalog(id) => {
+            let entry = agent.shop.get(&id).ok_or_else(|| format!("the catalog has no model {id}"))?;
+            let (wanted, url) = agent.shop.look_up(entry).await?;
+            download(agent, &incoming, wanted, &url, job).await?
+        }
+    };
+    job.told.send_modify(|import| import.state = Stage::Checking);
+    let (number, own) = (upload.upload.clone(), incoming.clone());
+    let finished = off_thread(move || own.finish(&number).map_err(Failure::from)).await;
+    match finished {
+        Ok(model) => Ok(model.manifest.id),
+        Err(problem) => {
+            // It would be refused again: the bytes are all there.
+            let _ = off_thread(move || incoming.abandon(&upload.upload).map_err(Failure::from)).await;
+            Err(problem.into())
+        }
+    }
+}
+
+/// Begins an upload, or goes on with the one of the same model that a restart left.
+async fn begin_or_resume(incoming: &Incoming, wanted: Wanted, job: &Job) -> Result<Upload, Failed> {
+    let own = incoming.clone();
+    let size = wanted.size_bytes;
+    let begun = off_thread(move || match own.begin(&wanted) {
+        Err(IncomingError::Coming { upload, .. })
+            if own.get(&upload).is_ok_and(|old| old.size_bytes == size) =>
+        {
+            own.get(&upload).map_err(Failure::from)
+        }
+        begun => begun.map_err(Failure::from),
+    })
+    .await?;
+    job.told.send_modify(|import| {
+        import.id = Some(begun.id.clone());
+        import.size_bytes = Some(begun.size_bytes);
+        import.received_bytes = begun.received_bytes;
+    });
+    Ok(begun)
+}
+
+async fn from_file(incoming: &Incoming, path: PathBuf, job: &Job) -> Result<Upload, Failed> {
+    let told = path.display().to_string();
+    let mut file =
+        tokio::fs::File::open(&path).await.map_err(|error| format!("cannot open {told}: {error}"))?;
+    let data = file.metadata().await.map_err(|error| format!("cannot read {told}: {error}"))?;
+    if !data.is_file() {
+        return Err(format!("{told} is not a file").into());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let upload = begin_or_resume(incoming, Wanted::new(name, data.len()), job).await?;
+    tokio::io::AsyncSeekExt::seek(&mut file, std::io::SeekFrom::Start(upload.received_bytes))
+        .await
+        .map_err(|error| format!("cannot read {told}: {error}"))?;
+    let (own, number, offset) = (incoming.clone(), upload.upload.clone(), upload.received_bytes);
+    let mut writer = off_thread(move || own.write(&number, offset).map_err(Failure::from)).await?;
+    loop {
+        let mut buffer = Vec::with_capacity(GATHER);
+        let count = (&mut file).take(GATHER as u64).read_to_end(&mut buffer).await;
+        if count.map_err(|error| format!("cannot read {told}: {error}"))? == 0 {
+            break;
+        }
+        job.told.send_modify(|import| import.received_bytes += buffer.len() as u64);
+        writer = add_to(writer, buffer).await?;
+    }
+    off_thread(move || writer.close().map_err(Failure::from)).await?;
+    Ok(upload)
+}
+
+/// Downloads what is wanted; a connection that breaks is gone on with where it broke.
+async fn download(
+    agent: &Shared,
+    incoming: &Incoming,
+    wanted: Wanted,
+    url: &str,
+    job: &Job,
+) -> Result<Upload, Failed> {
+    let mut upload = begin_or_resume(incoming, wanted, job).await?;
+    let mut tries = 0;
+    while upload.received_bytes < upload.size_bytes {
+        let before = upload.received_bytes;
+        let broke = fetch(agent, incoming, &upload, url, job).await?;
+        let (own, number) = (incoming.clone(), upload.upload.clone());
+        upload = off_thread(move || own.get(&number).map_err(Failure::from)).await?;
+        let Some(reason) = broke else { continue };
+        tries = if upload.received_bytes > before { 1 } else { tries + 1 };
+        if tries >= TRIES {
+            return Err(format!("{url}: {reason}; import it again to go on where it broke").into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(upload)
+}
+
+/// One connection's worth of bytes; why it broke, if it did.
+async fn fetch(
+    agent: &Shared,
+    incoming: &Incoming,
+    upload: &Upload,
+    url: &str,
+    job: &Job,
+) -> Result<Option<String>, Failed> {
+    let offset = upload.received_bytes;
+    let mut request = agent.shop.http.get(url);
+    if offset > 0 {
+        request = request.header(header::RANGE, format!("bytes={offset}-"));
+    }
+    let mut answer = match request.send().await {
+        Ok(answer) => answer,
+        Err(error) => return Ok(Some(innermost(&error))),
+    };
+    match answer.status() {
+        StatusCode::PARTIAL_CONTENT if offset > 0 => {}
+        StatusCode::OK if offset == 0 => {}
+        StatusCode::OK => {
+            return Err(format!(
+                "{url} cannot go on in the middle; delete {} and begin again",
+                upload.upload
+            )
+            .into());
+        }
+        status if status.is_server_error() => return Ok(Some(format!("it answered {status}"))),
+        status => return Err(format!("{url} answered {status}").into()),
+    }
+    let (own, number) = (incoming.clone(), upload.upload.clone());
+    let mut writer = off_thread(move || own.write(&number, offset).map_err(Failure::from)).await?;
+    let mut gathered = Vec::with_capacity(GATHER);
+    let broke = loop {
+        match answer.chunk().await {
+            Ok(Some(bytes)) => gathered.extend_from_slice(&bytes),
+            Ok(None) => break None,
+            Err(error) => break Some(innermost(&error)),
+        }
+        if gathered.len() >= GATHER {
+            job.told.send_modify(|import| import.received_bytes += gathered.len() as u64);
+            writer = add_to(writer, std::mem::take(&mut gathered)).await?;
+        }
+    };
+    job.told.send_modify(|import| import.received_bytes += gathered.len() as u64);
+    let writer = add_to(writer, gathered).await?;
+    off_thread(move || writer.close().map_err(Failure::from)).await?;
+    Ok(broke)
+}
+
+/// `POST /api/v1/models/import`.
+pub(super) async fn begin(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Json(source): Json<Source>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    require_admin(&caller)?;
+    if let Source::Catalog(id) = &source
+        && agent.shop.get(id).is_none()
+    {
+        let detail =
+            format!("The catalog has no model {id}; GET /api/v1/models/catalog lists what there is.");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "model_not_found", "There is no such model", detail));
+    }
+    let started = agent.imports.start(&agent, source);
+    let told = started.borrow().clone();
+    Ok((StatusCode::ACCEPTED, Json(json!(told))))
+}
+
+/// `GET /api/v1/models/imports`.
+pub(super) async fn list(State(agent): State<Shared>, caller: Caller) -> Result<Json<Value>, Problem> {
+    require_admin(&caller)?;
+    let jobs = agent.imports.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let told: Vec<Import> = jobs.values().map(|job| job.told.borrow().clone()).collect();
+    Ok(Json(json!({"imports": told})))
+}
+
+/// `GET /api/v1/models/imports/{import}`.
+pub(super) async fn show(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(import): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    require_admin(&caller)?;
+    let job = agent.imports.find(&import)?;
+    let told = job.told.borrow().clone();
+    Ok(Json(json!(told)))
+}
+
+/// `DELETE /api/v1/models/imports/{import}`: what came so far stays and can be gone on with.
+pub(super) async fn cancel(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(import): Path<String>,
+) -> Result<StatusCode, Problem> {
+    require_admin(&caller)?;
+    agent.imports.find(&import)?.cancel.cancel();
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,241 @@
+//! One model of the store: what it is, what the owner wishes for it, loading, checking, removing.
+
+use actionbooster_chassis::auth::{Caller, Scope};
+use actionbooster_chassis::{Json, Problem};
+use actionbooster_models::{Choices, Model};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Failure, off_thread, store};
+use crate::Shared;
+use crate::asker::{Asker, require, require_admin};
+use crate::runners::{self, PoolError};
+use crate::shelf::Need;
+
+/// Query of [`show`]: what the memory is estimated for.
+#[derive(Deserialize)]
+pub(super) struct For {
+    context: Option<u32>,
+    slots: Option<u32>,
+}
+
+/// `GET /api/v1/models/{id}`.
+pub(super) async fn show(
+    State(agent): State<Shared>,
+    Path(id): Path<String>,
+    Query(wanted): Query<For>,
+) -> Result<Json<Value>, Problem> {
+    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let mut told = described(&agent, &model).await;
+    let details = agent.shelf.details(model.clone()).await;
+    let details =
+        details.map_err(|reason| Problem::from(Failure::from(PoolError::Unusable { id, reason })))?;
+    let number = |key: &str| details.metadata.get(&format!("{}.{key}", details.architecture)).cloned();
+    told["gguf"] = json!({
+        "architecture": details.architecture,
+        "parameters": details.parameters,
+        "quantisation": details.quantisation,
+        "context_length": number("context_length"),
+        "embedding_length": number("embedding_length"),
+        "layers": number("block_count"),
+        "heads": number("attention.head_count"),
+        "vocabulary": details.vocabulary,
+        "chat_template": !details.template.is_empty(),
+        "tensors": details.tensors,
+    });
+    let need: Need = agent.shelf.need(model, wanted.context, wanted.slots).await.map_err(|reason| {
+        Problem::from(Failure::from(PoolError::Unusable {
+            id: told["id"].as_str().unwrap_or_default().into(),
+            reason,
+        }))
+    })?;
+    told["estimate"] = json!(need);
+    Ok(Json(told))
+}
+
+/// A model as lists and single answers show it.
+pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
+    let manifest = &model.manifest;
+    let states = agent.pool.states();
+    let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((runners::State::Idle, None));
+    let (shelf, id) = (store(agent), manifest.id.clone());
+    let choices = off_thread(move || shelf.store().choices(&id).map_err(Failure::from)).await;
+    // Damaged choices are told in the log and do not hide the model.
+    let choices = choices.unwrap_or_default();
+    json!({
+        "id": manifest.id,
+        "name": manifest.name,
+        "description": manifest.description,
+        "languages": manifest.languages,
+        "roles": manifest.roles,
+        "size_bytes": manifest.size_bytes,
+        "sha256": manifest.sha256,
+        "built_in": model.built_in,
+        "licence": manifest.licence,
+        "state": state,
+        "reason": reason,
+        "pinned": choices.pinned,
+        "options": choices.options,
+        "needs_bytes": agent.shelf.measure(model.clone()).await.ok(),
+    })
+}
+
+/// Body of [`change`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    pinned: Option<bool>,
+    options: Option<Map<String, Value>>,
+}
+
+/// `PATCH /api/v1/models/{id}`: pins it, or changes options; an option that is null goes back to its default.
+pub(super) async fn change(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(change): Json<Change>,
+) -> Result<Json<Value>, Problem> {
+    require_admin(&caller)?;
+    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let (shelf, named) = (store(&agent), id.clone());
+    let reshaped = off_thread(move || -> Result<bool, Problem> {
+        let old = shelf.store().choices(&named).map_err(Failure::from)?;
+        let new = changed(&old, change)?;
+        shelf.store().set_choices(&named, &new).map_err(Failure::from)?;
+        let loaded_with = |choices: &Choices| {
+            let mut options = choices.options.clone();
+            options.keep_alive_s = None;
+            options
+        };
+        Ok(loaded_with(&old) != loaded_with(&new))
+    })
+    .await?;
+    agent.shelf.forget(&id);
+    agent.pool.set_wishes(agent.shelf.wishes().await);
+    if reshaped {
+        // A runner reads its options when it starts; one that works keeps the old ones until it is idle.
+        let _ = agent.pool.unload(&id, false);
+    }
+    Ok(Json(described(&agent, &model).await))
+}
+
+fn changed(old: &Choices, change: Change) -> Result<Choices, Problem> {
+    let mut new = old.clone();
+    new.pinned = change.pinned.unwrap_or(old.pinned);
+    if let Some(options) = change.options {
+        let mut all = json!(old.options);
+        for (name, value) in options {
+            all[name] = value;
+        }
+        new.options = serde_json::from_value(all).map_err(|error| {
+            let detail = format!("options: {error}");
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "These options cannot be kept", detail)
+        })?;
+    }
+    Ok(new)
+}
+
+/// Query of [`remove`] and [`unload`].
+#[derive(Deserialize)]
+pub(super) struct Force {
+    #[serde(default)]
+    force: bool,
+}
+
+/// `DELETE /api/v1/models/{id}`.
+pub(super) async fn remove(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(force): Query<Force>,
+) -> Result<StatusCode, Problem> {
+    require_admin(&caller)?;
+    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    remove_model(&agent, &model, force.force).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Unloads a model and takes it out of the store.
+pub(super) async fn remove_model(agent: &Shared, model: &Model, force: bool) -> Result<(), Problem> {
+    let id = model.manifest.id.clone();
+    if model.built_in {
+        return Err(Failure::from(actionbooster_models::StoreError::BuiltIn(id)).into());
+    }
+    agent.pool.unload(&id, force).map_err(Failure::from)?;
+    agent.pool.wait_gone(&id).await;
+    let (shelf, model) = (store(agent), model.clone());
+    off_thread(move || shelf.store().remove(&model).map_err(Failure::from)).await?;
+    agent.shelf.forget(&id);
+    tracing::info!(model = id, "removed from the store");
+    Ok(())
+}
+
+/// `POST /api/v1/models/{id}/verify`: reads the whole file.
+pub(super) async fn verify(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    require_admin(&caller)?;
+    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let sha256 = model.manifest.sha256.clone();
+    off_thread(move || model.verify().map_err(Failure::from)).await?;
+    Ok(Json(json!({"ok": true, "sha256": sha256})))
+}
+
+/// `POST /api/v1/models/{id}/load`: returns when it is loaded.
+pub(super) async fn load(
+    State(agent): State<Shared>,
+    caller: Caller,
+    asker: Asker,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    require(&caller, Scope::Infer)?;
+    agent.pool.lease(&asker.want(&id, agent.patience)).await.map_err(Failure::from)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/v1/models/{id}/unload`.
+pub(super) async fn unload(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(force): Query<Force>,
+) -> Result<StatusCode, Problem> {
+    require_admin(&caller)?;
+    agent.shelf.find(&id).await.map_err(Failure::from)?;
+    agent.pool.unload(&id, force.force).map_err(Failure::from)?;
+    agent.pool.wait_gone(&id).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /api/v1/models/running`.
+pub(super) async fn running(State(agent): State<Shared>) -> Json<Value> {
+    let (bytes, used) = agent.pool.budget();
+    let budget = json!({"bytes": (bytes > 0).then_some(bytes), "used_bytes": used});
+    Json(json!({"running": agent.pool.running(), "budget": budget}))
+}
+
+#[cfg(test)]
+mod tests {
+    use actionbooster_models::ModelOptions;
+
+    use super::*;
+
+    #[test]
+    fn options_are_set_and_taken_back() {
+        let old = Choices {
+            pinned: true,
+            options: ModelOptions { temperature: Some(0.5), top_k: Some(3), ..ModelOptions::default() },
+        };
+        let read = |text: &str| changed(&old, serde_json::from_str(text).expect("parses"));
+        let new = read("{\"options\":{\"temperature\":null,\"keep_alive_s\":60}}").expect("accepted");
+        assert_eq!((new.pinned, new.options.temperature, new.options.top_k), (true, None, Some(3)));
+        assert_eq!(new.options.keep_alive_s, Some(60));
+        assert!(!read("{\"pinned\":false}").expect("accepted").pinned);
+        assert!(read("{\"options\":{\"colour\":1}}").is_err());
+        assert!(read("{\"options\":{\"top_k\":-1}}").is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! The store over HTTP: what is there, what comes in, and what the owner wishes for each model.
+
+mod catalog;
+mod events;
+mod imports;
+mod manage;
+mod pull;
+mod uploads;
+
+use std::sync::Arc;
+
+use actionbooster_chassis::Problem;
+use actionbooster_models::{Incoming, IncomingError, StoreError};
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+
+use crate::Shared;
+use crate::runners::PoolError;
+
+pub(crate) use catalog::Shop;
+pub(crate) use events::events;
+pub(crate) use imports::Imports;
+pub(crate) use manage::described;
+pub(crate) use pull::{copy, delete, pull};
+
+/// Bytes of one piece of an upload at most; nginx and the daemon accept no larger body there.
+pub(crate) const PIECE: usize = 64 << 20;
+/// Where pieces are sent.
+pub(crate) const UPLOADS: &str = "/api/v1/models/uploads/";
+
+/// Routes that change the store or look at what is on its way.
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/api/v1/models/running", get(manage::running))
+        .route("/api/v1/models/catalog", get(catalog::list))
+        .route("/api/v1/models/uploads", get(uploads::list).post(uploads::begin))
+        .route(
+            "/api/v1/models/uploads/{upload}",
+            get(uploads::show).put(uploads::add).delete(uploads::abandon),
+        )
+        .route("/api/v1/models/uploads/{upload}/finish", post(uploads::finish))
+        .route("/api/v1/models/import", post(imports::begin))
+        .route("/api/v1/models/imports", get(imports::list))
+        .route("/api/v1/models/imports/{import}", get(imports::show).delete(imports::cancel))
+        .route("/api/v1/models/{id}", get(manage::show).patch(manage::change).delete(manage::remove))
+        .route("/api/v1/models/{id}/verify", post(manage::verify))
+        .route("/api/v1/models/{id}/load", post(manage::load))
+        .route("/api/v1/models/{id}/unload", post(manage::unload))
+        .route("/api/v1/events", get(events))
+}
+
+/// Runs work on the store off the runtime's threads.
+async fn off_thread<T: Send + 'static, E: Into<Problem> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?.map_err(Into::into)
+}
+
+/// The store's models on their way in.
+fn incoming(agent: &Shared) -> Incoming {
+    agent.incoming.clone()
+}
+
+/// A failure of the store or the pool as a problem.
+pub(crate) struct Failure(Problem);
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        failure.0
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        Self(crate::ask::AskError::from(error).problem())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let (status, kind, title) = match &error {
+            StoreError::Missing(_) => (StatusCode::NOT_FOUND, "model_not_found", "There is no such model"),
+            StoreError::BuiltIn(_) => (StatusCode::FORBIDDEN, "built-in", "The model stays"),
+            StoreError::Choices { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "These options cannot be kept")
+            }
+            StoreError::Write { .. } | StoreError::Read { .. } => {
+                return Self(Problem::internal(crate::shelf::chain(&error)));
+            }
+            _ => (StatusCode::CONFLICT, "model_damaged", "The model is not sound"),
+        };
+        Self(Problem::new(status, kind, title, crate::shelf::chain(&error)))
+    }
+}
+
+impl From<IncomingError> for Failure {
+    fn from(error: IncomingError) -> Self {
+        use IncomingError as E;
+        let (status, kind, title) = match &error {
+            E::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This cannot be added"),
+            E::Taken(_) => (StatusCode::CONFLICT, "taken", "There is such a model already"),
+            E::Coming { .. } => (StatusCode::CONFLICT, "coming", "The model is being added already"),
+            E::Missing(_) => (StatusCode::NOT_FOUND, "upload-not-found", "There is no such upload"),
+            E::Busy(_) => (StatusCode::CONFLICT, "busy", "Somebody else is writing"),
+            E::Offset { .. } => (StatusCode::CONFLICT, "offset", "Go on from another byte"),
+            E::TooMuch { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-much", "More than announced"),
+            E::Unfinished { .. } => (StatusCode::CONFLICT, "unfinished", "Some bytes are missing"),
+            E::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full"),
+            E::Digest { .. } | E::Refused(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "model_refused", "The file is refused")
+            }
+            E::Store(_) | E::Io { .. } => return Self(Problem::internal(crate::shelf::chain(&error))),
+        };
+        let problem = Problem::new(status, kind, title, crate::shelf::chain(&error));
+        Self(match error {
+            E::Offset { received } | E::Unfinished { received, .. } => {
+                problem.with("received_bytes", received)
+            }
+            E::Coming { upload, .. } => problem.with("upload", upload),
+            _ => problem,
+        })
+    }
+}
+
+/// Clones what a handler needs off the runtime's threads.
+fn store(agent: &Shared) -> Arc<crate::shelf::Shelf> {
+    Arc::clone(&agent.shelf)
+}

@@ -1,0 +1,127 @@
+//! Ollama's ways to change the store: pull, delete, copy.
+
+use std::convert::Infallible;
+
+use actionbooster_chassis::auth::Caller;
+use actionbooster_chassis::{Json, Problem};
+use async_stream::stream;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::imports::{Source, Stage};
+use super::{Failure, manage, off_thread, store};
+use crate::Shared;
+use crate::asker::require_admin;
+use crate::ollama::id_of;
+use crate::shelf::unknown;
+
+/// Body of [`pull`] and [`delete`].
+#[derive(Deserialize)]
+pub(crate) struct Named {
+    #[serde(alias = "name")]
+    model: String,
+    stream: Option<bool>,
+}
+
+/// `POST /api/pull`: a model of the catalog; one that is there already is a success at once.
+pub(crate) async fn pull(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Json(named): Json<Named>,
+) -> Result<Response, Problem> {
+    require_admin(&caller)?;
+    let listing = agent.shelf.list().await;
+    let id = id_of(&named.model, &listing);
+    let there = listing.models.contains_key(&id);
+    let name = id.replace([':', '/'], "-");
+    if !there && agent.shop.get(&name).is_none() {
+        return Err(unknown(&named.model, &listing));
+    }
+    let mut import = (!there).then(|| agent.imports.start(&agent, Source::Catalog(name)));
+    if named.stream == Some(false) {
+        if let Some(import) = &mut import {
+            let ended = import.wait_for(|import| matches!(import.state, Stage::Done | Stage::Failed)).await;
+            let reason = ended.map_err(Problem::internal)?.reason.clone();
+            if let Some(reason) = reason {
+                return Err(Problem::new(
+                    StatusCode::BAD_GATEWAY,
+                    "pull-failed",
+                    "The model did not come",
+                    reason,
+                ));
+            }
+        }
+        return Ok(Json(json!({"status": "success"})).into_response());
+    }
+    let lines = stream! {
+        let line = |value: serde_json::Value| Ok::<_, Infallible>(format!("{value}\n"));
+        if let Some(mut import) = import {
+            yield line(json!({"status": "pulling manifest"}));
+            loop {
+                let now = import.borrow_and_update().clone();
+                match (now.state, &now.id) {
+                    (Stage::Running, Some(id)) => yield line(json!({
+                        "status": format!("pulling {id}"),
+                        "digest": id,
+                        "total": now.size_bytes,
+                        "completed": now.received_bytes,
+                    })),
+                    (Stage::Running, None) => {}
+                    (Stage::Checking, _) => yield line(json!({"status": "verifying sha256 digest"})),
+                    (Stage::Done, _) => break,
+                    (Stage::Failed, _) => {
+                        yield line(json!({"error": now.reason}));
+                        return;
+                    }
+                }
+                if import.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+        yield line(json!({"status": "success"}));
+    };
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+/// `DELETE /api/delete`.
+pub(crate) async fn delete(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Json(named): Json<Named>,
+) -> Result<StatusCode, Problem> {
+    require_admin(&caller)?;
+    let listing = agent.shelf.list().await;
+    let id = id_of(&named.model, &listing);
+    let model = listing.models.get(&id).ok_or_else(|| unknown(&named.model, &listing))?;
+    manage::remove_model(&agent, model, false).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Body of [`copy`].
+#[derive(Deserialize)]
+pub(crate) struct Copy {
+    source: String,
+    destination: String,
+}
+
+/// `POST /api/copy`: the same model under another name, without taking its space twice where possible.
+pub(crate) async fn copy(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Json(asked): Json<Copy>,
+) -> Result<StatusCode, Problem> {
+    require_admin(&caller)?;
+    let listing = agent.shelf.list().await;
+    let id = id_of(&asked.source, &listing);
+    let model = listing.models.get(&id).ok_or_else(|| unknown(&asked.source, &listing))?.clone();
+    let destination =
+        asked.destination.strip_suffix(":latest").unwrap_or(&asked.destination).replace([':', '/'], "-");
+    let shelf = store(&agent);
+    off_thread(move || shelf.store().copy(&model, &destination).map_err(Failure::from)).await?;
+    Ok(StatusCode::OK)
+}

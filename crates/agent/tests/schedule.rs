@@ -1,0 +1,141 @@
+//! Whose turn it is, how long models stay, and what happens to one that hangs.
+
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use support::{Agent, Events};
+use tokio::net::UnixStream;
+
+fn chat(max_tokens: u32, more: &Value) -> String {
+    let messages = json!([{"role": "user", "content": "Once upon a time"}]);
+    let mut body = json!({"model": "one", "messages": messages, "max_tokens": max_tokens});
+    if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+        body.extend(more.clone());
+    }
+    body.to_string()
+}
+
+async fn ask(agent: &Agent, max_tokens: u32, more: &Value) -> (u16, Value) {
+    agent.ask("POST", "/v1/chat/completions", &chat(max_tokens, more)).await
+}
+
+#[tokio::test]
+async fn more_than_may_wait_is_refused_with_a_time_to_come_back() {
+    let agent = Agent::start(&["one"], "").await;
+    let mut streams = Vec::new();
+    // Two work, 64 of one key wait, and the next is refused.
+    for _ in 0..2 {
+        let mut stream = Events::of(
+            agent.send("POST", "/v1/chat/completions", &chat(400, &json!({"stream": true}))).await,
+        );
+        stream.next().await.expect("begun");
+        streams.push(stream);
+    }
+    let short = chat(1, &json!({}));
+    let waiting = (0..64).map(|_| agent.ask("POST", "/v1/chat/completions", &short));
+    let mut waiting = Box::pin(futures::future::join_all(waiting));
+    let refused = async {
+        agent
+            .until("they wait", async || {
+                let (_, running) = agent.manage("GET", "/api/v1/models/running", "").await;
+                running["running"][0]["waiting"] == 64
+            })
+            .await;
+        agent.send("POST", "/v1/chat/completions", &chat(1, &json!({}))).await
+    };
+    let refused = tokio::select! {
+        refused = refused => refused,
+        _ = &mut waiting => panic!("nobody should be served before the streams end"),
+    };
+    assert_eq!(refused.status(), 429);
+    let seconds = refused.headers()["retry-after"].to_str().expect("text").parse::<u64>().expect("seconds");
+    assert!(seconds >= 1, "{seconds}");
+    drop(streams);
+    let answers = waiting.await;
+    assert!(answers.iter().all(|(status, _)| *status == 200), "everybody who waited is served");
+}
+
+#[tokio::test]
+async fn a_model_stays_as_long_as_the_last_request_wished() {
+    let agent = Agent::start(&["one"], "").await;
+    let (status, reply) = ask(&agent, 1, &json!({"keep_alive": 0})).await;
+    assert_eq!(status, 200, "{reply}");
+    agent.until("it is unloaded at once", async || agent.state("one").await == "idle").await;
+    ask(&agent, 1, &json!({"keep_alive": "1h"})).await;
+    let (_, running) = agent.manage("GET", "/api/v1/models/running", "").await;
+    assert_eq!(running["running"][0]["keep_alive_s"], 3600, "{running}");
+    let (_, reply) =
+        agent.ask("POST", "/api/chat", "{\"model\":\"one\",\"messages\":[],\"keep_alive\":0}").await;
+    assert_eq!(reply["done_reason"], "unload", "{reply}");
+    agent.until("it is unloaded", async || agent.state("one").await == "idle").await;
+    let (status, _) = ask(&agent, 1, &json!({"keep_alive": "soon"})).await;
+    assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn pinned_models_are_not_evicted() {
+    // Room for one of them.
+    let agent = Agent::start(&["one", "two"], "model_budget_bytes = 50_000_000\n").await;
+    let (_, shown) = agent.manage("GET", "/api/v1/models/one", "").await;
+    let needs = shown["needs_bytes"].as_u64().expect("bytes");
+    assert!((25_000_001..50_000_000).contains(&needs), "the budget of this test holds one model: {needs}");
+    agent.manage("PATCH", "/api/v1/models/one", "{\"pinned\":true}").await;
+    assert_eq!(ask(&agent, 1, &json!({})).await.0, 200);
+    let (status, reply) = ask(&agent, 1, &json!({"model": "two"})).await;
+    assert_eq!(status, 503, "{reply}");
+    let message = reply["error"]["message"].as_str().expect("message");
+    assert!(message.contains("pinned models one") && message.contains("MiB"), "{message}");
+    agent.manage("PATCH", "/api/v1/models/one", "{\"pinned\":false}").await;
+    assert_eq!(ask(&agent, 1, &json!({"model": "two"})).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_model_that_hangs_is_stopped_and_the_next_request_works() {
+    let agent = Agent::start(&["one"], "hang_s = 1\n").await;
+    let mut stream =
+        Events::of(agent.send("POST", "/v1/chat/completions", &chat(400, &json!({"stream": true}))).await);
+    stream.next().await.expect("begun");
+    stream.next().await.expect("a token");
+    let pid = agent.runner("one").expect("a runner");
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("signal");
+    let last = stream.rest().await.pop().expect("an end");
+    assert!(last.data.contains("no sign of life"), "{}", last.data);
+    let (status, reply) = ask(&agent, 1, &json!({})).await;
+    assert_eq!(status, 200, "{reply}");
+    assert!((agent.counter("runner_hangs_total", "one").await - 1.0).abs() < 0.1);
+}
+
+#[tokio::test]
+async fn what_happens_to_models_is_told_as_it_happens() {
+    let agent = Agent::start(&["one"], "").await;
+    let mut events = Events::of(agent.send_as(Some(support::ADMIN_KEY), "GET", "/api/v1/events", b"").await);
+    ask(&agent, 1, &json!({"keep_alive": 0})).await;
+    for expected in ["model.loading", "model.loaded", "model.unloaded"] {
+        let event = events.next().await.expect("an event");
+        assert_eq!((event.name.as_str(), &event.json()["model"]), (expected, &json!("one")));
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_do_not_stop_the_answers() {
+    let agent = Agent::start(&["one"], "").await;
+    ask(&agent, 1, &json!({})).await;
+    let mut idle = Vec::new();
+    for _ in 0..1000 {
+        // Beyond its limit the daemon does not take more; those wait in the socket's queue.
+        match tokio::time::timeout(Duration::from_millis(50), UnixStream::connect(agent.socket())).await {
+            Ok(Ok(stream)) => idle.push(stream),
+            _ => break,
+        }
+    }
+    assert!(idle.len() >= 100, "{} connections", idle.len());
+    let started = Instant::now();
+    let answered = ask(&agent, 1, &json!({}));
+    let (status, reply) = tokio::time::timeout(Duration::from_secs(90), answered).await.expect("an answer");
+    assert_eq!(status, 200, "{reply} after {:?}", started.elapsed());
+}
