@@ -27,6 +27,7 @@ mod json;
 mod layers;
 mod limits;
 mod paths;
+mod places;
 mod problem;
 mod serve;
 mod service;

@@ -13,7 +13,7 @@ pub(crate) struct Limits {
     pub(crate) answer: Duration,
     /// For open requests to finish after SIGTERM.
     pub(crate) grace: Duration,
-    /// Open connections per listener; more wait in the kernel's queue.
+    /// Open connections per listener; idle ones make room for more.
     pub(crate) connections: usize,
 }
 

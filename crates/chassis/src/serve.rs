@@ -1,22 +1,24 @@
 //! Serving until told to stop, then draining.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tower_http::timeout::TimeoutBody;
 
 use crate::client::Peer;
 use crate::limits::Limits;
+use crate::places::{Place, Places};
 use crate::sockets::Listener;
 
 /// Pause after a failed accept, which means that file descriptors ran out.
@@ -37,7 +39,7 @@ pub(crate) async fn serve(listeners: Vec<Listener>, router: Router, stop: Cancel
 
 async fn accept(listener: Listener, router: Router, stop: CancellationToken, limits: Limits) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections);
     loop {
         let accepted = tokio::select! {
             accepted = next(&listener, &places) => accepted,
@@ -69,11 +71,8 @@ enum Connection {
 }
 
 /// The next connection, once there is a place for it.
-async fn next(
-    listener: &Listener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(OwnedSemaphorePermit, Connection)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+async fn next(listener: &Listener, places: &Arc<Places>) -> std::io::Result<(Place, Connection)> {
+    let place = places.take().await?;
     let connection = match listener {
         Listener::Unix(listener) => Connection::Unix(listener.accept().await?.0),
         Listener::Tcp(listener) => {
@@ -87,21 +86,23 @@ async fn next(
     Ok((place, connection))
 }
 
-fn handle<S>(
-    stream: S,
-    peer: Peer,
-    place: OwnedSemaphorePermit,
-    router: Router,
-    graceful: &GracefulShutdown,
-    limits: Limits,
-) where
+fn handle<S>(stream: S, peer: Peer, place: Place, router: Router, graceful: &GracefulShutdown, limits: Limits)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let begin = place.begin();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let busy = begin();
         let mut request: Request =
             request.map(|body| axum::body::Body::new(TimeoutBody::new(limits.body_pause, body)));
         request.extensions_mut().insert(peer);
-        router.clone().oneshot(request)
+        let answer = router.clone().oneshot(request);
+        async move {
+            let answer = answer.await?;
+            // It is busy until the last piece of the answer has left.
+            let counted = move |body: axum::body::Body| body.map_frame(move |frame| (&busy, frame).1);
+            Ok::<_, Infallible>(answer.map(counted))
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -109,10 +110,14 @@ fn handle<S>(
         .serve_connection(TokioIo::new(stream), service);
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = watched.await {
+        let ended = tokio::select! {
+            ended = watched => ended,
+            // It is idle: nothing is lost with it.
+            () = place.leave().cancelled() => Ok(()),
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");
         }
-        drop(place);
     });
 }
 
