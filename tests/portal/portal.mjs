@@ -17,7 +17,9 @@ const ANSWER_LIMIT_MS = 240_000;
 const PAGE_LIMIT_MS = 20_000;
 const PHONE = { width: 360, height: 740 };
 const DESKTOP = { width: 1280, height: 850 };
-const VIEWS = { ask: '/', box: '/box', settings: '/settings' };
+const VIEWS = { ask: '/', models: '/models', box: '/box', settings: '/settings' };
+/** The committed guide, which is added once more under another name. */
+const GUIDE = new URL('../models/guide/guide.gguf', import.meta.url).pathname;
 const QUESTION = '¿Qué es ActionBooster?';
 
 const [readyPath, flag, shotsFolder] = process.argv.slice(2);
@@ -44,6 +46,7 @@ try {
   const inside = ready.claim_code ? await claim(page) : await signInFirst(page);
   if (inside) {
     await ask(page);
+    await keepModels(page);
     await seeBox(page);
     await changeSettings(page);
     await signInAgain(page, context);
@@ -154,6 +157,58 @@ async function ask(page) {
     await seen(page.getByText('Parado.').first());
     await seen(page.getByRole('heading', { name: 'Preguntas anteriores' }));
     await page.unroute('**/query');
+  });
+}
+
+async function keepModels(page) {
+  const added = page.getByTestId('model-otra-guia');
+  await check('the models and the memory they take are shown', async () => {
+    await page.getByRole('link', { name: 'Modelos' }).click();
+    await seen(page.getByTestId('model-guide'));
+    assert.match(await page.getByTestId('budget').innerText(), /en uso/);
+    assert.ok((await page.getByTestId('catalog').getByRole('listitem').count()) > 5, 'no catalog');
+    await shot(page, 'models');
+  });
+  await check('a model is uploaded in pieces, after the connection was cut once', async () => {
+    const form = page.getByTestId('add-model');
+    let cut = false;
+    await page.route('**/api/v1/models/uploads/*?offset=*', (route) => {
+      if (cut) return route.continue();
+      cut = true;
+      return route.abort();
+    });
+    const file = { name: 'Otra guia.gguf', mimeType: 'application/octet-stream', buffer: readFileSync(GUIDE) };
+    await form.getByLabel('Un archivo de este dispositivo').setInputFiles(file);
+    await form.getByRole('button', { name: 'Subir' }).click();
+    await seen(form.getByText('Se añadió otra-guia.'));
+    await page.unroute('**/api/v1/models/uploads/*?offset=*');
+    await seen(added);
+    assert.ok(cut, 'nothing was cut');
+  });
+  await check('it is loaded, kept loaded, given options, checked and unloaded', async () => {
+    await added.getByRole('button', { name: 'Cargar', exact: false }).first().click();
+    await seen(added.getByText('lista', { exact: false }).or(added.getByText('listo', { exact: false })).first());
+    await added.getByRole('button', { name: 'Mantener cargado', exact: false }).click();
+    await seen(added.getByRole('button', { name: 'Dejar ir si está inactivo', exact: false }));
+    await added.getByText('Opciones').click();
+    await added.getByLabel('Contexto').fill('256');
+    await added.getByRole('button', { name: 'Guardar' }).click();
+    await seen(added.getByText('Guardado.', { exact: false }));
+    await added.getByRole('button', { name: 'Comprobar el archivo', exact: false }).click();
+    await seen(added.getByText('El archivo está íntegro.'));
+  });
+  await check('what cannot be a model is refused with the reason', async () => {
+    const form = page.getByTestId('add-model');
+    const file = { name: 'nada.gguf', mimeType: 'application/octet-stream', buffer: Buffer.from('nothing at all') };
+    await form.getByLabel('Un archivo de este dispositivo').setInputFiles(file);
+    await form.getByRole('button', { name: 'Subir' }).click();
+    await seen(form.getByRole('alert'));
+    assert.match(await form.getByRole('alert').innerText(), /GGUF/);
+  });
+  await check('it is removed after a question', async () => {
+    await added.getByRole('button', { name: 'Quitar', exact: false }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Quitar' }).click();
+    await page.waitForFunction(() => !document.querySelector('[data-testid="model-otra-guia"]'));
   });
 }
 

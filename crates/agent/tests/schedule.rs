@@ -31,7 +31,9 @@ async fn more_than_may_wait_is_refused_with_a_time_to_come_back() {
     // Two work, 64 of one key wait, and the next is refused.
     for _ in 0..2 {
         let mut stream = Events::of(
-            agent.send("POST", "/v1/chat/completions", &chat(400, &json!({"stream": true}))).await,
+            agent
+                .send("POST", "/v1/chat/completions", &chat(support::CONTEXT - 100, &json!({"stream": true})))
+                .await,
         );
         stream.next().await.expect("begun");
         streams.push(stream);
@@ -97,8 +99,11 @@ async fn pinned_models_are_not_evicted() {
 #[tokio::test]
 async fn a_model_that_hangs_is_stopped_and_the_next_request_works() {
     let agent = Agent::start(&["one"], "hang_s = 1\n").await;
-    let mut stream =
-        Events::of(agent.send("POST", "/v1/chat/completions", &chat(400, &json!({"stream": true}))).await);
+    let mut stream = Events::of(
+        agent
+            .send("POST", "/v1/chat/completions", &chat(support::CONTEXT - 100, &json!({"stream": true})))
+            .await,
+    );
     stream.next().await.expect("begun");
     stream.next().await.expect("a token");
     let pid = agent.runner("one").expect("a runner");

@@ -128,14 +128,14 @@ async fn a_file_on_the_box_is_imported_copied_and_removed() {
     assert_eq!(ids, ["one", "stick-two"], "{list}");
 
     // One that is in use stays, unless it is forced.
-    let body = json!({"model": "stick-two", "messages": [{"role": "user", "content": "Hi"}], "stream": true, "max_tokens": 400});
+    let body = json!({"model": "stick-two", "messages": [{"role": "user", "content": "Hi"}], "stream": true, "max_tokens": support::CONTEXT - 100});
     let mut stream = support::Events::of(agent.send("POST", "/v1/chat/completions", &body.to_string()).await);
     stream.next().await.expect("begun");
     let (status, reply) = agent.manage("DELETE", "/api/v1/models/stick-two", "").await;
     assert_eq!((status, &reply["type"]), (409, &json!("in-use")), "{reply}");
     assert_eq!(agent.manage("DELETE", "/api/v1/models/stick-two?force=true", "").await.0, 204);
-    let last = stream.rest().await.pop().expect("an end");
-    assert!(last.data.contains("error"), "{}", last.data);
+    let end = stream.rest().await.pop().expect("an end");
+    assert!(end.data.contains("error"), "{}", end.data);
 }
 
 #[tokio::test]

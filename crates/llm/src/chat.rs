@@ -136,7 +136,7 @@ mod tests {
         let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
         let with = |choice: ToolChoice, tools: &[&str]| {
             let tools = tools.iter().map(|name| tool(name)).collect();
-            Conversation { choice, tools, ..Conversation::default() }.forced_format()
+            Conversation { tools, choice, ..Conversation::default() }.forced_format()
         };
         let names = |format: Result<Option<Format>, Error>| match format.expect("possible") {
             Some(Format::JsonSchema(schema)) => schema.matches("\"const\"").count(),

@@ -63,7 +63,7 @@ impl Engine {
             return Err(Error::NoText);
         }
         let (events, receiver) = mpsc::channel(EVENTS);
-        self.send(Job::Generate(Generation { request, events }))?;
+        self.send(Job::Generate(Box::new(Generation { request, events })))?;
         Ok(receiver)
     }
 

@@ -195,14 +195,12 @@ impl Reply {
 
     fn tell_calls(&mut self, body: &str, parts: &mut Vec<Part>) {
         let Some(style) = self.style else { return self.tell(Part::Text, body, parts) };
-        match style.read(body) {
-            Some(calls) => parts.extend(calls.into_iter().map(Part::Call)),
-            None => {
-                let whole =
-                    [style.open().unwrap_or_default(), body, style.close().unwrap_or_default()].concat();
-                self.tell(Part::Text, &whole, parts);
-            }
+        if let Some(calls) = style.read(body) {
+            parts.extend(calls.into_iter().map(Part::Call));
+            return;
         }
+        let (open, close) = (style.open().unwrap_or_default(), style.close().unwrap_or_default());
+        self.tell(Part::Text, &[open, body, close].concat(), parts);
     }
 
     fn tell(&mut self, part: fn(String) -> Part, text: &str, parts: &mut Vec<Part>) {

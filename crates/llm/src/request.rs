@@ -146,7 +146,7 @@ pub struct Embeddings {
 
 /// A request on its way to the engine's thread.
 pub(crate) enum Job {
-    Generate(Generation),
+    Generate(Box<Generation>),
     Embed {
         inputs: Vec<String>,
         normalize: bool,

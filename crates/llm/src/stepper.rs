@@ -132,7 +132,7 @@ impl<'model> Stepper<'model> {
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::Generate(generation) => self.waiting.push_back(generation),
+            Job::Generate(generation) => self.waiting.push_back(*generation),
             Job::Embed { inputs, normalize, truncate, reply } => {
                 self.embedder.take(&inputs, normalize, truncate, reply);
             }

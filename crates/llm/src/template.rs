@@ -5,7 +5,7 @@ mod python;
 
 use jiff::Zoned;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde_json::json;
 
@@ -112,10 +112,11 @@ fn as_text(message: &Message) -> Message {
     let mut content = message.content.clone();
     for call in &message.calls {
         let name = json!(call.name);
-        content.push_str(&format!(
-            "<tool_call>{{\"name\": {name}, \"arguments\": {}}}</tool_call>",
-            call.arguments
-        ));
+        content += "<tool_call>{\"name\": ";
+        content += &name.to_string();
+        content += ", \"arguments\": ";
+        content += &call.arguments;
+        content += "}</tool_call>";
     }
     if message.role == "tool" {
         return Message::new("user", format!("<tool_response>{content}</tool_response>"));
@@ -133,7 +134,9 @@ fn environment() -> Result<Environment<'static>, LlmError> {
         let text = jiff::fmt::strtime::format(&format, &Zoned::now());
         text.map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
     });
-    environment.add_filter("tojson", json::tojson);
+    environment.add_filter("tojson", |value: Serde<serde_json::Value>, arguments: Kwargs| {
+        json::tojson(&value, arguments.get("indent")?)
+    });
     environment.set_unknown_method_callback(python::method);
     Ok(environment)
 }

@@ -436,13 +436,11 @@ fn one_line(text: &str) -> String {
 
 /// The id that is wished, or one made from the file's name.
 fn id_of(wanted: &Wanted) -> Result<String, IncomingError> {
-    let id = match &wanted.id {
-        Some(id) => id.clone(),
-        None => {
-            let name = wanted.file_name.rsplit(['/', '\\']).next().unwrap_or_default();
-            slug(name.strip_suffix(".gguf").or_else(|| name.strip_suffix(".GGUF")).unwrap_or(name))
-        }
+    let named = || {
+        let name = wanted.file_name.rsplit(['/', '\\']).next().unwrap_or_default();
+        slug(name.strip_suffix(".gguf").or_else(|| name.strip_suffix(".GGUF")).unwrap_or(name))
     };
+    let id = wanted.id.clone().unwrap_or_else(named);
     if is_id(&id) && id != "lost+found" {
         return Ok(id);
     }
@@ -553,7 +551,7 @@ mod tests {
         assert!(matches!(error, IncomingError::Offset { received } if received == half as u64));
         assert!(matches!(incoming.finish(&upload.upload), Err(IncomingError::Unfinished { .. })));
         assert!(matches!(
-            send(&incoming, &upload.upload, half as u64, &[0; 8 << 20]),
+            send(&incoming, &upload.upload, half as u64, &vec![0; 8 << 20]),
             Err(IncomingError::TooMuch { .. })
         ));
         send(&incoming, &upload.upload, half as u64, &content[half..]).expect("sent");

@@ -51,7 +51,7 @@ impl Head {
         Self { id: format!("msg_{:016x}", rand::random::<u64>()), model, most_calls }
     }
 
-    fn message(&self, content: Vec<Value>, usage: Value) -> Value {
+    fn message(&self, content: &[Value], usage: &Value) -> Value {
         json!({
             "id": self.id,
             "type": "message",
@@ -80,7 +80,7 @@ pub(super) async fn whole(head: Head, pieces: Pieces) -> Result<Response, Proble
         let input: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
         json!({"type": "tool_use", "id": call_id(), "name": call.name, "input": input})
     }));
-    let mut message = head.message(content, usage(&answer.account));
+    let mut message = head.message(&content, &usage(&answer.account));
     let (reason, sequence) = stop(&answer.account, !answer.calls.is_empty());
     message["stop_reason"] = reason.into();
     message["stop_sequence"] = sequence;
@@ -98,7 +98,7 @@ enum Kind {
 pub(super) fn events(head: Head, pieces: Pieces) -> impl IntoResponse {
     let mut pieces = Box::pin(paced(pieces));
     let events = stream! {
-        let begin = head.message(Vec::new(), json!({"input_tokens": 0, "output_tokens": 0}));
+        let begin = head.message(&[], &json!({"input_tokens": 0, "output_tokens": 0}));
         yield Ok::<_, Infallible>(event("message_start", json!({"message": begin})));
         yield Ok(event("ping", json!({})));
         let mut blocks = Blocks::default();

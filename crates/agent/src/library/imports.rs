@@ -56,7 +56,8 @@ pub(super) enum Stage {
 /// An import as clients see it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Import {
-    import: String,
+    #[serde(rename = "import")]
+    number: String,
     source: Source,
     pub(super) state: Stage,
     /// The model it becomes, once that is known.
@@ -105,7 +106,7 @@ impl Imports {
             jobs.pop_first();
         }
         let import = Import {
-            import: format!("i-{number}"),
+            number: format!("i-{number}"),
             source: source.clone(),
             state: Stage::Running,
             id: None,

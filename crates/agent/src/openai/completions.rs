@@ -69,14 +69,14 @@ pub(crate) async fn completions(
         echo: request.echo == Some(true),
     };
     let want = asker.want(&request.model, agent.patience);
-    let asked: Vec<Pieces> =
+    let answers: Vec<Pieces> =
         generations.into_iter().map(|generation| ask(agent.clone(), want.clone(), generation)).collect();
     if request.stream != Some(true) {
-        return whole(&head, &prompts, asked, request.logprobs.is_some()).await;
+        return whole(&head, &prompts, answers, request.logprobs.is_some()).await;
     }
     let usage = request.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    let mut begun_all = Vec::with_capacity(asked.len());
-    for pieces in asked {
+    let mut begun_all = Vec::with_capacity(answers.len());
+    for pieces in answers {
         begun_all.push(begun(pieces).await.map_err(|error| error.problem())?);
     }
     Ok(chunks(head, prompts, begun_all, usage).into_response())
@@ -132,7 +132,7 @@ struct Head {
 }
 
 impl Head {
-    fn body(&self, choices: Vec<Value>) -> Value {
+    fn body(&self, choices: &[Value]) -> Value {
         json!({
             "id": self.id,
             "object": "text_completion",
@@ -163,9 +163,9 @@ async fn whole(
         let text = format!("{begin}{}", answer.text);
         let told =
             if logprobs { legacy_logprobs(&answer.logprobs, begin.chars().count()) } else { Value::Null };
-        choices.push(choice(index, &text, told, Some(finish_reason(&answer.account))));
+        choices.push(choice(index, &text, &told, Some(finish_reason(&answer.account))));
     }
-    let mut body = head.body(choices);
+    let mut body = head.body(&choices);
     body["usage"] = usage_of(&total);
     body["timings"] = timings_of(&total);
     Ok(Json(body).into_response())
@@ -179,7 +179,7 @@ fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: b
         let mut total = wire::Finished::default();
         if head.echo {
             for (index, prompt) in prompts.iter().enumerate() {
-                let body = head.body(vec![choice(index, prompt, Value::Null, None)]);
+                let body = head.body(&[choice(index, prompt, &Value::Null, None)]);
                 yield Ok::<_, Infallible>(Event::default().data(body.to_string()));
             }
         }
@@ -187,7 +187,7 @@ fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: b
             let failure = match piece {
                 Ok((index, Ok(Piece::Text(more)))) => {
                     let told = if more.logprobs.is_empty() { Value::Null } else { legacy_logprobs(&more.logprobs, 0) };
-                    let body = head.body(vec![choice(index, &more.text, told, None)]);
+                    let body = head.body(&[choice(index, &more.text, &told, None)]);
                     yield Ok(Event::default().data(body.to_string()));
                     continue;
                 }
@@ -197,7 +197,7 @@ fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: b
                     total.prompt_tokens += account.prompt_tokens;
                     total.cached_prompt_tokens += account.cached_prompt_tokens;
                     total.generated_tokens += account.generated_tokens;
-                    let body = head.body(vec![choice(index, "", Value::Null, Some(finish_reason(&account)))]);
+                    let body = head.body(&[choice(index, "", &Value::Null, Some(finish_reason(&account)))]);
                     yield Ok(Event::default().data(body.to_string()));
                     continue;
                 }
@@ -208,7 +208,7 @@ fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: b
             return;
         }
         if include_usage {
-            let mut body = head.body(Vec::new());
+            let mut body = head.body(&[]);
             body["usage"] = usage_of(&total);
             yield Ok(Event::default().data(body.to_string()));
         }
@@ -217,7 +217,7 @@ fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: b
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
-fn choice(index: usize, text: &str, logprobs: Value, finish: Option<&str>) -> Value {
+fn choice(index: usize, text: &str, logprobs: &Value, finish: Option<&str>) -> Value {
     json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish})
 }
 

@@ -116,7 +116,9 @@ pub(crate) fn shortened(mut vector: Vec<f32>, dimensions: Option<usize>) -> Resu
         vector.truncate(wanted);
         let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
         if length > 0.0 {
-            vector.iter_mut().for_each(|value| *value /= length);
+            for value in &mut vector {
+                *value /= length;
+            }
         }
     }
     Ok(vector)

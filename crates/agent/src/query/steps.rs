@@ -55,11 +55,11 @@ pub(super) enum Step {
 pub(super) type Steps = Pin<Box<dyn Stream<Item = Step> + Send>>;
 
 /// Every model's answer as it comes, then the summary. Dropping it stops everything.
-pub(super) fn steps(agent: Shared, asker: Asker, asked: Question) -> Steps {
+pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
     Box::pin(stream! {
         let mut answers = Vec::new();
         let streams: Vec<Steps> =
-            asked.models.iter().map(|id| answer(Arc::clone(&agent), asker.want(id, PATIENCE), &asked)).collect();
+            query.models.iter().map(|id| answer(Arc::clone(&agent), asker.want(id, PATIENCE), &query)).collect();
         let mut all = select_all(streams);
         while let Some(step) = all.next().await {
             if let Step::Answer(answer) = &step
@@ -70,8 +70,8 @@ pub(super) fn steps(agent: Shared, asker: Asker, asked: Question) -> Steps {
             yield step;
         }
         // In the order of the question, not of the models' speed: the summary is the same each time.
-        answers.sort_by_key(|answer| asked.models.iter().position(|id| *id == answer.model));
-        let mut summary = summarise(agent, asker, asked, answers);
+        answers.sort_by_key(|answer| query.models.iter().position(|id| *id == answer.model));
+        let mut summary = summarise(agent, asker, query, answers);
         while let Some(step) = summary.next().await {
             yield step;
         }
@@ -109,7 +109,7 @@ fn answer(agent: Shared, want: Want, asked: &Question) -> Steps {
     })
 }
 
-fn summarise(agent: Shared, asker: Asker, asked: Question, answers: Vec<Answered>) -> Steps {
+fn summarise(agent: Shared, asker: Asker, query: Question, answers: Vec<Answered>) -> Steps {
     Box::pin(stream! {
         if let [only] = answers.as_slice() {
             let Answered { model, text } = only.clone();
@@ -120,7 +120,7 @@ fn summarise(agent: Shared, asker: Asker, asked: Question, answers: Vec<Answered
         if let Some(writer) = writer(&agent, &answers).await {
             let mut text = String::new();
             let mut failed = false;
-            let request = request(&instruction(&asked.prompt, &answers), asked.max_tokens);
+            let request = request(&instruction(&query.prompt, &answers), query.max_tokens);
             let mut pieces = ask(agent, asker.want(&writer, PATIENCE), request);
             while let Some(piece) = pieces.next().await {
                 match piece {

@@ -86,7 +86,6 @@ impl Style {
     pub(super) fn read(self, body: &str) -> Option<Vec<ToolCall>> {
         let calls = match self {
             Self::Tagged if body.trim_start().starts_with("<function=") => tagged_parameters(body),
-            Self::Tagged | Self::Llama | Self::Bare => objects(body),
             Self::Deepseek => each(body, DEEPSEEK_CALL, |kind, rest| match rest.split_once("```") {
                 // Older models write a kind and a name before fenced JSON, newer ones a name and bare JSON.
                 Some((name, fenced)) => {
@@ -106,7 +105,7 @@ impl Style {
                 };
                 body.split(MISTRAL).map(call).collect()
             }
-            Self::Mistral => objects(body),
+            Self::Tagged | Self::Llama | Self::Bare | Self::Mistral => objects(body),
         };
         calls.filter(|calls| !calls.is_empty())
     }

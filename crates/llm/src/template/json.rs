@@ -2,14 +2,12 @@
 
 use std::io::{self, Write};
 
-use minijinja::value::{Kwargs, Serde};
 use minijinja::{Error, ErrorKind, Value};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// The filter `tojson`, with Python's `indent`. Other arguments of Python's are of no effect here.
-pub(super) fn tojson(value: Serde<serde_json::Value>, arguments: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = arguments.get("indent")?;
+pub(super) fn tojson(value: &serde_json::Value, indent: Option<usize>) -> Result<Value, Error> {
     let mut bytes = Vec::new();
     let written = match indent {
         Some(width) => {

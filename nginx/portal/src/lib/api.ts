@@ -43,6 +43,67 @@ export interface Model {
   built_in: boolean;
   licence: string;
   state: 'idle' | 'loading' | 'ready' | 'failed';
+  reason?: string | null;
+  pinned?: boolean;
+  options?: ModelOptions;
+  /** What it takes when loaded; null when its file is not sound. */
+  needs_bytes?: number | null;
+}
+
+/** How a model is used when a request does not say. Absent means as the model itself says. */
+export interface ModelOptions {
+  context_tokens?: number | null;
+  keep_alive_s?: number | null;
+  temperature?: number | null;
+  system?: string | null;
+}
+
+/** Bytes for models; `bytes` is null when there is no limit. */
+export interface Budget {
+  bytes: number | null;
+  used_bytes: number;
+}
+
+export interface Running {
+  id: string;
+  state: 'loading' | 'ready' | 'unloading';
+  bytes: number;
+  in_flight: number;
+  waiting: number;
+  pinned: boolean;
+}
+
+export interface CatalogModel {
+  id: string;
+  name: string;
+  family: string;
+  licence: string;
+  size_bytes: number;
+  needs_bytes: number;
+  languages: string[];
+  roles: string[];
+  description: Localized;
+  installed: boolean;
+  fits: boolean;
+  suggested: boolean;
+  why: Localized;
+}
+
+export interface Upload {
+  upload: string;
+  id: string;
+  size_bytes: number;
+  received_bytes: number;
+  chunk_bytes: number;
+}
+
+export interface Import {
+  import: string;
+  state: 'running' | 'checking' | 'done' | 'failed';
+  id: string | null;
+  received_bytes: number;
+  size_bytes: number | null;
+  reason: string | null;
 }
 
 export interface Answer {
@@ -135,6 +196,10 @@ export interface Problem {
   title?: string;
   status?: number;
   detail?: string;
+  /** Where an upload stopped. */
+  received_bytes?: number;
+  /** The upload that brings the same model already. */
+  upload?: string;
 }
 
 /** A refusal, or (status 0) a box that does not answer. */
@@ -163,12 +228,12 @@ export function whenSignedOut(callback: () => void): void {
   onSignedOut = callback;
 }
 
-type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 async function send(method: Method, path: string, body?: unknown, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
   if (!headers.has('accept')) headers.set('accept', 'application/json');
-  if (body !== undefined) headers.set('content-type', 'application/json');
+  if (body !== undefined && !(body instanceof Blob)) headers.set('content-type', 'application/json');
   let response: Response;
   try {
     response = await fetch(path, {
@@ -176,7 +241,7 @@ async function send(method: Method, path: string, body?: unknown, init: RequestI
       ...init,
       method,
       headers,
-      body: body === undefined ? null : JSON.stringify(body),
+      body: body === undefined ? null : body instanceof Blob ? body : JSON.stringify(body),
     });
   } catch (cause) {
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause;
@@ -220,6 +285,9 @@ async function open<T>(method: Method, path: string, body?: unknown, init?: Requ
   return (await (await send(method, path, body, init)).json()) as T;
 }
 
+const modelPath = (id: string) => `/api/v1/models/${encodeURIComponent(id)}`;
+const uploadPath = (upload: string) => `/api/v1/models/uploads/${encodeURIComponent(upload)}`;
+
 export const api = {
   health: (signal?: AbortSignal) => open<Health>('GET', '/health', undefined, signal ? { signal } : {}),
   claimed: async () => (await open<{ claimed: boolean }>('GET', '/api/v1/claim')).claimed,
@@ -239,6 +307,26 @@ export const api = {
   changePassword: (current: string, next: string) =>
     call<void>('POST', '/api/v1/password', { current, new: next }),
   models: async () => (await call<{ models: Model[] }>('GET', '/api/v1/models')).models,
+  running: (signal?: AbortSignal) =>
+    call<{ running: Running[]; budget: Budget }>('GET', '/api/v1/models/running', undefined, signal ? { signal } : {}),
+  catalog: async () => (await call<{ models: CatalogModel[] }>('GET', '/api/v1/models/catalog')).models,
+  changeModel: (id: string, change: { pinned?: boolean; options?: ModelOptions }) =>
+    call<Model>('PATCH', modelPath(id), change),
+  loadModel: (id: string) => call<void>('POST', `${modelPath(id)}/load`, {}),
+  unloadModel: (id: string) => call<void>('POST', `${modelPath(id)}/unload`, {}),
+  verifyModel: (id: string) => call<unknown>('POST', `${modelPath(id)}/verify`, {}),
+  removeModel: (id: string, force: boolean) => call<void>('DELETE', `${modelPath(id)}?force=${force}`),
+  beginUpload: (file_name: string, size_bytes: number) =>
+    call<Upload>('POST', '/api/v1/models/uploads', { file_name, size_bytes }),
+  upload: (upload: string) => call<Upload>('GET', uploadPath(upload)),
+  sendPiece: async (upload: string, offset: number, piece: Blob, signal: AbortSignal) =>
+    (await call<{ received_bytes: number }>('PUT', `${uploadPath(upload)}?offset=${offset}`, piece, { signal }))
+      .received_bytes,
+  finishUpload: (upload: string) => call<Model>('POST', `${uploadPath(upload)}/finish`, {}),
+  dropUpload: (upload: string) => call<void>('DELETE', uploadPath(upload)),
+  beginImport: (source: { path: string } | { url: string } | { catalog: string }) =>
+    call<Import>('POST', '/api/v1/models/import', source),
+  import: (id: string) => call<Import>('GET', `/api/v1/models/imports/${encodeURIComponent(id)}`),
   provisioning: () => call<Provisioning>('GET', '/api/v1/provisioning'),
   hardware: () => call<Hardware>('GET', '/api/v1/hardware'),
   keys: async () => (await call<{ keys: ApiKey[] }>('GET', '/api/v1/keys')).keys,

@@ -1,9 +1,10 @@
 import { tick } from 'svelte';
 
-export type Route = 'ask' | 'box' | 'settings' | 'claim' | 'login' | 'missing';
+export type Route = 'ask' | 'models' | 'box' | 'settings' | 'claim' | 'login' | 'missing';
 
 const paths: Record<string, Route> = {
   '/': 'ask',
+  '/models': 'models',
   '/box': 'box',
   '/settings': 'settings',
   '/claim': 'claim',
