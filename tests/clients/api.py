@@ -25,7 +25,10 @@ def a_question_is_answered(box):
         assert answer["text"].strip() and answer["generated_tokens"] > 0, answer
     assert body["summary"]["text"].strip(), body
     assert body["summary"]["method"] in ("model", "single", "extractive"), body
-    equal(box.send("POST", "/api/v1/query", {"prompt": PROMPT, "max_tokens": 8}).status, 200, "status")
+    assert body["plan"]["order"] in ("parallel", "sequential"), body
+    routed = box.send("POST", "/api/v1/query", {"prompt": PROMPT, "max_tokens": 8})
+    equal(routed.status, 200, "status")
+    assert routed.json()["why"]["es"] and routed.json()["text"].strip(), routed.body
 
 
 def the_key_may_come_in_either_header(box):

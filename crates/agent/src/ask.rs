@@ -169,6 +169,7 @@ pub(crate) fn ask(agent: Shared, want: Want, request: wire::GenerateRequest) -> 
                 Some(Event::ReadTokens(_)) => {}
                 Some(Event::Finished(account)) => {
                     agent.pool.worked(&id);
+                    agent.speeds.answered(&id, &account);
                     tally.finished(&account);
                     yield Piece::End(account);
                     break;

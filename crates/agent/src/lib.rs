@@ -14,6 +14,8 @@ use serde::Deserialize;
 mod anthropic;
 mod ask;
 mod asker;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod library;
 mod names;
@@ -24,6 +26,7 @@ mod pace;
 mod query;
 mod runners;
 mod shelf;
+mod speeds;
 mod summary;
 mod wish;
 
@@ -32,6 +35,7 @@ use gateway::{Assets, Generations, Remotes, generations};
 use library::{Imports, Shop};
 use runners::{Launcher, Pool};
 use shelf::Shelf;
+use speeds::Speeds;
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -115,6 +119,7 @@ struct Agent {
     incoming: Incoming,
     imports: Imports,
     shop: Arc<Shop>,
+    speeds: Arc<Speeds>,
     assets: Arc<Assets>,
     generations: Generations,
     remotes: Remotes,
@@ -150,7 +155,9 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let launcher = Launcher::detect(&paths).await?;
     launcher.clear_leftovers().await.context("cannot end the runners of an earlier agent")?;
     let keep_alive = Duration::from_secs(config.keep_alive_s);
-    let pool = Pool::new(Arc::clone(&shelf), launcher, config.model_budget_bytes, keep_alive);
+    let speeds = Arc::<Speeds>::default();
+    let pool =
+        Pool::new(Arc::clone(&shelf), Arc::clone(&speeds), launcher, config.model_budget_bytes, keep_alive);
     let patience = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
     let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
@@ -165,6 +172,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         incoming,
         imports,
         shop: Arc::new(shop),
+        speeds,
         assets,
         generations,
         remotes,
@@ -219,7 +227,7 @@ fn open_shop(paths: &Paths, hub: &str) -> Result<Shop> {
 fn routes(agent: Shared) -> Router {
     Router::new()
         .route("/query", post(query::query))
-        .route("/api/v1/query", post(query::query))
+        .route("/api/v1/query", post(query::route))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/completions", post(openai::completions))
         .route("/v1/embeddings", post(openai::embeddings))

@@ -37,9 +37,17 @@ async fn two_models_answer_one_question_and_their_answers_are_integrated() {
     assert_eq!(reply["summary"]["model"], "two", "{reply}");
 
     // No models named means all; one answer is its own summary.
-    let (_, reply) =
-        agent.ask("POST", "/api/v1/query", &json!({"prompt": "Hi", "max_tokens": 2}).to_string()).await;
+    let (_, reply) = agent.ask("POST", "/query", &json!({"prompt": "Hi", "max_tokens": 2}).to_string()).await;
     assert_eq!(reply["answers"].as_array().map(Vec::len), Some(2), "{reply}");
+    // Both were asked before, so the time can be told.
+    assert_eq!(reply["plan"]["order"], "parallel", "{reply}");
+    assert!(reply["plan"]["estimate_s"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{reply}");
+    // One question to the one that suits it.
+    let (status, reply) =
+        agent.ask("POST", "/api/v1/query", &json!({"prompt": "Hi", "max_tokens": 2}).to_string()).await;
+    assert_eq!(status, 200, "{reply}");
+    assert!(["one", "two"].iter().any(|id| reply["model"] == *id), "{reply}");
+    assert!(reply["why"]["en"].as_str().is_some_and(|why| why.contains("conversation")), "{reply}");
     let body = json!({"prompt": "Hi", "models": ["one"], "max_tokens": 2});
     let (_, reply) = agent.ask("POST", "/query", &body.to_string()).await;
     assert_eq!(reply["summary"]["method"], "single", "{reply}");

@@ -128,7 +128,7 @@ async fn a_file_on_the_box_is_imported_copied_and_removed() {
     assert_eq!(ids, ["one", "stick-two"], "{list}");
 
     // One that is in use stays, unless it is forced.
-    let body = json!({"model": "stick-two", "messages": [{"role": "user", "content": "Hi"}], "stream": true, "max_tokens": support::CONTEXT - 100});
+    let body = json!({"model": "stick-two", "messages": [{"role": "user", "content": "Hi"}], "stream": true, "max_tokens": 100_000, "context_full": "shift"});
     let mut stream = support::Events::of(agent.send("POST", "/v1/chat/completions", &body.to_string()).await);
     stream.next().await.expect("begun");
     let (status, reply) = agent.manage("DELETE", "/api/v1/models/stick-two", "").await;

@@ -65,6 +65,9 @@ pub enum Command {
     Provisioning,
     /// List the models.
     Models,
+    /// Add, look at, change and remove models.
+    #[command(subcommand)]
+    Model(Model),
     /// Ask models a question.
     Ask {
         /// The question; `-` reads it from standard input.
@@ -93,6 +96,80 @@ pub enum Command {
     Power(Power),
     /// Run the box's console on this terminal.
     Console,
+}
+
+/// One model.
+#[derive(Debug, Subcommand)]
+pub enum Model {
+    /// List the models.
+    List,
+    /// List what can be fetched by name, and what suits this box.
+    Catalog,
+    /// Show what a model is and the memory it takes.
+    Show {
+        /// The model.
+        id: String,
+        /// For this many tokens of context.
+        #[arg(long, value_name = "TOKENS")]
+        context: Option<u32>,
+        /// For this many requests at once.
+        #[arg(long, value_name = "N")]
+        slots: Option<u32>,
+    },
+    /// Add a model: a GGUF file here, an address, or a name of the catalog. A file that broke off goes on.
+    Add {
+        /// File, https://… or name.
+        source: String,
+        /// What it will be called; made from the file's name when absent.
+        #[arg(long)]
+        id: Option<String>,
+    },
+    /// Say what is loaded, and the memory it takes.
+    Running,
+    /// Load a model now.
+    Load {
+        /// The model.
+        id: String,
+    },
+    /// Unload a model now.
+    Unload {
+        /// The model.
+        id: String,
+        /// Even while it answers.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Keep a model loaded whatever happens.
+    Pin {
+        /// The model.
+        id: String,
+    },
+    /// Let a model go when its memory is needed.
+    Unpin {
+        /// The model.
+        id: String,
+    },
+    /// Change how a model is used; `default` takes an option back.
+    Set {
+        /// The model.
+        id: String,
+        /// OPTION=VALUE: context_tokens, keep_alive_s, temperature, top_p, top_k, min_p, repeat_penalty, system.
+        #[arg(required = true, value_name = "OPTION=VALUE")]
+        options: Vec<String>,
+    },
+    /// Read a model's whole file and compare it with its checksum.
+    Verify {
+        /// The model.
+        id: String,
+    },
+    /// Remove a model and its file.
+    Remove {
+        /// The model.
+        id: String,
+        /// Even while it answers.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// Where a password comes from.

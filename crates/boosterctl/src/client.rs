@@ -156,12 +156,20 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value> {
+        let body = body.map(|body| (Bytes::from(body.to_string()), "application/json"));
         self.send(daemon, method, path, body, "application/json").await?.json().await
+    }
+
+    /// `PUT` of bytes, for JSON.
+    pub async fn put(&self, daemon: Daemon, path: &str, bytes: Vec<u8>) -> Result<Value> {
+        let body = Some((Bytes::from(bytes), "application/octet-stream"));
+        self.send(daemon, Method::PUT, path, body, "application/json").await?.json().await
     }
 
     /// `POST` of JSON, for server-sent events.
     pub async fn stream(&self, daemon: Daemon, path: &str, body: &Value) -> Result<Answer> {
-        let answer = self.send(daemon, Method::POST, path, Some(body), "text/event-stream").await?;
+        let body = Some((Bytes::from(body.to_string()), "application/json"));
+        let answer = self.send(daemon, Method::POST, path, body, "text/event-stream").await?;
         if answer.response.status().is_success() {
             return Ok(answer);
         }
@@ -176,7 +184,7 @@ impl Client {
         daemon: Daemon,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<(Bytes, &str)>,
         accept: &str,
     ) -> Result<Answer> {
         let (stream, place, host) = self.connect(daemon).await?;
@@ -192,9 +200,9 @@ impl Client {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }
         let body = match body {
-            Some(body) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                Bytes::from(body.to_string())
+            Some((body, kind)) => {
+                request = request.header(CONTENT_TYPE, kind);
+                body
             }
             None => Bytes::new(),
         };
@@ -261,7 +269,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Answered {
         .or_else(|| text(&body["title"]))
         .or_else(|| text(&body["error"]["message"]))
         .unwrap_or_else(|| format!("the box answered {status}"));
-    Answered { status: status.as_u16(), message }
+    Answered { status: status.as_u16(), message, body }
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct Answered {
     pub status: u16,
     /// What the box says about it.
     pub message: String,
+    /// The whole of what it says.
+    pub body: serde_json::Value,
 }
 
 /// The exit status for an error, as the crate's page lists them.
@@ -50,7 +52,9 @@ mod tests {
 
     #[test]
     fn the_exit_status_survives_added_context() {
-        let answered = |status| anyhow::Error::new(Answered { status, message: "no".into() });
+        let answered = |status| {
+            anyhow::Error::new(Answered { status, message: "no".into(), body: serde_json::Value::Null })
+        };
         let cases = [
             (anyhow!("anything"), FAILED),
             (anyhow::Error::new(Usage("x".into())), USAGE),

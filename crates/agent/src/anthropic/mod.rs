@@ -31,3 +31,9 @@ pub(crate) async fn messages(
     let pieces = begun(pieces).await.map_err(|error| error.problem())?;
     Ok(reply::events(head, pieces).into_response())
 }
+
+/// Whether these bytes are such a request. For the fuzz target.
+pub(crate) fn accepts(bytes: &[u8]) -> usize {
+    let request = serde_json::from_slice::<MessagesRequest>(bytes);
+    usize::from(request.is_ok_and(|request| request.generation().is_ok()))
+}

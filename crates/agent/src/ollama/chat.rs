@@ -164,6 +164,12 @@ impl Wording for InMessage {
     }
 }
 
+/// Whether these bytes are such a request. For the fuzz target.
+pub(super) fn accepts(bytes: &[u8]) -> usize {
+    let request = serde_json::from_slice::<ChatRequest>(bytes);
+    usize::from(request.is_ok_and(|request| request.generation().is_ok() && request.keep_alive().is_ok()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

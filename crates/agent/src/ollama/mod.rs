@@ -69,6 +69,11 @@ pub(crate) fn id_of(name: &str, listing: &Listing) -> String {
     known.unwrap_or(plain).to_owned()
 }
 
+/// How many of this surface's requests these bytes are. For the fuzz target.
+pub(crate) fn accepts(bytes: &[u8]) -> usize {
+    chat::accepts(bytes) + generate::accepts(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -245,6 +245,15 @@ fn legacy_logprobs(logprobs: &[wire::TokenLogprob], begin: usize) -> Value {
     })
 }
 
+/// Whether these bytes are such a request. For the fuzz target.
+pub(super) fn accepts(bytes: &[u8]) -> usize {
+    let request = serde_json::from_slice::<CompletionRequest>(bytes);
+    let fine = |request: CompletionRequest| {
+        request.prompts().is_ok_and(|prompts| prompts.iter().all(|prompt| request.generation(prompt).is_ok()))
+    };
+    usize::from(request.is_ok_and(fine))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

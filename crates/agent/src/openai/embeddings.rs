@@ -124,6 +124,14 @@ pub(crate) fn shortened(mut vector: Vec<f32>, dimensions: Option<usize>) -> Resu
     Ok(vector)
 }
 
+/// Whether these bytes are such a request. For the fuzz target.
+pub(super) fn accepts(bytes: &[u8]) -> usize {
+    let request = serde_json::from_slice::<EmbeddingRequest>(bytes);
+    let fine =
+        |request: EmbeddingRequest| request.input.texts().and_then(|texts| checked("input", texts)).is_ok();
+    usize::from(request.is_ok_and(fine))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

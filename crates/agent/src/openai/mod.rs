@@ -60,3 +60,10 @@ pub(crate) async fn chat(
     let all = begun(pieces).await.map_err(|error| error.problem())?;
     Ok(reply::chunks(head, all, request.wants_usage()).into_response())
 }
+
+/// How many of this surface's requests these bytes are. For the fuzz target.
+pub(crate) fn accepts(bytes: &[u8]) -> usize {
+    let chat = serde_json::from_slice::<ChatRequest>(bytes);
+    let chat = chat.is_ok_and(|request| request.generation().is_ok() && request.keep_alive().is_ok());
+    usize::from(chat) + completions::accepts(bytes) + embeddings::accepts(bytes)
+}

@@ -1,9 +1,12 @@
 //! `POST /query`: one question to several models at once, and one summary.
 
+mod plan;
 mod reply;
+mod route;
 mod steps;
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_models::Role;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +15,8 @@ use serde::Deserialize;
 use crate::Shared;
 use crate::asker::Asker;
 use crate::shelf::{Listing, unknown};
+
+pub(crate) use route::route;
 
 /// Tokens of an answer when the request does not say.
 const DEFAULT_TOKENS: u32 = 512;
@@ -31,6 +36,9 @@ pub(crate) struct Query {
     stream: Option<bool>,
     #[serde(default)]
     max_tokens: Option<u32>,
+    /// Who writes the summary; one of those who answered when absent.
+    #[serde(default)]
+    summary_model: Option<String>,
 }
 
 /// What is asked of whom, checked.
@@ -39,6 +47,7 @@ struct Question {
     prompt: String,
     models: Vec<String>,
     max_tokens: u32,
+    summary_model: Option<String>,
 }
 
 /// Asks all chosen models; JSON at the end, or server-sent events as it happens.
@@ -58,14 +67,16 @@ pub(crate) async fn query(
         prompt: query.prompt,
         models: without_repetition(models),
         max_tokens: query.max_tokens.unwrap_or(DEFAULT_TOKENS),
+        summary_model: query.summary_model,
     };
     let id = format!("q-{:016x}", rand::random::<u64>());
     let models = question.models.clone();
+    let plan = plan::plan(&agent, &question).await;
     let steps = steps::steps(agent, asker, question);
     if query.stream.unwrap_or_else(|| wants_events(&headers)) {
-        return Ok(reply::events(id, models, steps).into_response());
+        return Ok(reply::events(id, models, plan, steps).into_response());
     }
-    Ok(Json(reply::collected(&id, &models, steps).await).into_response())
+    Ok(Json(reply::collected(&id, &models, &plan, steps).await).into_response())
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {
@@ -99,7 +110,7 @@ fn check(query: &Query, listing: &Listing) -> Result<(), Problem> {
         let count = named.len();
         return Err(invalid(format!("{count} models are named; at most {MOST_MODELS} are asked at once.")));
     }
-    match named.iter().find(|id| !listing.models.contains_key(*id)) {
+    match named.iter().chain(&query.summary_model).find(|id| !listing.models.contains_key(*id)) {
         Some(id) => Err(unknown(id, listing)),
         None => Ok(()),
     }
@@ -119,6 +130,9 @@ async fn default_models(agent: &Shared, listing: &Listing) -> Vec<String> {
     }
     let mut fitting = Vec::new();
     for (id, model) in &listing.models {
+        if model.manifest.roles == [Role::Embedding] {
+            continue;
+        }
         if agent.shelf.measure(model.clone()).await.is_ok_and(|bytes| agent.pool.fits(bytes)) {
             fitting.push(id.clone());
         }

@@ -9,6 +9,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
+use super::plan::Plan;
 use super::steps::{Step, Steps};
 use crate::pace::paced;
 
@@ -16,7 +17,7 @@ use crate::pace::paced;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Everything at the end; the answers in the order in which the models were named.
-pub(super) async fn collected(id: &str, models: &[String], mut steps: Steps) -> Value {
+pub(super) async fn collected(id: &str, models: &[String], plan: &Plan, mut steps: Steps) -> Value {
     let mut answers = Vec::new();
     let mut summary = None;
     while let Some(step) = steps.next().await {
@@ -27,14 +28,14 @@ pub(super) async fn collected(id: &str, models: &[String], mut steps: Steps) -> 
         }
     }
     answers.sort_by_key(|answer| models.iter().position(|model| *model == answer.model));
-    json!({"id": id, "answers": answers, "summary": summary})
+    json!({"id": id, "plan": plan, "answers": answers, "summary": summary})
 }
 
 /// Everything as it happens.
-pub(super) fn events(id: String, models: Vec<String>, steps: Steps) -> impl IntoResponse {
+pub(super) fn events(id: String, models: Vec<String>, plan: Plan, steps: Steps) -> impl IntoResponse {
     let mut steps = Box::pin(paced(steps));
     let events = stream! {
-        yield Ok::<_, Infallible>(event("start", &json!({"id": id, "models": models})));
+        yield Ok::<_, Infallible>(event("start", &json!({"id": id, "models": models, "plan": plan})));
         while let Some(step) = steps.next().await {
             yield Ok(match step {
                 Ok(Step::Token { model, text }) => event("token", &json!({"model": model, "text": text})),

@@ -117,7 +117,11 @@ fn summarise(agent: Shared, asker: Asker, query: Question, answers: Vec<Answered
             yield Step::Summary(Summary { text, model: Some(model), method: "single" });
             return;
         }
-        if let Some(writer) = writer(&agent, &answers).await {
+        let writer = match &query.summary_model {
+            Some(named) => Some(named.clone()),
+            None => writer(&agent, &answers).await,
+        };
+        if let Some(writer) = writer {
             let mut text = String::new();
             let mut failed = false;
             let request = request(&instruction(&query.prompt, &answers), query.max_tokens);

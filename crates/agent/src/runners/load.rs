@@ -124,6 +124,7 @@ impl Pool {
             }
         };
         let seconds = started.elapsed().as_secs_f64();
+        self.speeds.loaded(id, started.elapsed());
         metrics::histogram!("runner_load_seconds").record(seconds);
         tracing::info!(model = id, seconds, bytes, "loaded");
         self.tell("model.loaded", id, None);

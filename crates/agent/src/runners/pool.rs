@@ -19,6 +19,7 @@ use super::line::Lines;
 use super::process::{Client, Process};
 use super::want::{KeepAlive, Want, Wishes};
 use crate::shelf::Shelf;
+use crate::speeds::Speeds;
 
 /// How long requests in flight may take when the agent ends.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -119,6 +120,7 @@ pub(super) struct Inside {
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(super) shelf: Arc<Shelf>,
+    pub(super) speeds: Arc<Speeds>,
     pub(super) launcher: Launcher,
     pub(super) budget: u64,
     keep_alive: Duration,
@@ -140,10 +142,17 @@ enum Entry {
 }
 
 impl Pool {
-    pub(crate) fn new(shelf: Arc<Shelf>, launcher: Launcher, budget: u64, keep_alive: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        shelf: Arc<Shelf>,
+        speeds: Arc<Speeds>,
+        launcher: Launcher,
+        budget: u64,
+        keep_alive: Duration,
+    ) -> Arc<Self> {
         let shelf_slots = shelf.slots();
         Arc::new(Self {
             shelf,
+            speeds,
             launcher,
             budget,
             keep_alive,

@@ -4,6 +4,7 @@ mod account;
 mod ask;
 mod config;
 mod keys;
+mod model;
 mod power;
 mod reports;
 mod settings;
@@ -34,6 +35,7 @@ pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCo
         Command::Hardware { scan: false } => reports::hardware(client, json).await?,
         Command::Provisioning => reports::provisioning(client, json).await?,
         Command::Models => reports::models(client, json).await?,
+        Command::Model(command) => model::run(client, command, json).await?,
         Command::Ask { prompt, model, max_tokens } => {
             return ask::ask(client, &prompt, &model, max_tokens, json).await;
         }
