@@ -31,6 +31,7 @@ class Box:
     def __init__(self, ready):
         self.base_url = ready["base_url"].rstrip("/")
         self.api_key = ready["api_key"]
+        self.ca_cert = ready["ca_cert"]
         self.trust = ssl.create_default_context(cafile=ready["ca_cert"])
         self.opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.trust)

@@ -14,9 +14,10 @@ import anthropic_client
 import api
 import chat
 import ollama_client
+import readme
 from box import Box
 
-CHECKS = [*api.CHECKS, *chat.CHECKS, *ollama_client.CHECKS, *anthropic_client.CHECKS]
+CHECKS = [*api.CHECKS, *chat.CHECKS, *ollama_client.CHECKS, *anthropic_client.CHECKS, *readme.CHECKS]
 
 
 def main(arguments):
