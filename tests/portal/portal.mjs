@@ -17,7 +17,7 @@ const ANSWER_LIMIT_MS = 240_000;
 const PAGE_LIMIT_MS = 20_000;
 const PHONE = { width: 360, height: 740 };
 const DESKTOP = { width: 1280, height: 850 };
-const VIEWS = { ask: '/', models: '/models', box: '/box', settings: '/settings' };
+const VIEWS = { ask: '/', chat: '/chat', gallery: '/gallery', models: '/models', box: '/box', settings: '/settings' };
 /** The committed guide, which is added once more under another name. */
 const GUIDE = new URL('../models/guide/guide.gguf', import.meta.url).pathname;
 const QUESTION = '¿Qué es ActionBooster?';
@@ -46,6 +46,8 @@ try {
   const inside = ready.claim_code ? await claim(page) : await signInFirst(page);
   if (inside) {
     await ask(page);
+    await chat(page);
+    await makeAndKeep(page);
     await keepModels(page);
     await seeBox(page);
     await changeSettings(page);
@@ -157,6 +159,66 @@ async function ask(page) {
     await seen(page.getByText('Parado.').first());
     await seen(page.getByRole('heading', { name: 'Preguntas anteriores' }));
     await page.unroute('**/query');
+  });
+}
+
+async function chat(page) {
+  const answers = () => page.getByTestId('turns').locator('li.assistant');
+  const settled = (count) =>
+    page.waitForFunction(
+      (wanted) => {
+        const all = document.querySelectorAll('[data-testid="turns"] li.assistant');
+        return all.length === wanted && [...all].every((one) => one.getAttribute('aria-busy') === 'false');
+      },
+      count,
+      { timeout: ANSWER_LIMIT_MS },
+    );
+  await check('a conversation goes on turn by turn', async () => {
+    await page.getByRole('link', { name: 'Charla' }).click();
+    const draft = page.getByLabel('Escribe un mensaje');
+    for (const [count, question] of [[1, QUESTION], [2, '¿Qué es el modo en línea?']]) {
+      await draft.fill(question);
+      await page.getByRole('button', { name: 'Preguntar' }).or(page.getByRole('button', { name: 'Enviar' })).first().click();
+      await settled(count);
+    }
+    assert.match(await answers().first().innerText(), /ActionBooster/);
+    await shot(page, 'chat');
+  });
+  await check('it is kept in the browser, renamed and deleted', async () => {
+    await page.reload();
+    const kept = page.getByRole('navigation', { name: 'Conversaciones' });
+    await kept.getByRole('button', { name: QUESTION }).click();
+    assert.equal(await answers().count(), 2);
+    await page.getByRole('button', { name: 'Cambiar nombre' }).click();
+    await page.getByLabel('Nombre de la conversación').fill('Sobre la caja');
+    await page.getByRole('button', { name: 'Guardar' }).click();
+    await seen(kept.getByRole('button', { name: 'Sobre la caja' }));
+    await page.getByRole('button', { name: 'Borrar', exact: true }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Borrar' }).click();
+    await page.waitForFunction(() => !document.querySelector('[data-testid="turns"]'));
+  });
+}
+
+async function makeAndKeep(page) {
+  const kept = page.getByTestId('asset');
+  await check('a text is made, kept and deleted', async () => {
+    await page.getByRole('link', { name: 'Galería' }).click();
+    await page.getByLabel('¿Qué hay que hacer?').fill(QUESTION);
+    await page.getByRole('button', { name: 'Hacerlo' }).click();
+    await seen(kept.getByText('ActionBooster', { exact: false }).first());
+    await shot(page, 'gallery');
+    await kept.first().getByRole('button', { name: 'Conservar' }).click();
+    await seen(kept.first().getByRole('button', { name: 'Dejar de conservar' }));
+    const before = await kept.count();
+    await kept.first().getByRole('button', { name: 'Borrar' }).click();
+    await page.waitForFunction((count) => document.querySelectorAll('[data-testid="asset"]').length < count, before);
+  });
+  await check('without a server for images it says which setting to write', async () => {
+    await page.getByLabel('Imagen').check();
+    await page.getByLabel('¿Qué hay que hacer?').fill('a house');
+    await page.getByRole('button', { name: 'Hacerlo' }).click();
+    await seen(page.getByRole('alert'));
+    assert.match(await page.getByRole('alert').innerText(), /comfyui/i);
   });
 }
 

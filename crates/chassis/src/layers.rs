@@ -23,6 +23,8 @@ use crate::service::{Rules, Service, reshape};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const METRICS: &str = "/metrics";
+/// Bodies of at most so many bytes are read whether the handler wants them or not.
+const SMALL_BODY: u64 = 16 * 1024;
 
 struct Shared {
     auth: AuthReader,
@@ -145,6 +147,10 @@ async fn guard(
         metrics::counter!("http_caller_requests_total", "caller" => caller.label().to_owned()).increment(1);
         request.extensions_mut().insert(caller);
     }
+    let request = match with_small_body_read(request).await {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
     match tokio::time::timeout(shared.answer_limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(
@@ -158,6 +164,21 @@ async fn guard(
         )
         .into_response(),
     }
+}
+
+/// Reads a small body before the handler runs. A connection with an unread body cannot be used again, and
+/// whoever keeps it open for the next request would find it closed.
+async fn with_small_body_read(request: Request) -> Result<Request, Problem> {
+    if !content_length(&request).is_some_and(|length| (1..=SMALL_BODY).contains(&length)) {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let read = axum::body::to_bytes(body, SMALL_BODY as usize).await;
+    let bytes = read.map_err(|error| {
+        let detail = format!("The body ended early ({error}); send the request again.");
+        Problem::new(StatusCode::BAD_REQUEST, "cut", "The body ended early", detail)
+    })?;
+    Ok(Request::from_parts(parts, axum::body::Body::from(bytes)))
 }
 
 /// Whoever shows a key or a session is that caller or nobody, root too.

@@ -12,12 +12,13 @@ use crate::builder::Builder;
 mod boot;
 mod llm;
 mod memory;
+mod mixed;
 mod size;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Benches to run: boot, llm, memory, size. All when none is named.
+    /// Benches to run: boot, llm, memory, mixed, size. All when none is named.
     names: Vec<String>,
     /// Also write the rows there, as a JSON array.
     #[arg(long)]
@@ -60,8 +61,13 @@ impl Row {
 
 type Bench = (&'static str, fn(&Builder) -> Result<Vec<Row>>);
 
-const BENCHES: &[Bench] =
-    &[("size", size::run), ("memory", memory::run), ("boot", boot::run), ("llm", llm::run)];
+const BENCHES: &[Bench] = &[
+    ("size", size::run),
+    ("memory", memory::run),
+    ("boot", boot::run),
+    ("llm", llm::run),
+    ("mixed", mixed::run),
+];
 
 /// The middle one of several measurements.
 fn median(values: &mut [f64]) -> f64 {
@@ -83,12 +89,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             rows.extend(bench(&builder)?);
         }
     }
-    println!("{:<44} {:>10} {:>10} {:>10}  {:<6}", "name", "value", "peer", "goal", "unit");
+    println!("{:<48} {:>10} {:>10} {:>10}  {:<6}", "name", "value", "peer", "goal", "unit");
     for row in &rows {
         let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
         let verdict = if row.ok { "" } else { "MISSED" };
         println!(
-            "{:<44} {:>10.2} {:>10} {:>10}  {:<6} {verdict}",
+            "{:<48} {:>10.2} {:>10} {:>10}  {:<6} {verdict}",
             row.name,
             row.value,
             number(row.peer),

@@ -148,6 +148,32 @@ export interface Settings {
   applied?: boolean;
 }
 
+/** A turn of a conversation. */
+export interface Turn {
+  role: 'user' | 'assistant';
+  content: string;
+}
+
+/** What a conversation streams. */
+export type ChatEvent = { kind: 'text' | 'reasoning'; text: string };
+
+export interface Asset {
+  id: string;
+  kind: 'text' | 'image' | 'video';
+  created_at: string;
+  pinned: boolean;
+  parameters: Record<string, unknown>;
+  files: { name: string; media_type: string; size_bytes: number }[];
+}
+
+export interface Generation {
+  id: string;
+  kind: string;
+  status: 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled';
+  progress: number;
+  reason: string | null;
+}
+
 /** The provisioner's report. Parts are optional because a damaged box reports less. */
 export interface Provisioning {
   generated_at: string;
@@ -258,7 +284,9 @@ async function problemOf(response: Response): Promise<Problem> {
   const type = response.headers.get('content-type') ?? '';
   if (!type.includes('json')) return { title: `HTTP ${response.status}` };
   try {
-    return (await response.json()) as Problem;
+    const body = await response.json();
+    // OpenAI's surface words its refusals in its own way.
+    return body.error?.message ? { type: body.error.code, status: response.status, detail: body.error.message } : body;
   } catch {
     return { title: `HTTP ${response.status}` };
   }
@@ -336,8 +364,53 @@ export const api = {
   settings: () => call<Settings>('GET', '/api/v1/settings'),
   changeSettings: (change: Partial<Omit<Settings, 'applied'>>) => call<Settings>('PATCH', '/api/v1/settings', change),
   power: (action: 'reboot' | 'poweroff') => call<unknown>('POST', '/api/v1/power', { action }),
+  chat,
+  assets: (before: string | null) =>
+    call<{ assets: Asset[]; next_before: string | null }>(
+      'GET',
+      `/api/v1/assets?limit=24${before ? `&before=${encodeURIComponent(before)}` : ''}`,
+    ),
+  /** A file of an asset; it comes as an attachment, so that no browser opens it as a page of the box. */
+  assetFile: async (id: string, name: string) =>
+    (await send('GET', `/api/v1/assets/${encodeURIComponent(id)}/file/${encodeURIComponent(name)}`)).blob(),
+  pinAsset: (id: string, pinned: boolean) =>
+    call<Asset>('PATCH', `/api/v1/assets/${encodeURIComponent(id)}`, { pinned }),
+  removeAsset: (id: string) => call<void>('DELETE', `/api/v1/assets/${encodeURIComponent(id)}`),
+  makeText: (prompt: string) => call<{ id: string; text: string }>('POST', '/text/gen', { prompt }),
+  makeImage: (prompt: string) => call<Generation>('POST', '/image/gen', { prompt }),
+  makeVideo: (prompt: string) => call<Generation>('POST', '/video/gen', { prompt }),
+  generation: (id: string) => call<Generation>('GET', `/api/v1/generations/${encodeURIComponent(id)}`),
+  cancelGeneration: (id: string) => call<unknown>('DELETE', `/api/v1/generations/${encodeURIComponent(id)}`),
   ask,
 };
+
+/** Goes on with a conversation and yields what the model says as it comes. */
+async function* chat(model: string, messages: Turn[], signal: AbortSignal): AsyncGenerator<ChatEvent> {
+  let response: Response;
+  try {
+    response = await send('POST', '/v1/chat/completions', { model, messages, stream: true }, {
+      signal,
+      headers: { accept: 'text/event-stream' },
+    });
+  } catch (cause) {
+    if (sessionEnded(cause)) onSignedOut();
+    throw cause;
+  }
+  if (!response.body) throw new ApiError(0, { type: 'unreachable' });
+  try {
+    for await (const { data } of events(response.body)) {
+      if (data === '[DONE]') return;
+      const chunk = JSON.parse(data);
+      if (chunk.error) throw new ApiError(500, { type: chunk.error.code, detail: chunk.error.message });
+      const delta = chunk.choices[0]?.delta;
+      if (delta?.reasoning_content) yield { kind: 'reasoning', text: delta.reasoning_content };
+      if (delta?.content) yield { kind: 'text', text: delta.content };
+    }
+  } catch (cause) {
+    if (cause instanceof ApiError || signal.aborted) throw cause;
+  }
+  throw new ApiError(0, { type: 'interrupted' });
+}
 
 /** Asks the models and yields what they say as it comes. */
 async function* ask(prompt: string, models: string[], signal: AbortSignal): AsyncGenerator<QueryEvent> {

@@ -1,9 +1,11 @@
 import { tick } from 'svelte';
 
-export type Route = 'ask' | 'models' | 'box' | 'settings' | 'claim' | 'login' | 'missing';
+export type Route = 'ask' | 'chat' | 'gallery' | 'models' | 'box' | 'settings' | 'claim' | 'login' | 'missing';
 
 const paths: Record<string, Route> = {
   '/': 'ask',
+  '/chat': 'chat',
+  '/gallery': 'gallery',
   '/models': 'models',
   '/box': 'box',
   '/settings': 'settings',
