@@ -185,3 +185,21 @@ fn processor_ticks(pid: i32) -> u64 {
     let after_name = stat.rsplit(')').next().expect("fields");
     after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
+
+#[tokio::test]
+async fn an_agent_that_is_killed_leaves_no_runner_behind() {
+    let agent = Agent::start(&["one"], "").await;
+    agent.ask("POST", "/v1/chat/completions", &chat("one", 1, false)).await;
+    let runner = agent.runner("one").expect("a runner");
+    let _root = agent.kill();
+    let started = Instant::now();
+    // A zombie that nobody waits for is gone too.
+    let is_there = || {
+        std::fs::read_to_string(format!("/proc/{runner}/stat"))
+            .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    };
+    while is_there() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the runner {runner} lives on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -139,6 +139,26 @@ async fn a_file_on_the_box_is_imported_copied_and_removed() {
 }
 
 #[tokio::test]
+async fn a_model_removed_while_it_loads_costs_its_requests_only() {
+    let agent = Agent::start(&["one", "two"], "").await;
+    let body = |model: &str| {
+        json!({"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}).to_string()
+    };
+    let (one, force) = (body("one"), "/api/v1/models/one?force=true");
+    let asked = agent.ask("POST", "/v1/chat/completions", &one);
+    let removed = agent.manage("DELETE", force, "");
+    let ((status, reply), (gone, told)) = tokio::join!(asked, removed);
+    // Whoever is first: an answer or a clear error, and the model is gone.
+    assert!([200, 404, 502, 503].contains(&status), "{reply}");
+    assert_eq!(gone, 204, "{told}");
+    agent.until("its runner is gone", async || agent.runner("one").is_none()).await;
+    let (status, reply) = agent.ask("POST", "/v1/chat/completions", &one).await;
+    assert_eq!(status, 404, "{reply}");
+    let (status, reply) = agent.ask("POST", "/v1/chat/completions", &body("two")).await;
+    assert_eq!(status, 200, "{reply}");
+}
+
+#[tokio::test]
 async fn the_owners_wishes_are_kept_and_take_effect() {
     let agent = Agent::start(&["one"], "").await;
     let wish = json!({"pinned": true, "options": {"context_tokens": 256, "temperature": 0.5, "system": "Be brief."}});

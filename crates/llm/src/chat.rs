@@ -75,6 +75,13 @@ impl Conversation {
         Self { messages, ..Self::default() }
     }
 
+    /// Puts a system turn first, unless the conversation has one of its own.
+    pub fn begin_with(&mut self, system: &str) {
+        if !self.messages.iter().any(|message| message.role == "system") {
+            self.messages.insert(0, Message::new("system", system));
+        }
+    }
+
     /// The tools that the model is shown.
     pub(crate) fn shown_tools(&self) -> &[Value] {
         if self.choice == ToolChoice::Never { &[] } else { &self.tools }
@@ -130,6 +137,18 @@ impl Conversation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conversation_without_a_system_turn_gets_the_owners() {
+        let roles = |conversation: &Conversation| {
+            conversation.messages.iter().map(|message| message.content.clone()).collect::<Vec<_>>()
+        };
+        let mut plain = Conversation::new(vec![Message::new("user", "hi")]);
+        plain.begin_with("Be brief.");
+        assert_eq!(roles(&plain), ["Be brief.", "hi"]);
+        plain.begin_with("Be long.");
+        assert_eq!(roles(&plain), ["Be brief.", "hi"]);
+    }
 
     #[test]
     fn an_answer_that_must_be_a_call_has_the_shape_of_one() {

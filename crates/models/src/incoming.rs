@@ -612,6 +612,21 @@ mod tests {
         assert!(matches!(incoming.begin(&huge), Err(IncomingError::Full { .. })));
     }
 
+    #[test]
+    fn a_full_disk_is_told_and_what_came_stays() {
+        let root = tempfile::tempdir().expect("folder");
+        let incoming = incoming(root.path());
+        let upload = incoming.begin(&wanted(100)).expect("begun");
+        let file = root.path().join(FOLDER).join(&upload.upload).join("my-guide_v1.gguf");
+        // A device without any room stands for the disk.
+        std::os::unix::fs::symlink("/dev/full", &file).expect("link");
+        let mut writer = incoming.write(&upload.upload, 0).expect("turn");
+        assert!(matches!(writer.add(b"some bytes"), Err(IncomingError::Full { .. })));
+        drop(writer);
+        fs::remove_file(&file).expect("room again");
+        assert_eq!(send(&incoming, &upload.upload, 0, b"some bytes").expect("sent"), 10);
+    }
+
     /// Finishing is cut after each of its steps; the next try, or the store itself, has the whole model.
     #[test]
     fn a_power_cut_while_finishing_loses_nothing() {

@@ -48,8 +48,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     tracing::info!(model = id, description = ?engine.description(), "loaded");
     let socket =
         arguments.socket.clone().unwrap_or_else(|| paths.runtime().join(format!("runners/{id}.sock")));
-    let service = Service::new(id, engine, sampling_of(&model, &wishes));
+    let service = Service::new(id, engine, sampling_of(&model, &wishes), wishes.system.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        // The processors are for the model; one thread carries its words.
         .worker_threads(1)
         .max_blocking_threads(4)
         .enable_all()

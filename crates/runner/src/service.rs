@@ -16,11 +16,13 @@ pub(crate) struct Service {
     id: String,
     engine: Arc<Engine>,
     defaults: Sampling,
+    /// System text for conversations that have none.
+    system: Option<String>,
 }
 
 impl Service {
-    pub(crate) fn new(id: String, engine: Engine, defaults: Sampling) -> Self {
-        Self { id, engine: Arc::new(engine), defaults }
+    pub(crate) fn new(id: String, engine: Engine, defaults: Sampling, system: Option<String>) -> Self {
+        Self { id, engine: Arc::new(engine), defaults, system }
     }
 
     /// The wanted shape, compiled where waiting is allowed.
@@ -63,7 +65,10 @@ impl wire::runner_server::Runner for Service {
     ) -> Result<Response<Self::GenerateStream>, Status> {
         let request = request.into_inner();
         let context_full = translate::context_full(request.context_full());
-        let input = translate::input(request.input).map_err(|error| status(&error))?;
+        let mut input = translate::input(request.input).map_err(|error| status(&error))?;
+        if let (Input::Chat(conversation), Some(system)) = (&mut input, &self.system) {
+            conversation.begin_with(system);
+        }
         let forced = match &input {
             Input::Chat(conversation) => conversation.forced_format().map_err(|error| status(&error))?,
             Input::Prompt(_) => None,

@@ -241,6 +241,15 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// Kills the agent on the spot; its files stay while the returned folder lives.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        self.process.kill().expect("signal");
+        self.process.wait().expect("end");
+        std::mem::replace(&mut self.root, tempfile::tempdir().expect("folder"))
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         // Its children are told by the kernel when it dies.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Tally, counted};
-use crate::appliance::Ports;
+use crate::appliance::{Ports, Ready};
 use crate::builder::Builder;
 use crate::dev::Session;
 use crate::payload;
@@ -24,9 +24,23 @@ fn clients(builder: &Builder) -> Result<Tally> {
     let code = session.claim_code()?;
     let ready = session.reach()?.claim(&code)?;
     ready.inside(builder)?.write(&builder.cache().join("ready-clients.json"))?;
-    let tally = run_clients(builder, "/cache/ready-clients.json")?;
+    let mut tally = run_clients(builder, "/cache/ready-clients.json")?;
+    tally += javascript(builder, "/cache/ready-clients.json", &ready)?;
     session.stop()?;
     Ok(tally)
+}
+
+/// The official client for JavaScript; Node takes authorities from its environment.
+fn javascript(builder: &Builder, path: &str, ready: &Ready) -> Result<Tally> {
+    builder.run(
+        "installing the client for JavaScript",
+        "clients-js-install",
+        &["npm", "--prefix", "tests/clients/js", "ci", "--no-audit", "--no-fund"],
+    )?;
+    let authority = ready.inside(builder)?.ca_cert.display().to_string();
+    let authority = format!("NODE_EXTRA_CA_CERTS={authority}");
+    let script = ["env", &authority, "node", "tests/clients/js/openai.mjs", path];
+    counted(builder, "the client for JavaScript", "clients-js", &script)
 }
 
 /// Runs the real client libraries against whatever a ready file describes.
