@@ -237,10 +237,15 @@ async fn begin(
     let mut retried = false;
     loop {
         let lease = agent.pool.lease(want).await?;
-        match lease.client().generate(request.clone()).await {
-            Ok(answer) => return Ok((lease, answer.into_inner())),
-            Err(status) => {
-                let error = judge(&lease, id, &status).await;
+        let mut client = lease.client();
+        let asked = tokio::time::timeout(agent.hang, client.generate(request.clone())).await;
+        match asked {
+            Ok(Ok(answer)) => return Ok((lease, answer.into_inner())),
+            failed => {
+                let error = match failed {
+                    Ok(Err(status)) => judge(&lease, id, &status).await,
+                    _ => hung(agent, &lease, id),
+                };
                 if retried || !matches!(error, AskError::Died { .. }) {
                     return Err(error);
                 }

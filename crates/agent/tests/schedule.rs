@@ -116,6 +116,19 @@ async fn a_model_that_hangs_is_stopped_and_the_next_request_works() {
 }
 
 #[tokio::test]
+async fn a_model_that_hangs_before_it_is_asked_is_replaced() {
+    let agent = Agent::start(&["one"], "hang_s = 2\n").await;
+    assert_eq!(ask(&agent, 1, &json!({})).await.0, 200);
+    let pid = agent.runner("one").expect("a runner");
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("signal");
+    let (status, reply) = ask(&agent, 1, &json!({})).await;
+    // Another runner answers, or the request is told; it does not wait for ever.
+    assert!([200, 502].contains(&status), "{reply}");
+    assert_eq!(ask(&agent, 1, &json!({})).await.0, 200);
+    assert_ne!(agent.runner("one"), Some(pid));
+}
+
+#[tokio::test]
 async fn what_happens_to_models_is_told_as_it_happens() {
     let agent = Agent::start(&["one"], "").await;
     let mut events = Events::of(agent.send_as(Some(support::ADMIN_KEY), "GET", "/api/v1/events", b"").await);
