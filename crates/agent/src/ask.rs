@@ -17,6 +17,9 @@ use crate::runners::{Lease, PoolError, Want};
 
 /// How long [`begun`] waits.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
+/// Texts that are sent to a runner together, and their bytes.
+const PORTION_TEXTS: usize = 16;
+const PORTION_BYTES: usize = 64 * 1024;
 /// Seconds after which a client should try again when memory was short.
 const RETRY_AFTER_S: u64 = 10;
 
@@ -91,7 +94,12 @@ impl AskError {
                 (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests wait")
             }
             Self::Pool(PoolError::InUse { .. }) => (StatusCode::CONFLICT, "in-use", "The model is in use"),
-            Self::Pool(PoolError::NoRoom { .. } | PoolError::NoTurn { .. } | PoolError::Closing)
+            Self::Pool(
+                PoolError::NoRoom { .. }
+                | PoolError::NoTurn { .. }
+                | PoolError::Unloaded { .. }
+                | PoolError::Closing,
+            )
             | Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now"),
             Self::Pool(PoolError::Unusable { .. } | PoolError::Load { .. } | PoolError::Resting { .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "model_unusable", "The model cannot be used")
@@ -203,27 +211,58 @@ pub(crate) struct Texts {
     pub(crate) truncate: bool,
 }
 
-/// One vector per text.
+/// One vector per text. They go to the runner a few at a time, so that its silence is a sign.
 pub(crate) async fn embed(agent: &Shared, want: &Want, texts: Texts) -> Result<wire::EmbedReply, AskError> {
     let Texts { inputs, normalize, truncate } = texts;
-    let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
+    let mut all = wire::EmbedReply { embeddings: Vec::with_capacity(inputs.len()), prompt_tokens: 0 };
+    for inputs in portions(inputs) {
+        let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
+        let reply = embed_portion(agent, want, request).await?;
+        all.embeddings.extend(reply.embeddings);
+        all.prompt_tokens = all.prompt_tokens.saturating_add(reply.prompt_tokens);
+    }
+    Ok(all)
+}
+
+/// Texts in their order, in portions of few texts and bytes; a longer text is one of its own.
+fn portions(texts: Vec<String>) -> Vec<Vec<String>> {
+    let mut portions: Vec<Vec<String>> = Vec::new();
+    let mut bytes = 0;
+    for text in texts {
+        bytes += text.len();
+        match portions.last_mut() {
+            Some(last) if last.len() < PORTION_TEXTS && bytes <= PORTION_BYTES => last.push(text),
+            _ => {
+                bytes = text.len();
+                portions.push(vec![text]);
+            }
+        }
+    }
+    portions
+}
+
+async fn embed_portion(
+    agent: &Shared,
+    want: &Want,
+    request: wire::EmbedRequest,
+) -> Result<wire::EmbedReply, AskError> {
     let id = want.model.as_str();
     let mut retried = false;
     loop {
         let lease = agent.pool.lease(want).await?;
-        match lease.client().embed(request.clone()).await {
-            Ok(reply) => {
+        let mut client = lease.client();
+        let error = match tokio::time::timeout(agent.hang, client.embed(request.clone())).await {
+            Ok(Ok(reply)) => {
                 agent.pool.worked(id);
                 return Ok(reply.into_inner());
             }
-            Err(status) => {
-                let error = judge(&lease, id, &status).await;
-                if retried || !matches!(error, AskError::Died { .. }) {
-                    return Err(error);
-                }
-                retried = true;
-            }
+            Ok(Err(status)) => judge(&lease, id, &status).await,
+            Err(_) => hung(agent, &lease, id),
+        };
+        if retried || !matches!(error, AskError::Died { .. }) {
+            return Err(error);
         }
+        retried = true;
     }
 }
 
@@ -336,4 +375,20 @@ pub(crate) fn question(prompt: &str) -> wire::generate_request::Input {
     let message =
         wire::ChatMessage { role: "user".into(), content: prompt.to_owned(), ..wire::ChatMessage::default() };
     wire::generate_request::Input::Chat(wire::Chat { messages: vec![message], ..wire::Chat::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_sent_in_portions_and_none_is_lost() {
+        let (short, long) = ("a".repeat(10), "b".repeat(PORTION_BYTES + 1));
+        let sizes = |texts: Vec<String>| -> Vec<usize> { portions(texts).iter().map(Vec::len).collect() };
+        assert_eq!(sizes(vec![]), [0; 0]);
+        assert_eq!(sizes(vec![short.clone(); 40]), [16, 16, 8]);
+        assert_eq!(sizes(vec![short.clone(), long.clone(), short.clone(), short]), [1, 1, 2]);
+        assert_eq!(sizes(vec!["c".repeat(PORTION_BYTES / 2); 5]), [2, 2, 1]);
+        assert_eq!(sizes(vec![long.clone(), long]), [1, 1]);
+    }
 }

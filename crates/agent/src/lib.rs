@@ -14,6 +14,7 @@ use serde::Deserialize;
 mod anthropic;
 mod ask;
 mod asker;
+mod events;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
@@ -30,6 +31,7 @@ mod speeds;
 mod summary;
 mod wish;
 
+use events::Events;
 pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
 use gateway::{Assets, Generations, Remotes, generations};
 use library::{Imports, Shop};
@@ -114,6 +116,7 @@ struct RunnerConfig {
 /// What the handlers share.
 #[derive(Debug)]
 struct Agent {
+    events: Arc<Events>,
     shelf: Arc<Shelf>,
     pool: Arc<Pool>,
     incoming: Incoming,
@@ -156,8 +159,13 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     launcher.clear_leftovers().await.context("cannot end the runners of an earlier agent")?;
     let keep_alive = Duration::from_secs(config.keep_alive_s);
     let speeds = Arc::<Speeds>::default();
-    let pool =
-        Pool::new(Arc::clone(&shelf), Arc::clone(&speeds), launcher, config.model_budget_bytes, keep_alive);
+    let events = Arc::<Events>::default();
+    let books = runners::Books {
+        shelf: Arc::clone(&shelf),
+        speeds: Arc::clone(&speeds),
+        events: Arc::clone(&events),
+    };
+    let pool = Pool::new(books, launcher, config.model_budget_bytes, keep_alive);
     let patience = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
     let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
@@ -167,6 +175,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     pool.set_wishes(shelf.wishes().await);
     let imports = Imports::default();
     let agent = Arc::new(Agent {
+        events,
         shelf,
         pool,
         incoming,
@@ -234,6 +243,7 @@ fn routes(agent: Shared) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{id}", get(openai::model))
         .route("/api/v1/models", get(shelf::list))
+        .route("/api/v1/events", get(events::events))
         .merge(library::routes())
         .route("/v1/messages", post(anthropic::messages))
         .route("/api/version", get(ollama::version))

@@ -34,6 +34,15 @@ struct Measured {
     bytes: Result<u64, String>,
 }
 
+/// Bytes that a model takes when loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// By its file's head.
+    pub(crate) reckoned: u64,
+    /// With what it was seen to take.
+    pub(crate) counted: u64,
+}
+
 /// The store at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
@@ -80,10 +89,10 @@ impl Shelf {
         }
     }
 
-    /// Bytes that the model takes when loaded; refuses one that is unknown or whose file is not sound.
-    pub(crate) async fn needed(self: &Arc<Self>, id: &str) -> Result<u64, PoolError> {
+    /// What the model takes when loaded; refuses one that is unknown or whose file is not sound.
+    pub(crate) async fn needed(self: &Arc<Self>, id: &str) -> Result<Weight, PoolError> {
         let model = self.find(id).await?;
-        self.measure(model).await.map_err(|reason| PoolError::Unusable { id: id.to_owned(), reason })
+        self.weigh(model).await.map_err(|reason| PoolError::Unusable { id: id.to_owned(), reason })
     }
 
     /// Notes that a model takes more than its estimate.
@@ -115,14 +124,25 @@ impl Shelf {
         read.await.unwrap_or_default()
     }
 
+    /// Whether the owner gave this model a system text.
+    pub(crate) async fn has_system_text(self: &Arc<Self>, id: &str) -> bool {
+        let (own, id) = (Arc::clone(self), id.to_owned());
+        let read = tokio::task::spawn_blocking(move || own.store.choices(&id));
+        read.await.is_ok_and(|choices| choices.is_ok_and(|choices| choices.options.system.is_some()))
+    }
+
     /// Bytes that the model takes when loaded, or why it cannot be used.
     pub(crate) async fn measure(self: &Arc<Self>, model: Model) -> Result<u64, String> {
+        Ok(self.weigh(model).await?.counted)
+    }
+
+    async fn weigh(self: &Arc<Self>, model: Model) -> Result<Weight, String> {
         let own = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || {
             let reckoned = own.measure_now(&model)?;
             let seen =
                 own.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&model.manifest.id).copied();
-            Ok(reckoned.max(seen.unwrap_or(0)))
+            Ok(Weight { reckoned, counted: reckoned.max(seen.unwrap_or(0)) })
         });
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use actionbooster_models::Role;
+
 /// Share of common words from which two sentences say the same (Jaccard index).
 const SAME: f64 = 0.6;
 /// Sentences of a summary at most.
@@ -15,6 +17,8 @@ const LONGEST: usize = 12;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answered {
     pub(crate) model: String,
+    /// What it is good for, if that is known.
+    pub(crate) role: Option<Role>,
     pub(crate) text: String,
 }
 
@@ -29,6 +33,10 @@ pub(crate) fn instruction(prompt: &str, answers: &[Answered]) -> String {
     for answer in answers {
         text.push_str("\n\nAnswer of ");
         text.push_str(&answer.model);
+        if let Some(role) = answer.role {
+            text.push_str(", made for ");
+            text.push_str(role.name_en());
+        }
         text.push_str(":\n");
         text.push_str(answer.text.trim());
     }
@@ -102,7 +110,10 @@ mod tests {
     use super::*;
 
     fn answers(pairs: &[(&str, &str)]) -> Vec<Answered> {
-        pairs.iter().map(|(model, text)| Answered { model: (*model).into(), text: (*text).into() }).collect()
+        pairs
+            .iter()
+            .map(|(model, text)| Answered { model: (*model).into(), role: None, text: (*text).into() })
+            .collect()
     }
 
     #[test]

@@ -133,10 +133,140 @@ async fn what_happens_to_models_is_told_as_it_happens() {
     let agent = Agent::start(&["one"], "").await;
     let mut events = Events::of(agent.send_as(Some(support::ADMIN_KEY), "GET", "/api/v1/events", b"").await);
     ask(&agent, 1, &json!({"keep_alive": 0})).await;
-    for expected in ["model.loading", "model.loaded", "model.unloaded"] {
+    let mut ids = Vec::new();
+    for (expected, reason) in
+        [("model.loading", ""), ("model.loaded", ""), ("model.unloaded", "as long as it is kept")]
+    {
         let event = events.next().await.expect("an event");
         assert_eq!((event.name.as_str(), &event.json()["model"]), (expected, &json!("one")));
+        assert!(event.json()["reason"].as_str().unwrap_or_default().contains(reason), "{}", event.data);
+        ids.push(event.id);
     }
+    // Who comes back hears what came meanwhile.
+    drop(events);
+    let back = [("last-event-id", ids[0].as_str())];
+    let mut events =
+        Events::of(agent.send_with(&back, Some(support::ADMIN_KEY), "GET", "/api/v1/events", b"").await);
+    for id in &ids[1..] {
+        assert_eq!(events.next().await.expect("an event").id, *id);
+    }
+}
+
+#[tokio::test]
+async fn a_model_in_use_is_unloaded_only_by_force_and_that_is_no_crash() {
+    let agent = Agent::start(&["one"], "").await;
+    let endless = chat(support::CONTEXT - 100, &json!({"stream": true}));
+    let mut stream = Events::of(agent.send("POST", "/v1/chat/completions", &endless).await);
+    stream.next().await.expect("begun");
+    let (status, reply) = agent.manage("POST", "/api/v1/models/one/unload", "").await;
+    assert_eq!(status, 409, "{reply}");
+    assert!(stream.next().await.is_some(), "it goes on");
+    let (status, reply) = agent.manage("POST", "/api/v1/models/one/unload?force=true", "").await;
+    assert_eq!(status, 204, "{reply}");
+    let last = stream.rest().await.pop().expect("an end");
+    assert!(last.data.contains("unloaded on request"), "{}", last.data);
+    assert_eq!(agent.state("one").await, "idle");
+    assert!(agent.counter("runner_crashes_total", "").await < 0.5);
+    assert_eq!(ask(&agent, 1, &json!({})).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_model_that_still_loads_is_unloaded_too() {
+    let agent = Agent::start(&["one"], "").await;
+    let nothing = json!({});
+    let asked = ask(&agent, 1, &nothing);
+    let unloaded = async {
+        agent.until("its runner has begun", async || agent.runner("one").is_some()).await;
+        let pid = agent.runner("one").expect("a runner");
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("signal");
+        let (_, running) = agent.manage("GET", "/api/v1/models/running", "").await;
+        assert_eq!(running["running"][0]["state"], "loading", "{running}");
+        assert!(running["running"][0]["bytes"].as_u64().expect("bytes") > 1_000_000, "{running}");
+        let (status, reply) = agent.manage("POST", "/api/v1/models/one/unload", "").await;
+        assert_eq!(status, 409, "{reply}");
+        let (status, reply) = agent.manage("POST", "/api/v1/models/one/unload?force=true", "").await;
+        assert_eq!(status, 204, "{reply}");
+        pid
+    };
+    let ((status, reply), pid) = tokio::join!(asked, unloaded);
+    assert_eq!(status, 503, "{reply}");
+    assert!(reply["error"]["message"].as_str().is_some_and(|text| text.contains("unloaded")), "{reply}");
+    agent.until("its process is gone", async || agent.runner("one") != Some(pid)).await;
+    assert_eq!(ask(&agent, 1, &nothing).await.0, 200, "it loads again");
+}
+
+#[tokio::test]
+async fn a_model_that_keeps_hanging_rests_with_the_reason() {
+    let agent = Agent::start(&["one"], "hang_s = 1\n").await;
+    let endless = chat(support::CONTEXT - 100, &json!({"stream": true}));
+    for _ in 0..3 {
+        let mut stream = Events::of(agent.send("POST", "/v1/chat/completions", &endless).await);
+        stream.next().await.expect("begun");
+        let pid = agent.runner("one").expect("a runner");
+        kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("signal");
+        stream.rest().await;
+        agent.until("its process is gone", async || agent.runner("one") != Some(pid)).await;
+    }
+    assert_eq!(agent.state("one").await, "failed");
+    let (status, reply) = ask(&agent, 1, &json!({})).await;
+    assert_eq!(status, 503);
+    assert!(
+        reply["error"]["message"].as_str().is_some_and(|text| text.contains("no sign of life")),
+        "{reply}"
+    );
+}
+
+#[tokio::test]
+async fn urgent_requests_go_before_those_that_nobody_waits_for() {
+    let agent = Agent::start(&["one"], "").await;
+    let endless = chat(support::CONTEXT - 100, &json!({"stream": true}));
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = Events::of(agent.send("POST", "/v1/chat/completions", &endless).await);
+        stream.next().await.expect("begun");
+        streams.push(stream);
+    }
+    let waiting = async || {
+        let (_, running) = agent.manage("GET", "/api/v1/models/running", "").await;
+        running["running"][0]["waiting"].as_u64().expect("a number")
+    };
+    let long = chat(600, &json!({}));
+    let ask_as = async |priority: &'static str| {
+        let headers = [("x-priority", priority)];
+        let sent =
+            agent.send_with(&headers, Some(support::KEY), "POST", "/v1/chat/completions", long.as_bytes());
+        assert_eq!(sent.await.status(), 200);
+        Instant::now()
+    };
+    let background = async { ask_as("background").await };
+    let urgent = async {
+        agent.until("the first waits", async || waiting().await == 1).await;
+        let asked = ask_as("interactive");
+        let freed = async {
+            agent.until("both wait", async || waiting().await == 2).await;
+            streams.pop();
+        };
+        tokio::join!(asked, freed).0
+    };
+    let (background, urgent) = tokio::join!(background, urgent);
+    assert!(urgent < background);
+    let headers = [("x-priority", "now")];
+    let refused =
+        agent.send_with(&headers, Some(support::KEY), "POST", "/v1/chat/completions", long.as_bytes());
+    assert_eq!(refused.await.status(), 400);
+}
+
+#[tokio::test]
+async fn estimates_hold_against_what_runners_really_take() {
+    let agent = Agent::start(&["one"], "").await;
+    assert_eq!(ask(&agent, 64, &json!({})).await.0, 200);
+    let ratio = async || agent.counter("model_estimate_ratio", "one").await;
+    agent.until("it is measured", async || ratio().await > 0.0).await;
+    assert!((0.2..=1.0).contains(&ratio().await), "{}", ratio().await);
+    let (_, running) = agent.manage("GET", "/api/v1/models/running", "").await;
+    let one = &running["running"][0];
+    assert!(one["resident_bytes"].as_u64() <= one["bytes"].as_u64(), "{running}");
+    assert!(one["expires_at"].as_str().is_some_and(|time| time.ends_with('Z')), "{running}");
 }
 
 #[tokio::test]

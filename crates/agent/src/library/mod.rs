@@ -1,7 +1,6 @@
 //! The store over HTTP: what is there, what comes in, and what the owner wishes for each model.
 
 mod catalog;
-mod events;
 mod imports;
 mod manage;
 mod pull;
@@ -19,7 +18,6 @@ use crate::Shared;
 use crate::runners::PoolError;
 
 pub(crate) use catalog::Shop;
-pub(crate) use events::events;
 pub(crate) use imports::Imports;
 pub(crate) use manage::described;
 pub(crate) use pull::{copy, delete, pull};
@@ -47,7 +45,6 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/api/v1/models/{id}/verify", post(manage::verify))
         .route("/api/v1/models/{id}/load", post(manage::load))
         .route("/api/v1/models/{id}/unload", post(manage::unload))
-        .route("/api/v1/events", get(events))
 }
 
 /// Runs work on the store off the runtime's threads.

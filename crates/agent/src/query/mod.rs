@@ -1,15 +1,19 @@
 //! `POST /query`: one question to several models at once, and one summary.
 
+mod part;
 mod plan;
 mod reply;
 mod route;
 mod steps;
+
+use std::collections::BTreeMap;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::Role;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use part::{Part, parts};
 use serde::Deserialize;
 
 use crate::Shared;
@@ -32,6 +36,9 @@ pub(crate) struct Query {
     prompt: String,
     #[serde(default)]
     models: Option<Vec<String>>,
+    /// What models are good for, where the request knows better than their manifests.
+    #[serde(default)]
+    roles: BTreeMap<String, Role>,
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
@@ -45,7 +52,7 @@ pub(crate) struct Query {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Question {
     prompt: String,
-    models: Vec<String>,
+    parts: Vec<Part>,
     max_tokens: u32,
     summary_model: Option<String>,
 }
@@ -65,18 +72,18 @@ pub(crate) async fn query(
     };
     let question = Question {
         prompt: query.prompt,
-        models: without_repetition(models),
+        parts: parts(&agent, &listing, without_repetition(models), &query.roles).await,
         max_tokens: query.max_tokens.unwrap_or(DEFAULT_TOKENS),
         summary_model: query.summary_model,
     };
     let id = format!("q-{:016x}", rand::random::<u64>());
-    let models = question.models.clone();
+    let parts = question.parts.clone();
     let plan = plan::plan(&agent, &question).await;
     let steps = steps::steps(agent, asker, question);
     if query.stream.unwrap_or_else(|| wants_events(&headers)) {
-        return Ok(reply::events(id, models, plan, steps).into_response());
+        return Ok(reply::events(id, parts, plan, steps).into_response());
     }
-    Ok(Json(reply::collected(&id, &models, &plan, steps).await).into_response())
+    Ok(Json(reply::collected(&id, &parts, &plan, steps).await).into_response())
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {
@@ -110,7 +117,12 @@ fn check(query: &Query, listing: &Listing) -> Result<(), Problem> {
         let count = named.len();
         return Err(invalid(format!("{count} models are named; at most {MOST_MODELS} are asked at once.")));
     }
-    match named.iter().chain(&query.summary_model).find(|id| !listing.models.contains_key(*id)) {
+    match named
+        .iter()
+        .chain(query.roles.keys())
+        .chain(&query.summary_model)
+        .find(|id| !listing.models.contains_key(*id))
+    {
         Some(id) => Err(unknown(id, listing)),
         None => Ok(()),
     }
@@ -178,6 +190,8 @@ mod tests {
             ("{\"prompt\":\" \\n\"}", 422, "empty"),
             (&long, 422, "at most 1048576"),
             (&many, 422, "17 models"),
+            ("{\"prompt\":\"x\",\"roles\":{\"a\":\"long-context\"}}", 200, ""),
+            ("{\"prompt\":\"x\",\"roles\":{\"b\":\"code\"}}", 404, "no model b"),
             ("{\"prompt\":\"x\",\"max_tokens\":0}", 422, "max_tokens"),
             ("{\"prompt\":\"x\",\"max_tokens\":99999}", 422, "max_tokens"),
             ("{\"prompt\":\"x\",\"models\":[\"a\",\"zz\"]}", 404, "no model zz"),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Question;
+use super::part::Part;
 use crate::Shared;
 use crate::runners::State;
 
@@ -28,7 +29,7 @@ pub(super) async fn plan(agent: &Shared, question: &Question) -> Plan {
     let states = agent.pool.states();
     let mut needs = 0_u64;
     let mut times = Vec::new();
-    for id in &question.models {
+    for Part { model: id, .. } in &question.parts {
         if let Some(model) = listing.models.get(id) {
             needs = needs.saturating_add(agent.shelf.measure(model.clone()).await.unwrap_or(0));
         }

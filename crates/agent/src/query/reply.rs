@@ -9,6 +9,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
+use super::part::Part;
 use super::plan::Plan;
 use super::steps::{Step, Steps};
 use crate::pace::paced;
@@ -17,7 +18,7 @@ use crate::pace::paced;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Everything at the end; the answers in the order in which the models were named.
-pub(super) async fn collected(id: &str, models: &[String], plan: &Plan, mut steps: Steps) -> Value {
+pub(super) async fn collected(id: &str, parts: &[Part], plan: &Plan, mut steps: Steps) -> Value {
     let mut answers = Vec::new();
     let mut summary = None;
     while let Some(step) = steps.next().await {
@@ -27,15 +28,16 @@ pub(super) async fn collected(id: &str, models: &[String], plan: &Plan, mut step
             Step::Token { .. } | Step::Reasoning { .. } | Step::SummaryToken(_) => {}
         }
     }
-    answers.sort_by_key(|answer| models.iter().position(|model| *model == answer.model));
+    answers.sort_by_key(|answer| parts.iter().position(|part| part.model == answer.model));
     json!({"id": id, "plan": plan, "answers": answers, "summary": summary})
 }
 
 /// Everything as it happens.
-pub(super) fn events(id: String, models: Vec<String>, plan: Plan, steps: Steps) -> impl IntoResponse {
+pub(super) fn events(id: String, parts: Vec<Part>, plan: Plan, steps: Steps) -> impl IntoResponse {
+    let models: Vec<String> = parts.iter().map(|part| part.model.clone()).collect();
     let mut steps = Box::pin(paced(steps));
     let events = stream! {
-        yield Ok::<_, Infallible>(event("start", &json!({"id": id, "models": models, "plan": plan})));
+        yield Ok::<_, Infallible>(event("start", &json!({"id": id, "models": models, "parts": parts, "plan": plan})));
         while let Some(step) = steps.next().await {
             yield Ok(match step {
                 Ok(Step::Token { model, text }) => event("token", &json!({"model": model, "text": text})),

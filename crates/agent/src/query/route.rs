@@ -1,5 +1,7 @@
 //! `POST /api/v1/query`: one question to the one model that suits it best, and why.
 
+use std::collections::BTreeMap;
+
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Description, Model, Role};
 use actionbooster_wire::runner::v1 as wire;
@@ -89,6 +91,7 @@ pub(crate) async fn route(
     let query = Query {
         prompt: routed.prompt,
         models: None,
+        roles: BTreeMap::new(),
         stream: None,
         max_tokens: routed.max_tokens,
         summary_model: None,

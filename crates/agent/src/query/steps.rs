@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt};
 use serde::Serialize;
 
 use super::Question;
+use super::part::Part;
 use crate::Shared;
 use crate::ask::{Piece, ask, question};
 use crate::asker::Asker;
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Answer {
     pub(super) model: String,
+    /// What it was asked to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
     text: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     reasoning: String,
@@ -58,19 +62,19 @@ pub(super) type Steps = Pin<Box<dyn Stream<Item = Step> + Send>>;
 pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
     Box::pin(stream! {
         let mut answers = Vec::new();
-        let streams: Vec<Steps> =
-            query.models.iter().map(|id| answer(Arc::clone(&agent), asker.want(id, PATIENCE), &query)).collect();
+        let ask_one = |part: &Part| answer(Arc::clone(&agent), asker.want(&part.model, PATIENCE), part, &query);
+        let streams: Vec<Steps> = query.parts.iter().map(ask_one).collect();
         let mut all = select_all(streams);
         while let Some(step) = all.next().await {
             if let Step::Answer(answer) = &step
                 && answer.error.is_none()
             {
-                answers.push(Answered { model: answer.model.clone(), text: answer.text.clone() });
+                answers.push(Answered { model: answer.model.clone(), role: answer.role, text: answer.text.clone() });
             }
             yield step;
         }
         // In the order of the question, not of the models' speed: the summary is the same each time.
-        answers.sort_by_key(|answer| query.models.iter().position(|id| *id == answer.model));
+        answers.sort_by_key(|answer| query.parts.iter().position(|part| part.model == answer.model));
         let mut summary = summarise(agent, asker, query, answers);
         while let Some(step) = summary.next().await {
             yield step;
@@ -79,11 +83,12 @@ pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
 }
 
 /// One model's answer. Its failure is part of the answer and touches no other.
-fn answer(agent: Shared, want: Want, asked: &Question) -> Steps {
-    let request = request(&asked.prompt, asked.max_tokens);
+fn answer(agent: Shared, want: Want, part: &Part, asked: &Question) -> Steps {
+    let request = part.request(&asked.prompt, asked.max_tokens);
+    let role = part.role;
     Box::pin(stream! {
         let started = Instant::now();
-        let mut answer = Answer { model: want.model.clone(), ..Answer::default() };
+        let mut answer = Answer { model: want.model.clone(), role, ..Answer::default() };
         let mut pieces = ask(agent, want, request);
         while let Some(piece) = pieces.next().await {
             match piece {
@@ -112,7 +117,7 @@ fn answer(agent: Shared, want: Want, asked: &Question) -> Steps {
 fn summarise(agent: Shared, asker: Asker, query: Question, answers: Vec<Answered>) -> Steps {
     Box::pin(stream! {
         if let [only] = answers.as_slice() {
-            let Answered { model, text } = only.clone();
+            let Answered { model, text, .. } = only.clone();
             yield Step::SummaryToken(text.clone());
             yield Step::Summary(Summary { text, model: Some(model), method: "single" });
             return;

@@ -1,6 +1,7 @@
 //! Runners as children of the agent, where systemd does not run (`dev`, tests, containers).
 
 use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,6 +89,10 @@ async fn watch(mut child: Child, stop: CancellationToken, watcher: Watcher, id: 
         () = stop.cancelled() => end(&mut child, &id).await,
     };
     watcher.ended(match ended {
+        // A signal that nobody here sent: the kernel's, most often.
+        Ok(status) if status.signal() == Some(Signal::SIGKILL as i32) => {
+            format!("{status}: something killed it, probably because memory ran out")
+        }
         Ok(status) => status.to_string(),
         Err(error) => format!("its end could not be seen: {error}"),
     });

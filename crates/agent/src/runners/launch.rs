@@ -50,6 +50,15 @@ impl Launcher {
         }
     }
 
+    /// Ends what a [`Self::start`] that was dropped has begun.
+    pub(super) async fn give_up(&self, id: &str) {
+        match &self.0 {
+            Kind::Units(units) => units.give_up(id).await,
+            // A child ends with the future that started it.
+            Kind::Children(_) => {}
+        }
+    }
+
     /// Ends what an earlier agent left behind.
     pub(crate) async fn clear_leftovers(&self) -> Result<()> {
         match &self.0 {

@@ -1,11 +1,12 @@
 //! The right to use a loaded model.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::line::Turn;
 use super::pool::{Pool, lock};
 use super::process::{Client, Ending};
+use super::stop::Stop;
 use super::want::KeepAlive;
 
 /// How long a runner whose connection broke may take to be seen as gone.
@@ -18,6 +19,8 @@ pub(crate) struct Lease {
     pub(super) generation: u64,
     pub(super) client: Client,
     pub(super) ending: Ending,
+    /// Why it was told to stop, if it was.
+    pub(super) stopping: Arc<OnceLock<Stop>>,
     pub(super) pool: Arc<Pool>,
     /// The slot; a load has none of its own.
     pub(super) turn: Option<Turn>,
@@ -42,7 +45,7 @@ impl Lease {
         if let Ok(reason) = tokio::time::timeout(END_LIMIT, ending.wait()).await {
             // Whoever hears of it asks again at once; the books must know by then.
             self.pool.gone(&self.id, self.generation, &reason);
-            return reason.to_string();
+            return self.stopping.get().map_or_else(|| reason.to_string(), ToString::to_string);
         }
         self.pool.condemn(&self.id, self.generation, symptom);
         symptom.to_owned()
@@ -64,8 +67,7 @@ impl Drop for Lease {
             leaves && runner.in_flight == 0 && self.turn.is_some() && self.pool.lines.waiting(&self.id) == 0
         });
         if unwanted && let Some(runner) = inside.runners.get_mut(&self.id) {
-            runner.stopping = true;
-            runner.process.stop();
+            runner.stop(Stop::Idle);
         }
         drop(inside);
         self.pool.changed.notify_waiters();

@@ -19,22 +19,21 @@ const NEWEST: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Lines {
     slots: usize,
-    lines: Mutex<HashMap<String, Line>>,
+    inside: Mutex<Inside>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
+struct Inside {
+    lines: HashMap<String, Line>,
+    /// How long requests to each model take once it is loaded, smoothed. Kept when a line empties.
+    takes: HashMap<String, Duration>,
+}
+
+#[derive(Debug, Default)]
 struct Line {
     in_flight: usize,
     /// Each gets its turn sent: one that is dropped unread passes it on.
     queue: Queue<oneshot::Sender<Turn>>,
-    /// How long requests take, smoothed.
-    takes: Duration,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self { in_flight: 0, queue: Queue::default(), takes: FIRST_GUESS }
-    }
 }
 
 /// The right to use one slot of a model. Dropping it lets the next one in.
@@ -42,7 +41,15 @@ impl Default for Line {
 pub(super) struct Turn {
     lines: Arc<Lines>,
     model: String,
-    since: Instant,
+    /// When the model was there to answer.
+    since: Option<Instant>,
+}
+
+impl Turn {
+    /// The model is loaded and the request begins.
+    pub(super) fn begins(&mut self) {
+        self.since = Some(Instant::now());
+    }
 }
 
 /// Takes a request out of the line when its client leaves.
@@ -54,7 +61,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(line) = self.lines.lock().get_mut(&self.model) {
+        if let Some(line) = self.lines.lock().lines.get_mut(&self.model) {
             line.queue.remove(self.ticket);
         }
     }
@@ -62,15 +69,16 @@ impl Drop for Place {
 
 impl Lines {
     pub(super) fn new(slots: u32) -> Arc<Self> {
-        Arc::new(Self { slots: slots.max(1) as usize, lines: Mutex::default() })
+        Arc::new(Self { slots: slots.max(1) as usize, inside: Mutex::default() })
     }
 
     /// Waits for a slot, or is refused because too many wait already.
     pub(super) async fn turn(self: &Arc<Self>, want: &Want) -> Result<Turn, PoolError> {
         let (sender, receiver) = oneshot::channel();
         let ticket = {
-            let mut lines = self.lock();
-            let line = lines.entry(want.model.clone()).or_default();
+            let mut inside = self.lock();
+            let takes = inside.takes.get(&want.model).copied().unwrap_or(FIRST_GUESS);
+            let line = inside.lines.entry(want.model.clone()).or_default();
             if line.in_flight < self.slots {
                 line.in_flight += 1;
                 line.queue.note(&want.caller);
@@ -78,7 +86,7 @@ impl Lines {
             }
             line.queue.push(&want.caller, want.priority, Instant::now(), sender).map_err(|full| {
                 let rounds = full.waiting.div_ceil(self.slots) as u32;
-                let seconds = line.takes.saturating_mul(rounds).as_secs().clamp(1, 3600);
+                let seconds = takes.saturating_mul(rounds).as_secs().clamp(1, 3600);
                 PoolError::Crowded { id: want.model.clone(), waiting: full.waiting, seconds }
             })?
         };
@@ -91,33 +99,37 @@ impl Lines {
 
     /// Requests that wait for this model.
     pub(super) fn waiting(&self, model: &str) -> usize {
-        self.lock().get(model).map_or(0, |line| line.queue.len())
+        self.lock().lines.get(model).map_or(0, |line| line.queue.len())
     }
 
     fn granted(self: &Arc<Self>, model: &str) -> Turn {
-        Turn { lines: Arc::clone(self), model: model.to_owned(), since: Instant::now() }
+        Turn { lines: Arc::clone(self), model: model.to_owned(), since: None }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Line>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut lines = self.lines.lock();
-        let Some(line) = lines.get_mut(&self.model) else { return };
-        line.takes = (line.takes * (100 - NEWEST) + self.since.elapsed() * NEWEST) / 100;
+        let mut inside = self.lines.lock();
+        if let Some(since) = self.since {
+            let (took, known) = (since.elapsed(), inside.takes.get(&self.model).copied());
+            let takes = known.map_or(took, |known| (known * (100 - NEWEST) + took * NEWEST) / 100);
+            inside.takes.insert(self.model.clone(), takes);
+        }
+        let Some(line) = inside.lines.get_mut(&self.model) else { return };
         if let Some(next) = line.queue.next(Instant::now()) {
             let turn = self.lines.granted(&self.model);
-            drop(lines);
+            drop(inside);
             // Whoever left meanwhile gives it back by dropping it, and the next one has it.
             let _ = next.send(turn);
             return;
         }
         line.in_flight = line.in_flight.saturating_sub(1);
         if line.in_flight == 0 {
-            lines.remove(&self.model);
+            inside.lines.remove(&self.model);
         }
     }
 }
@@ -149,7 +161,21 @@ mod tests {
         drop(first);
         let turn = waits.await.expect("its turn");
         drop(turn);
-        assert!(lines.lock().is_empty(), "nothing is kept of a model nobody uses");
+        assert!(lines.lock().lines.is_empty(), "nothing is kept of a line nobody is in");
+    }
+
+    #[tokio::test]
+    async fn the_time_to_come_back_is_that_of_answers_without_their_loads() {
+        let lines = Lines::new(1);
+        let mut turn = lines.turn(&want("a")).await.expect("free");
+        // It loads; then it answers, twice.
+        std::thread::sleep(Duration::from_millis(20));
+        turn.begins();
+        drop(turn);
+        let known = lines.lock().takes["m"];
+        assert!(known < Duration::from_millis(15), "{known:?}");
+        drop(lines.turn(&want("a")).await);
+        assert_eq!(lines.lock().takes["m"], known, "one that never began says nothing");
     }
 
     #[tokio::test]

@@ -2,30 +2,34 @@
 //! that leaves takes nobody else's load with it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{SemaphorePermit, watch};
 
 use super::budget::{Decision, Loaded, decide};
 use super::lease::Lease;
-use super::pool::{Outcome, Pool, PoolError, Runner, lock};
+use super::pool::{Load, Outcome, Pool, PoolError, Runner, lock};
+use super::stop::Stop;
+use crate::shelf::Weight;
 
 impl Pool {
     /// Loads `id` and tells everyone who waits.
-    pub(super) async fn bring_up(
-        self: Arc<Self>,
-        id: String,
-        patience: Duration,
-        waiting: Arc<watch::Sender<Outcome>>,
-    ) {
+    pub(super) async fn bring_up(self: Arc<Self>, id: String, patience: Duration, load: Arc<Load>) {
         let outcome = tokio::select! {
-            outcome = self.load(&id, patience, &waiting) => outcome,
+            outcome = self.load(&id, patience, &load) => outcome,
+            () = load.stop.cancelled() => {
+                self.launcher.give_up(&id).await;
+                self.tell("model.unloaded", &id, Some(&Stop::Asked.to_string()));
+                Some(Err(PoolError::Unloaded { id: id.clone() }))
+            }
             () = self.closing.cancelled() => Some(Err(PoolError::Closing)),
         };
         // Nobody waits any more when there is no outcome; the load is out of the books then.
         if let Some(outcome) = outcome {
             lock(&self.inside).loads.remove(&id);
-            waiting.send_replace(Some(outcome.map(Arc::new)));
+            load.outcome.send_replace(Some(outcome.map(Arc::new)));
+            self.changed.notify_waiters();
         }
     }
 
@@ -33,29 +37,35 @@ impl Pool {
         self: &Arc<Self>,
         id: &str,
         patience: Duration,
-        waiting: &watch::Sender<Outcome>,
+        load: &Load,
     ) -> Option<Result<Lease, PoolError>> {
         let deadline = Instant::now() + patience;
         let ready = tokio::select! {
-            ready = self.prepare(id, deadline) => ready,
-            () = self.abandoned(id, waiting) => return None,
+            ready = self.prepare(id, load, deadline) => ready,
+            () = self.abandoned(id, &load.outcome) => return None,
         };
         match ready {
             // The turn is kept until the runner is in the books.
-            Ok((_turn, bytes)) => Some(self.launch(id, bytes).await),
+            Ok((_turn, weight)) => Some(self.launch(id, weight).await),
             Err(error) => Some(Err(error)),
         }
     }
 
     /// Waits for the turn to load, then for room.
-    async fn prepare(&self, id: &str, deadline: Instant) -> Result<(SemaphorePermit<'_>, u64), PoolError> {
-        let needed = self.shelf.needed(id).await?;
+    async fn prepare(
+        &self,
+        id: &str,
+        load: &Load,
+        deadline: Instant,
+    ) -> Result<(SemaphorePermit<'_>, Weight), PoolError> {
+        let weight = self.books.shelf.needed(id).await?;
+        load.bytes.store(weight.counted, Ordering::Relaxed);
         let left = deadline.saturating_duration_since(Instant::now());
         let Ok(Ok(turn)) = tokio::time::timeout(left, self.turn.acquire()).await else {
             return Err(PoolError::NoTurn { id: id.to_owned() });
         };
-        self.make_room(id, needed, deadline).await?;
-        Ok((turn, needed))
+        self.make_room(id, weight.counted, deadline).await?;
+        Ok((turn, weight))
     }
 
     async fn make_room(&self, id: &str, needed: u64, deadline: Instant) -> Result<(), PoolError> {
@@ -70,7 +80,7 @@ impl Pool {
                 Decision::Evict(ids) => {
                     for evicted in ids {
                         tracing::info!(model = evicted, for_model = id, "unloading to make room");
-                        self.evict(&evicted);
+                        self.evict(&evicted, Stop::Evicted { by: id.to_owned() });
                     }
                 }
                 Decision::Pinned => return Err(self.pinned_out(id, needed, &loaded)),
@@ -109,7 +119,7 @@ impl Pool {
         }
     }
 
-    async fn launch(self: &Arc<Self>, id: &str, bytes: u64) -> Result<Lease, PoolError> {
+    async fn launch(self: &Arc<Self>, id: &str, weight: Weight) -> Result<Lease, PoolError> {
         let started = Instant::now();
         self.tell("model.loading", id, None);
         let (process, client) = match self.launcher.start(id).await {
@@ -124,25 +134,25 @@ impl Pool {
             }
         };
         let seconds = started.elapsed().as_secs_f64();
-        self.speeds.loaded(id, started.elapsed());
+        self.books.speeds.loaded(id, started.elapsed());
         metrics::histogram!("runner_load_seconds").record(seconds);
-        tracing::info!(model = id, seconds, bytes, "loaded");
+        tracing::info!(model = id, seconds, bytes = weight.counted, "loaded");
         self.tell("model.loaded", id, None);
         let mut ending = process.ending();
         let mut inside = lock(&self.inside);
         let generation = inside.tick();
         let runner = Runner {
             process,
-            client,
-            bytes,
+            client: client.clone(),
+            bytes: weight.counted,
+            reckoned: weight.reckoned,
             in_flight: 0,
             last_used: generation,
             idle_since: Instant::now(),
             generation,
-            stopping: false,
+            stopping: Arc::default(),
             keep_alive: None,
             resident: None,
-            condemned: None,
         };
         inside.runners.insert(id.to_owned(), runner);
         inside.publish();
@@ -153,6 +163,8 @@ impl Pool {
             let how = ending.wait().await;
             pool.gone(&watched, generation, &how);
         });
+        let (pool, measured) = (Arc::clone(self), id.to_owned());
+        self.tasks.spawn(async move { pool.measure_one(&measured, generation, client).await });
         lease.ok_or(PoolError::Closing)
     }
 }

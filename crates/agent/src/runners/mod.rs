@@ -11,11 +11,12 @@ mod pool;
 mod process;
 mod queue;
 mod report;
+mod stop;
 mod systemd;
 mod want;
 
 pub(crate) use launch::Launcher;
 pub(crate) use lease::Lease;
-pub(crate) use pool::{Pool, PoolError, State};
+pub(crate) use pool::{Books, Pool, PoolError, State};
 pub(crate) use queue::Priority;
 pub(crate) use want::{KeepAlive, Want, Wishes};

@@ -1,12 +1,14 @@
 //! The loaded models and who uses them: the books. `load` brings models up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use serde_json::json;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -17,7 +19,9 @@ use super::launch::Launcher;
 use super::lease::Lease;
 use super::line::Lines;
 use super::process::{Client, Process};
+use super::stop::Stop;
 use super::want::{KeepAlive, Want, Wishes};
+use crate::events::Events;
 use crate::shelf::Shelf;
 use crate::speeds::Speeds;
 
@@ -25,19 +29,6 @@ use crate::speeds::Speeds;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long runners may then take to be gone; longer than they need until they are killed.
 const STOP: Duration = Duration::from_secs(9);
-
-/// Events that a slow listener may leave lying.
-const EVENTS: usize = 256;
-
-/// Something that happened to a model.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Event {
-    pub(crate) kind: &'static str,
-    pub(crate) model: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
-    pub(crate) at: Timestamp,
-}
 
 /// Why a model cannot be used now.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,6 +51,8 @@ pub(crate) enum PoolError {
     Crowded { id: String, waiting: usize, seconds: u64 },
     #[error("the model {id} needs {} and the pinned models {} leave {} of the budget of {}; unpin one", mib(*.needed), .pinned.join(", "), mib(*.left), mib(*.budget))]
     Pinned { id: String, needed: u64, pinned: Vec<String>, left: u64, budget: u64 },
+    #[error("the model {id} was unloaded while it loaded")]
+    Unloaded { id: String },
     #[error("{requests} requests use the model {id}; wait, or force it")]
     InUse { id: String, requests: usize },
     #[error("the agent is stopping; try again when it is back")]
@@ -88,20 +81,50 @@ pub(crate) enum State {
 pub(super) struct Runner {
     pub(super) process: Process,
     pub(super) client: Client,
+    /// What it counts in the budget.
     pub(super) bytes: u64,
+    /// What it should take by its file's head alone.
+    pub(super) reckoned: u64,
     pub(super) in_flight: usize,
     pub(super) last_used: u64,
     pub(super) idle_since: Instant,
     /// Tells this runner from a later one of the same model.
     pub(super) generation: u64,
-    /// Told to stop; stays in the books until it is gone, so that its memory counts.
-    pub(super) stopping: bool,
+    /// Why it was told to stop, if it was; it stays in the books until it is gone, so that its memory counts.
+    pub(super) stopping: Arc<OnceLock<Stop>>,
     /// What the last request wished.
     pub(super) keep_alive: Option<KeepAlive>,
     /// Resident memory in bytes, when last measured.
     pub(super) resident: Option<u64>,
-    /// Why it is stopped although nobody wished it.
-    pub(super) condemned: Option<String>,
+}
+
+impl Runner {
+    /// Tells it to stop; the first reason counts.
+    pub(super) fn stop(&mut self, why: Stop) {
+        self.stopping.get_or_init(|| why);
+        self.process.stop();
+    }
+
+    /// Whether it may be taken from memory: nobody uses it, and it is not on its way out.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && !self.is_stopping()
+    }
+
+    /// Whether it is on its way out.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get().is_some()
+    }
+}
+
+/// A model on its way in.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    /// Where those who wait for it hear what it came to.
+    pub(super) outcome: watch::Sender<Outcome>,
+    /// Somebody asked for its end.
+    pub(super) stop: CancellationToken,
+    /// What it will count in the budget; 0 until that is known.
+    pub(super) bytes: AtomicU64,
 }
 
 /// What a load came to. The lease keeps the new runner until everyone who waited has one.
@@ -110,22 +133,28 @@ pub(super) type Outcome = Option<Result<Arc<Lease>, PoolError>>;
 #[derive(Debug, Default)]
 pub(super) struct Inside {
     pub(super) runners: HashMap<String, Runner>,
-    pub(super) loads: HashMap<String, Arc<watch::Sender<Outcome>>>,
+    pub(super) loads: HashMap<String, Arc<Load>>,
     pub(super) failures: HashMap<String, Failures>,
     pub(super) wishes: HashMap<String, Wishes>,
     clock: u64,
 }
 
+/// What the pool reads and writes besides its own books.
+#[derive(Debug)]
+pub(crate) struct Books {
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) speeds: Arc<Speeds>,
+    pub(crate) events: Arc<Events>,
+}
+
 /// The loaded models.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    pub(super) shelf: Arc<Shelf>,
-    pub(super) speeds: Arc<Speeds>,
+    pub(super) books: Books,
     pub(super) launcher: Launcher,
     pub(super) budget: u64,
     keep_alive: Duration,
     pub(super) lines: Arc<Lines>,
-    events: broadcast::Sender<Event>,
     pub(super) inside: Mutex<Inside>,
     /// A request ended or a runner is gone.
     pub(super) changed: Notify,
@@ -142,22 +171,14 @@ enum Entry {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        shelf: Arc<Shelf>,
-        speeds: Arc<Speeds>,
-        launcher: Launcher,
-        budget: u64,
-        keep_alive: Duration,
-    ) -> Arc<Self> {
-        let shelf_slots = shelf.slots();
+    pub(crate) fn new(books: Books, launcher: Launcher, budget: u64, keep_alive: Duration) -> Arc<Self> {
+        let lines = Lines::new(books.shelf.slots());
         Arc::new(Self {
-            shelf,
-            speeds,
+            books,
             launcher,
             budget,
             keep_alive,
-            lines: Lines::new(shelf_slots),
-            events: broadcast::channel(EVENTS).0,
+            lines,
             inside: Mutex::default(),
             changed: Notify::new(),
             turn: Semaphore::new(1),
@@ -172,7 +193,7 @@ impl Pool {
     /// and for other loads, not that, nor the load itself.
     pub(crate) async fn lease(self: &Arc<Self>, want: &Want) -> Result<Lease, PoolError> {
         // Names that do not exist must not make lines.
-        self.shelf.find(&want.model).await?;
+        self.books.shelf.find(&want.model).await?;
         let turn = tokio::select! {
             turn = self.lines.turn(want) => turn,
             () = self.closing.cancelled() => Err(PoolError::Closing),
@@ -181,12 +202,16 @@ impl Pool {
             metrics::counter!("model_queue_refusals_total", "model" => id.clone()).increment(1);
             self.tell("queue.full", id, None);
         }
-        let turn = turn?;
+        let mut turn = turn?;
         let mut lease = self.loaded_lease(&want.model, want.patience).await?;
+        turn.begins();
         lease.turn = Some(turn);
-        if let Some(runner) = lock(&self.inside).runners.get_mut(&want.model) {
+        let mut inside = lock(&self.inside);
+        let runner = inside.runners.get_mut(&want.model);
+        if let Some(runner) = runner.filter(|runner| runner.generation == lease.generation) {
             runner.keep_alive = want.keep_alive;
         }
+        drop(inside);
         Ok(lease)
     }
 
@@ -212,25 +237,25 @@ impl Pool {
             return Ok(Entry::Ready(Box::new(lease)));
         }
         if let Some(load) = inside.loads.get(id) {
-            return Ok(Entry::Loading(load.subscribe()));
+            return Ok(Entry::Loading(load.outcome.subscribe()));
         }
         if let Some((left, reason)) = inside.failures.get(id).and_then(|own| own.resting(Instant::now())) {
             let seconds = left.as_secs() + 1;
             return Err(PoolError::Resting { id: id.to_owned(), seconds, reason: reason.to_owned() });
         }
-        let (sender, receiver) = watch::channel(None);
-        let sender = Arc::new(sender);
-        inside.loads.insert(id.to_owned(), Arc::clone(&sender));
+        let load = Arc::<Load>::default();
+        let outcome = load.outcome.subscribe();
+        inside.loads.insert(id.to_owned(), Arc::clone(&load));
         drop(inside);
-        let load = Arc::clone(self).bring_up(id.to_owned(), patience, sender);
+        let load = Arc::clone(self).bring_up(id.to_owned(), patience, load);
         self.tasks.spawn(load.instrument(tracing::Span::current()));
-        Ok(Entry::Loading(receiver))
+        Ok(Entry::Loading(outcome))
     }
 
     /// A lease of a runner that is up.
     pub(super) fn take(self: &Arc<Self>, inside: &mut Inside, id: &str) -> Option<Lease> {
         let clock = inside.tick();
-        let runner = inside.runners.get_mut(id).filter(|runner| !runner.stopping)?;
+        let runner = inside.runners.get_mut(id).filter(|runner| !runner.is_stopping())?;
         runner.in_flight += 1;
         runner.last_used = clock;
         Some(Lease {
@@ -238,6 +263,7 @@ impl Pool {
             generation: runner.generation,
             client: runner.client.clone(),
             ending: runner.process.ending(),
+            stopping: Arc::clone(&runner.stopping),
             pool: Arc::clone(self),
             turn: None,
         })
@@ -252,9 +278,7 @@ impl Pool {
     pub(super) fn condemn(&self, id: &str, generation: u64, reason: &str) {
         let mut inside = lock(&self.inside);
         if let Some(runner) = inside.runners.get_mut(id).filter(|runner| runner.generation == generation) {
-            runner.condemned.get_or_insert_with(|| reason.to_owned());
-            runner.stopping = true;
-            runner.process.stop();
+            runner.stop(Stop::Condemned(reason.to_owned()));
         }
     }
 
@@ -264,23 +288,29 @@ impl Pool {
         if inside.runners.get(id).is_some_and(|runner| runner.generation == generation)
             && let Some(runner) = inside.runners.remove(id)
         {
-            let crash = runner.condemned.or_else(|| (!runner.stopping).then(|| how.to_owned()));
-            if let Some(reason) = crash {
-                inside.failures.entry(id.to_owned()).or_default().note(&reason, Instant::now());
-                metrics::counter!("runner_crashes_total", "model" => id.to_owned()).increment(1);
-                tracing::error!(model = id, reason, "a runner died");
-                self.tell("model.crashed", id, Some(&reason));
-                if inside.failures.get(id).is_some_and(|own| own.resting(Instant::now()).is_some()) {
-                    self.tell("model.quarantined", id, Some(&reason));
+            match runner.stopping.get() {
+                None => self.crashed(&mut inside, id, how),
+                Some(Stop::Condemned(reason)) => self.crashed(&mut inside, id, reason),
+                Some(why) => {
+                    tracing::info!(model = id, %why, "unloaded");
+                    self.tell("model.unloaded", id, Some(&why.to_string()));
                 }
-            } else {
-                tracing::info!(model = id, "unloaded");
-                self.tell("model.unloaded", id, None);
             }
         }
         inside.publish();
         drop(inside);
         self.changed.notify_waiters();
+    }
+
+    fn crashed(&self, inside: &mut Inside, id: &str, reason: &str) {
+        let failures = inside.failures.entry(id.to_owned()).or_default();
+        failures.note(reason, Instant::now());
+        metrics::counter!("runner_crashes_total", "model" => id.to_owned()).increment(1);
+        tracing::error!(model = id, reason, "a runner died");
+        self.tell("model.crashed", id, Some(reason));
+        if failures.resting(Instant::now()).is_some() {
+            self.tell("model.quarantined", id, Some(reason));
+        }
     }
 
     /// The state of every model that is not idle, with the reason of one that failed.
@@ -293,7 +323,7 @@ impl Pool {
             .filter_map(|(id, failures)| Some((id, failures.resting(now)?.1)))
             .map(|(id, reason)| (id.clone(), (State::Failed, Some(reason.to_owned()))))
             .collect();
-        let up = inside.runners.iter().filter(|(_, runner)| !runner.stopping);
+        let up = inside.runners.iter().filter(|(_, runner)| !runner.is_stopping());
         states.extend(up.map(|(id, _)| (id.clone(), (State::Ready, None))));
         states.extend(inside.loads.keys().map(|id| (id.clone(), (State::Loading, None))));
         states
@@ -307,9 +337,12 @@ impl Pool {
     /// When a loaded model is unloaded if nobody asks it again.
     pub(crate) fn expires(&self, id: &str) -> Option<Timestamp> {
         let inside = lock(&self.inside);
-        let runner = inside.runners.get(id)?;
+        self.expires_of(&inside, id, inside.runners.get(id)?)
+    }
+
+    pub(super) fn expires_of(&self, inside: &Inside, id: &str, runner: &Runner) -> Option<Timestamp> {
         let idle = if runner.in_flight == 0 { runner.idle_since.elapsed() } else { Duration::ZERO };
-        match self.stays(&inside, id, runner) {
+        match self.stays(inside, id, runner) {
             KeepAlive::For(time) => Timestamp::now().checked_add(time.saturating_sub(idle)).ok(),
             KeepAlive::Forever => None,
         }
@@ -330,21 +363,28 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
-    /// Unloads a model now; what uses it is stopped only when `force`.
+    /// Unloads a model now, also one that still loads; what uses it or waits for it is stopped only when `force`.
     pub(crate) fn unload(&self, id: &str, force: bool) -> Result<(), PoolError> {
         let mut inside = lock(&self.inside);
-        let Some(runner) = inside.runners.get_mut(id) else { return Ok(()) };
-        if runner.in_flight > 0 && !force {
-            return Err(PoolError::InUse { id: id.to_owned(), requests: runner.in_flight });
+        let waiting = inside.loads.get(id).map_or(0, |load| load.outcome.receiver_count());
+        let using = inside.runners.get(id).map_or(0, |runner| runner.in_flight);
+        let requests = waiting + using;
+        if requests > 0 && !force {
+            return Err(PoolError::InUse { id: id.to_owned(), requests });
         }
-        runner.stopping = true;
-        runner.process.stop();
+        if let Some(load) = inside.loads.get(id) {
+            load.stop.cancel();
+        }
+        if let Some(runner) = inside.runners.get_mut(id) {
+            runner.stop(Stop::Asked);
+        }
         Ok(())
     }
 
     /// Waits until a model's runner is gone, for a while.
     pub(crate) async fn wait_gone(&self, id: &str) {
-        self.wait_until(STOP, |inside| !inside.runners.contains_key(id)).await;
+        self.wait_until(STOP, |inside| !inside.runners.contains_key(id) && !inside.loads.contains_key(id))
+            .await;
     }
 
     /// Cancelled when the agent ends.
@@ -352,19 +392,12 @@ impl Pool {
         &self.closing
     }
 
-    /// What happens to models, from now on.
-    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
-    }
-
     pub(super) fn tell(&self, kind: &'static str, model: &str, reason: Option<&str>) {
-        // Nobody may listen.
-        let _ = self.events.send(Event {
-            kind,
-            model: model.to_owned(),
-            reason: reason.map(str::to_owned),
-            at: Timestamp::now(),
-        });
+        let about = match reason {
+            Some(reason) => json!({"model": model, "reason": reason}),
+            None => json!({"model": model}),
+        };
+        self.books.events.tell(kind, about);
     }
 
     /// Stops what has been idle for longer than it is kept.
@@ -375,26 +408,21 @@ impl Pool {
                 KeepAlive::For(time) => runner.idle_since.elapsed() >= time,
                 KeepAlive::Forever => false,
             };
-            (over && runner.in_flight == 0 && !runner.stopping).then(|| id.clone())
+            (over && runner.is_idle()).then(|| id.clone())
         };
         let expired: Vec<String> = inside.runners.iter().filter_map(expired).collect();
         for id in expired {
             if let Some(runner) = inside.runners.get_mut(&id) {
-                runner.stopping = true;
-                runner.process.stop();
+                runner.stop(Stop::Idle);
             }
         }
     }
 
     /// Stops a runner if it is idle.
-    pub(super) fn evict(&self, id: &str) {
+    pub(super) fn evict(&self, id: &str, why: Stop) {
         let mut inside = lock(&self.inside);
-        if let Some(runner) = inside.runners.get_mut(id)
-            && runner.in_flight == 0
-            && !runner.stopping
-        {
-            runner.stopping = true;
-            runner.process.stop();
+        if let Some(runner) = inside.runners.get_mut(id).filter(|runner| runner.is_idle()) {
+            runner.stop(why);
             metrics::counter!("runner_evictions_total").increment(1);
         }
     }
@@ -404,8 +432,7 @@ impl Pool {
         self.closing.cancel();
         self.wait_until(DRAIN, |inside| inside.runners.values().all(|runner| runner.in_flight == 0)).await;
         for runner in lock(&self.inside).runners.values_mut() {
-            runner.stopping = true;
-            runner.process.stop();
+            runner.stop(Stop::Closing);
         }
         self.wait_until(STOP, |inside| inside.runners.is_empty()).await;
         // A unit whose load was given up a moment ago is in no book.
@@ -440,7 +467,7 @@ impl Pool {
             bytes: runner.bytes,
             in_flight: runner.in_flight,
             last_used: runner.last_used,
-            stopping: runner.stopping,
+            stopping: runner.is_stopping(),
             pinned: inside.wishes.get(id).is_some_and(|wishes| wishes.pinned),
         };
         inside.runners.iter().map(seen).collect()

@@ -1,12 +1,15 @@
 //! What is loaded, who waits, and how much memory it really takes.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actionbooster_wire::runner::v1 as wire;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::pool::{Pool, lock};
+use super::process::Client;
+use super::stop::Stop;
 use super::want::KeepAlive;
 
 /// How long a runner may take to say how large it is.
@@ -26,6 +29,8 @@ pub(crate) struct Running {
     idle_s: u64,
     /// Seconds it is kept when idle; absent when for ever.
     keep_alive_s: Option<u64>,
+    /// When it is unloaded if nobody asks it again; absent when never.
+    expires_at: Option<Timestamp>,
     pinned: bool,
 }
 
@@ -39,7 +44,7 @@ impl Pool {
             .iter()
             .map(|(id, runner)| Running {
                 id: id.clone(),
-                state: if runner.stopping { "unloading" } else { "ready" },
+                state: if runner.is_stopping() { "unloading" } else { "ready" },
                 bytes: runner.bytes,
                 resident_bytes: runner.resident,
                 in_flight: runner.in_flight,
@@ -49,21 +54,22 @@ impl Pool {
                     KeepAlive::For(time) => Some(time.as_secs()),
                     KeepAlive::Forever => None,
                 },
+                expires_at: self.expires_of(&inside, id, runner),
                 pinned: pinned(id),
             })
             .collect();
-        running.extend(inside.loads.keys().filter(|id| !inside.runners.contains_key(*id)).map(|id| {
-            Running {
-                id: id.clone(),
-                state: "loading",
-                bytes: 0,
-                resident_bytes: None,
-                in_flight: 0,
-                waiting: self.lines.waiting(id),
-                idle_s: 0,
-                keep_alive_s: None,
-                pinned: pinned(id),
-            }
+        let loading = inside.loads.iter().filter(|(id, _)| !inside.runners.contains_key(*id));
+        running.extend(loading.map(|(id, load)| Running {
+            id: id.clone(),
+            state: "loading",
+            bytes: load.bytes.load(Ordering::Relaxed),
+            resident_bytes: None,
+            in_flight: 0,
+            waiting: self.lines.waiting(id) + load.outcome.receiver_count(),
+            idle_s: 0,
+            keep_alive_s: None,
+            expires_at: None,
+            pinned: pinned(id),
         }));
         running.sort_by(|left, right| left.id.cmp(&right.id));
         running
@@ -75,36 +81,37 @@ impl Pool {
         (self.budget, used)
     }
 
-    /// Asks every runner how large it is. One that takes more than was reckoned counts with what it takes,
-    /// now and when it is loaded again, and idle ones go if that is too much.
-    pub(crate) async fn measure(self: &Arc<Self>) {
+    /// Asks every runner how large it is, and unloads idle ones if that is too much together.
+    pub(crate) async fn measure(&self) {
         let clients: Vec<_> = {
             let inside = lock(&self.inside);
-            let up = inside.runners.iter().filter(|(_, runner)| !runner.stopping);
+            let up = inside.runners.iter().filter(|(_, runner)| !runner.is_stopping());
             up.map(|(id, runner)| (id.clone(), runner.generation, runner.client.clone())).collect()
         };
-        for (id, generation, mut client) in clients {
-            let asked = tokio::time::timeout(ANSWER, client.describe(wire::DescribeRequest {})).await;
-            // A busy runner is measured the next time.
-            let Ok(Ok(answer)) = asked else { continue };
-            let resident = answer.into_inner().resident_bytes;
+        for (id, generation, client) in clients {
+            self.measure_one(&id, generation, client).await;
+        }
+    }
+
+    /// Asks a runner how large it is. One that takes more than was reckoned counts with what it takes,
+    /// now and when it is loaded again.
+    pub(super) async fn measure_one(&self, id: &str, generation: u64, mut client: Client) {
+        let asked = tokio::time::timeout(ANSWER, client.describe(wire::DescribeRequest {})).await;
+        // A busy runner is measured the next time.
+        let Ok(Ok(answer)) = asked else { return };
+        let resident = answer.into_inner().resident_bytes;
+        {
             let mut inside = lock(&self.inside);
-            let Some(runner) = inside.runners.get_mut(&id).filter(|runner| runner.generation == generation)
-            else {
-                continue;
-            };
+            let runner = inside.runners.get_mut(id).filter(|runner| runner.generation == generation);
+            let Some(runner) = runner else { return };
             runner.resident = Some(resident);
-            let ratio = resident as f64 / runner.bytes.max(1) as f64;
-            metrics::gauge!("model_estimate_ratio", "model" => id.clone()).set(ratio);
+            let reckoned = runner.reckoned;
+            let ratio = resident as f64 / reckoned.max(1) as f64;
+            metrics::gauge!("model_estimate_ratio", "model" => id.to_owned()).set(ratio);
             if resident > runner.bytes {
-                tracing::warn!(
-                    model = id,
-                    reckoned = runner.bytes,
-                    resident,
-                    "a model takes more than was reckoned"
-                );
+                tracing::warn!(model = id, reckoned, resident, "a model takes more than was reckoned");
                 runner.bytes = resident;
-                self.shelf.correct(&id, resident);
+                self.books.shelf.correct(id, resident);
             }
             inside.publish();
         }
@@ -129,7 +136,7 @@ impl Pool {
             }
             used = used.saturating_sub(model.bytes);
             tracing::info!(model = model.id, "unloading: models take more memory than was reckoned");
-            self.evict(&model.id);
+            self.evict(&model.id, Stop::Overrun);
         }
     }
 }

@@ -92,6 +92,13 @@ impl Units {
         }
     }
 
+    /// Stops the unit of `id`, also one that still starts.
+    pub(super) async fn give_up(&self, id: &str) {
+        if let Err(error) = self.run_job(&unit_name(id), Job::Stop).await {
+            tracing::warn!(model = id, "a runner that is not wanted any more may be left: {error:#}");
+        }
+    }
+
     /// Ends what an earlier agent left behind.
     pub(super) async fn clear_leftovers(&self) -> Result<()> {
         let states = ["active", "activating", "reloading", "deactivating"];
@@ -167,13 +174,20 @@ async fn watch(
         let state = text(&change.changed_properties, "ActiveState");
         // A signal from before the start says "inactive" too, so the unit itself is asked.
         if matches!(state.as_deref(), Some("failed" | "inactive")) && has_ended(&manager, &name).await {
-            watcher.ended(if result.is_empty() {
-                "its unit ended".into()
-            } else {
-                format!("its unit ended: {result}")
-            });
+            watcher.ended(in_words(&result));
             return;
         }
+    }
+}
+
+/// What systemd's `Result` of a service means.
+fn in_words(result: &str) -> String {
+    match result {
+        "" | "success" => "its unit ended".into(),
+        "oom-kill" => "the system ran out of memory and killed it".into(),
+        "signal" => "a signal killed it, probably because memory ran out".into(),
+        "core-dump" => "it crashed".into(),
+        other => format!("its unit ended: {other}"),
     }
 }
 

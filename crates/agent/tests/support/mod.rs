@@ -135,6 +135,18 @@ impl Agent {
         path: &str,
         body: &[u8],
     ) -> Response<Incoming> {
+        self.send_with(&[], key, method, path, body).await
+    }
+
+    /// The same with more headers.
+    pub async fn send_with(
+        &self,
+        headers: &[(&str, &str)],
+        key: Option<&str>,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Response<Incoming> {
         let stream = UnixStream::connect(self.socket()).await.expect("socket");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
@@ -146,6 +158,9 @@ impl Agent {
             .header("content-type", "application/json")
             // Without it root on the socket would be trusted, and tests run as root.
             .header("x-forwarded-for", "192.0.2.1");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
@@ -317,9 +332,10 @@ pub struct Events {
     text: String,
 }
 
-/// One event: its name (empty when it has none) and its data.
+/// One event: its name and id (empty when it has none) and its data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
+    pub id: String,
     pub name: String,
     pub data: String,
 }
@@ -371,5 +387,9 @@ fn parse(text: &str) -> Option<Event> {
     let field = |name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
     };
-    Some(Event { name: field("event:").unwrap_or_default(), data: field("data:")? })
+    Some(Event {
+        id: field("id:").unwrap_or_default(),
+        name: field("event:").unwrap_or_default(),
+        data: field("data:")?,
+    })
 }

@@ -1,0 +1,150 @@
+//! What happens in the agent, told to whoever listens: the portal, programs of the owner's.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_stream::stream;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::Shared;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Events that are remembered for listeners that come back, and that a slow one may leave lying.
+const KEPT: usize = 256;
+
+/// Something that happened.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Event {
+    /// Grows by one with every event, from the agent's start in milliseconds on: a later start counts on
+    /// from a larger number.
+    pub(crate) id: u64,
+    pub(crate) kind: &'static str,
+    pub(crate) at: Timestamp,
+    /// What the kind of event tells besides: `model` and `reason`, for example.
+    #[serde(flatten)]
+    pub(crate) about: Value,
+}
+
+/// Tells events to every listener, and the last ones to those who come back.
+#[derive(Debug)]
+pub(crate) struct Events {
+    sender: broadcast::Sender<Event>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    next: u64,
+    events: VecDeque<Event>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        let next = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+        Self {
+            sender: broadcast::channel(KEPT).0,
+            kept: Mutex::new(Kept { next, events: VecDeque::with_capacity(KEPT) }),
+        }
+    }
+}
+
+impl Events {
+    /// Tells an event; `about` is an object.
+    pub(crate) fn tell(&self, kind: &'static str, about: Value) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = Event { id: kept.next, kind, at: Timestamp::now(), about };
+        kept.next += 1;
+        if kept.events.len() == KEPT {
+            kept.events.pop_front();
+        }
+        kept.events.push_back(event.clone());
+        // Nobody may listen. Sent under the lock, so that a new listener misses nothing and hears nothing twice.
+        let _ = self.sender.send(event);
+    }
+
+    /// The remembered events after `seen`, none without it, and a receiver of those that follow.
+    fn listen(&self, seen: Option<u64>) -> (Vec<Event>, broadcast::Receiver<Event>) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = |seen| kept.events.iter().filter(|event| event.id > seen).cloned().collect();
+        (seen.map(missed).unwrap_or_default(), self.sender.subscribe())
+    }
+}
+
+/// `GET /api/v1/events`: from now on, or after the event that `Last-Event-ID` names, as far as it is
+/// remembered. A listener that is too slow is told how many it missed.
+pub(crate) async fn events(State(agent): State<Shared>, headers: HeaderMap) -> impl IntoResponse {
+    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let (missed, mut receiver) = agent.events.listen(seen);
+    let closing = agent.pool.closing().clone();
+    let events = stream! {
+        for event in missed {
+            yield Ok::<_, Infallible>(message(&event));
+        }
+        loop {
+            let event = tokio::select! {
+                event = receiver.recv() => event,
+                () = closing.cancelled() => return,
+            };
+            yield Ok(match event {
+                Ok(event) => message(&event),
+                Err(RecvError::Lagged(missed)) => {
+                    Message::default().event("missed").data(json!({"missed": missed}).to_string())
+                }
+                Err(RecvError::Closed) => return,
+            });
+        }
+    };
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+fn message(event: &Event) -> Message {
+    Message::default().id(event.id.to_string()).event(event.kind).data(json!(event).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_back_hears_what_was_missed_and_nothing_twice() {
+        let events = Events::default();
+        let (missed, mut first) = events.listen(None);
+        assert!(missed.is_empty());
+        for number in 0..3 {
+            events.tell("test", json!({"number": number}));
+        }
+        let seen = first.try_recv().expect("the first").id;
+        let (missed, mut second) = events.listen(Some(seen));
+        let numbers: Vec<_> = missed.iter().map(|event| event.about["number"].clone()).collect();
+        assert_eq!(numbers, [1, 2]);
+        events.tell("test", json!({"number": 3}));
+        assert_eq!(second.try_recv().expect("the next").about["number"], 3);
+        assert!(second.try_recv().is_err());
+        for number in 0..KEPT {
+            events.tell("test", json!({"number": number}));
+        }
+        assert_eq!(events.listen(Some(0)).0.len(), KEPT, "only the last ones are remembered");
+    }
+
+    #[tokio::test]
+    async fn a_slow_listener_is_told_how_many_it_missed_and_goes_on() {
+        let events = Events::default();
+        let (_, mut slow) = events.listen(None);
+        for number in 0..KEPT + 10 {
+            events.tell("test", json!({"number": number}));
+        }
+        let Err(RecvError::Lagged(missed)) = slow.recv().await else { panic!("it is behind") };
+        assert_eq!(missed, 10);
+        assert_eq!(slow.recv().await.expect("the oldest that is left").about["number"], 10);
+    }
+}

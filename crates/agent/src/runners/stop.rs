@@ -1,0 +1,33 @@
+//! Why a runner is told to stop.
+
+use std::fmt;
+
+/// Why a runner is told to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Nobody asked it for as long as it is kept.
+    Idle,
+    /// The model named needs its memory.
+    Evicted { by: String },
+    /// Models take more memory than was reckoned.
+    Overrun,
+    /// Somebody asked for it.
+    Asked,
+    /// The agent ends.
+    Closing,
+    /// It lives and does not answer, which counts as a crash.
+    Condemned(String),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle => formatter.write_str("nobody asked it for as long as it is kept"),
+            Self::Evicted { by } => write!(formatter, "the model {by} needed its memory"),
+            Self::Overrun => formatter.write_str("models take more memory than was reckoned"),
+            Self::Asked => formatter.write_str("it was unloaded on request"),
+            Self::Closing => formatter.write_str("the agent is stopping"),
+            Self::Condemned(reason) => formatter.write_str(reason),
+        }
+    }
+}
