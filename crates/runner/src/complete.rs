@@ -37,8 +37,10 @@ struct Answer<'a> {
 
 /// Answers every question and prints JSON lines `{"id": …, "text": …}`.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let config = Config::default();
+    let processors = arguments.model.settle(&config)?;
     let (model, wishes) = arguments.model.open(&Paths::from_environment())?;
-    let engine = arguments.model.load(&model, &wishes, &Config::default())?;
+    let engine = arguments.model.load(&model, &wishes, &config, &processors)?;
     let file = std::fs::File::open(&arguments.prompts)
         .with_context(|| format!("cannot open {}", arguments.prompts.display()))?;
     let mut output = std::io::stdout().lock();

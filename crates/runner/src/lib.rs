@@ -7,8 +7,10 @@ use actionbooster_chassis::Paths;
 use actionbooster_llm::{Engine, FlashAttention, KvType, Options, Sampling};
 use actionbooster_models::{Model, ModelOptions, Store};
 use anyhow::{Context, Result, anyhow};
+use processors::Processors;
 
 pub mod complete;
+mod processors;
 pub mod serve;
 mod service;
 mod translate;
@@ -81,14 +83,30 @@ impl ModelArguments {
         Ok((store.open(id)?, store.choices(id)?.options))
     }
 
+    /// Starts the program again as its threads need it, unless that has happened.
+    fn settle(&self, config: &Config) -> Result<Processors> {
+        let cpus = parse_cpus(self.cpus.as_deref().unwrap_or(&config.cpus))?;
+        Processors::settle(&cpus, self.threads.unwrap_or(config.threads))
+    }
+
     /// Checks the file's head, then loads it.
-    fn load(&self, model: &Model, wishes: &ModelOptions, config: &Config) -> Result<Engine> {
+    fn load(
+        &self,
+        model: &Model,
+        wishes: &ModelOptions,
+        config: &Config,
+        processors: &Processors,
+    ) -> Result<Engine> {
         let header = model.header()?;
         let options = Options {
             context_tokens: self.context.unwrap_or_else(|| model.context_tokens_for(&header, wishes)),
             slots: self.slots.unwrap_or(config.slots),
-            threads: self.threads.unwrap_or(config.threads),
-            cpus: parse_cpus(self.cpus.as_deref().unwrap_or(&config.cpus))?,
+            threads: match self.threads.unwrap_or(config.threads) {
+                0 => processors.count(),
+                threads => threads,
+            },
+            // The whole process runs on them.
+            cpus: Vec::new(),
             kv_type: choice("kv_type", self.kv_type, &config.kv_type)?,
             flash_attention: choice("flash_attention", self.flash_attention, &config.flash_attention)?,
             backends: None,

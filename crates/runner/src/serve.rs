@@ -42,17 +42,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     trace()?;
     let paths = Paths::from_environment();
     let config: Config = load("runner", &paths, std::env::vars())?;
+    let processors = arguments.model.settle(&config)?;
     let (model, wishes) = arguments.model.open(&paths)?;
     let id = model.manifest.id.clone();
-    let engine = arguments.model.load(&model, &wishes, &config)?;
+    let engine = arguments.model.load(&model, &wishes, &config, &processors)?;
     tracing::info!(model = id, description = ?engine.description(), "loaded");
     let socket =
         arguments.socket.clone().unwrap_or_else(|| paths.runtime().join(format!("runners/{id}.sock")));
     let service = Service::new(id, engine, sampling_of(&model, &wishes), wishes.system.clone());
+    processors.spread();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // The processors are for the model; one thread carries its words.
         .worker_threads(1)
         .max_blocking_threads(4)
+        .on_thread_start(move || processors.spread())
         .enable_all()
         .build()?;
     runtime.block_on(answer(service, &socket))

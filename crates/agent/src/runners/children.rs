@@ -73,8 +73,6 @@ fn spawn(id: &str, socket: &Path) -> Result<Child> {
     Command::new(&program)
         .args(["serve", "--id", id, "--die-with-parent", "--socket"])
         .arg(socket)
-        // As in the unit, which says why.
-        .env("GOMP_SPINCOUNT", "1000")
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
         .kill_on_drop(true)
