@@ -78,8 +78,16 @@ pub(super) async fn add(
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
     let incoming = incoming(&agent);
-    let mut writer = off_thread(move || incoming.write(&upload, from.offset).map_err(Failure::from)).await?;
+    let begun = off_thread(move || incoming.write(&upload, from.offset).map_err(Failure::from)).await;
     let mut stream = body.into_data_stream();
+    let mut writer = match begun {
+        Ok(writer) => writer,
+        Err(problem) => {
+            // A client that still sends would not hear the answer: its connection would be cut first.
+            while let Some(Ok(_)) = stream.next().await {}
+            return Err(problem);
+        }
+    };
     let mut gathered = Vec::with_capacity(GATHER);
     let mut cut = None;
     while let Some(piece) = stream.next().await {

@@ -1,0 +1,195 @@
+//! Models computed by ONNX Runtime.
+
+use std::path::Path;
+
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+
+use super::{About, Backend, Load};
+use crate::Error;
+use crate::head::{Output, Shape};
+use crate::runtime::Runtime;
+
+/// Side of the input of models that take any, when nothing else is wanted.
+const USUAL_SIDE: u32 = 640;
+/// Pictures that models of a free batch are given together at most.
+const MOST_TOGETHER: usize = 8;
+/// Sides of inputs, at most and in steps of.
+const MOST_SIDE: u32 = 2048;
+const STEP: u32 = 32;
+
+/// A session.
+pub(crate) struct Onnx {
+    session: Session,
+    input: String,
+    about: About,
+    /// Sizes of the outputs of the last run, without the batch.
+    dimensions: Vec<Vec<usize>>,
+}
+
+impl Onnx {
+    pub(crate) fn open(file: &Path, load: &Load) -> Result<Self, Error> {
+        let runtime = Runtime::load(None)?;
+        let wrong = |error: ort::Error| Error::Model(error.to_string());
+        let session = Session::builder(runtime.environment())
+            .map_err(wrong)?
+            .with_optimization_level(GraphOptimizationLevel::All)
+            .map_err(|error| wrong(error.into()))?
+            .with_intra_threads(load.threads.max(1))
+            .map_err(|error| wrong(error.into()))?
+            // Between two pictures of a camera the threads have nothing to do.
+            .with_intra_op_spinning(false)
+            .map_err(|error| wrong(error.into()))?
+            .commit_from_file(file)
+            .map_err(wrong)?;
+        let [input] = session.inputs() else {
+            return Err(Error::Model(format!(
+                "it has {} inputs; a detector has one",
+                session.inputs().len()
+            )));
+        };
+        let shape = dimensions(input)?;
+        let (input_size, most_together) = input_of(&shape, load.input)?;
+        let name = input.name().to_owned();
+        let names = session.metadata().ok().and_then(|metadata| metadata.custom("names"));
+        let about =
+            About { input: input_size, most_together, outputs: Vec::new(), names, providers: vec!["CPU"] };
+        let mut model = Self { session, input: name, about, dimensions: Vec::new() };
+        model.warm()?;
+        Ok(model)
+    }
+
+    /// Runs once on an empty picture: the first run is the slow one, and it tells the true shapes.
+    fn warm(&mut self) -> Result<(), Error> {
+        let (width, height) = self.about.input;
+        let empty = vec![0.0; width as usize * height as usize * 3];
+        let mut shapes = Vec::new();
+        self.run(&empty, 1, &mut |_, outputs| {
+            shapes = outputs.iter().map(|output| output.dimensions.to_vec()).collect();
+        })?;
+        let names = self.session.outputs().iter().map(|output| output.name().to_owned());
+        self.about.outputs = names.zip(shapes).map(|(name, dimensions)| Shape { name, dimensions }).collect();
+        Ok(())
+    }
+}
+
+impl Backend for Onnx {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn run(
+        &mut self,
+        input: &[f32],
+        together: usize,
+        read: &mut dyn FnMut(usize, &[Output<'_>]),
+    ) -> Result<(), Error> {
+        let wrong = |error: ort::Error| Error::Inference(error.to_string());
+        let batch = i64::try_from(together).unwrap_or(i64::MAX);
+        let (width, height) = self.about.input;
+        let shape = [batch, 3, i64::from(height), i64::from(width)];
+        let tensor = TensorRef::from_array_view((shape, input)).map_err(wrong)?;
+        let values = self.session.run(ort::inputs![self.input.as_str() => tensor]).map_err(wrong)?;
+        let mut whole = Vec::with_capacity(values.len());
+        self.dimensions.resize_with(values.len(), Vec::new);
+        for (index, dimensions) in self.dimensions.iter_mut().enumerate() {
+            let (shape, data) = values[index].try_extract_tensor::<f32>().map_err(wrong)?;
+            let Some((_, rest)) = shape.split_first().filter(|(first, _)| **first == batch) else {
+                return Err(Error::Inference(format!(
+                    "an output has the shape {shape:?} for {together} pictures"
+                )));
+            };
+            dimensions.clear();
+            dimensions.extend(rest.iter().map(|size| usize::try_from(*size).unwrap_or(0)));
+            whole.push(data);
+        }
+        for picture in 0..together {
+            let part = |data: &'_ &[f32]| -> std::ops::Range<usize> {
+                let size = data.len() / together;
+                picture * size..(picture + 1) * size
+            };
+            let outputs: Vec<Output<'_>> = whole
+                .iter()
+                .zip(&self.dimensions)
+                .map(|(data, dimensions)| Output { dimensions, data: &data[part(data)] })
+                .collect();
+            read(picture, &outputs);
+        }
+        Ok(())
+    }
+}
+
+/// The shape of an input of 32-bit floats; free dimensions are negative.
+fn dimensions(input: &Outlet) -> Result<Vec<i64>, Error> {
+    match input.dtype() {
+        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => Ok(shape.to_vec()),
+        other => Err(Error::Model(format!("its input is {other}; 32-bit floats are needed"))),
+    }
+}
+
+/// Width, height and batch of an input `[batch, 3, height, width]`.
+fn input_of(shape: &[i64], wanted: Option<(u32, u32)>) -> Result<((u32, u32), usize), Error> {
+    let [batch, channels, height, width] = shape[..] else {
+        return Err(Error::Model(format!(
+            "its input has the shape {shape:?}; [batch, 3, height, width] is needed"
+        )));
+    };
+    if channels > 0 && channels != 3 {
+        return Err(Error::Model(format!("its input has {channels} channels; a picture has 3")));
+    }
+    let most_together = if batch > 0 { 1 } else { MOST_TOGETHER };
+    if batch > 1 {
+        return Err(Error::Model(format!(
+            "it takes exactly {batch} pictures at once; export it for one or for any"
+        )));
+    }
+    let length = |own: i64, wanted: Option<u32>, name: &str| match (u32::try_from(own).ok(), wanted) {
+        (Some(own), Some(wanted)) if own > 0 && own != wanted => {
+            Err(Error::Model(format!("its input's {name} is {own} pixels and cannot be {wanted}")))
+        }
+        (Some(own), _) if own > 0 => Ok(own),
+        (_, wanted) => {
+            let side = wanted.unwrap_or(USUAL_SIDE);
+            let fits = (STEP..=MOST_SIDE).contains(&side) && side.is_multiple_of(STEP);
+            fits.then_some(side).ok_or_else(|| {
+                Error::Model(format!(
+                    "an input {name} of {side}; it must be {STEP} to {MOST_SIDE} in steps of {STEP}"
+                ))
+            })
+        }
+    };
+    let size = (
+        length(width, wanted.map(|(width, _)| width), "width")?,
+        length(height, wanted.map(|(_, height)| height), "height")?,
+    );
+    Ok((size, most_together))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_input_s_shape_says_the_size_and_whether_pictures_go_together() {
+        type Case<'a> = (&'a [i64], Option<(u32, u32)>, Result<((u32, u32), usize), &'a str>);
+        let cases: [Case<'_>; 9] = [
+            (&[1, 3, 320, 416], None, Ok(((416, 320), 1))),
+            (&[1, 3, 320, 416], Some((416, 320)), Ok(((416, 320), 1))),
+            (&[1, 3, 320, 416], Some((640, 640)), Err("cannot be 640")),
+            (&[-1, 3, -1, -1], None, Ok(((640, 640), 8))),
+            (&[-1, 3, -1, -1], Some((320, 192)), Ok(((320, 192), 8))),
+            (&[-1, 3, -1, -1], Some((333, 320)), Err("steps of 32")),
+            (&[4, 3, 320, 320], None, Err("exactly 4")),
+            (&[1, 1, 320, 320], None, Err("1 channels")),
+            (&[1, 1000], None, Err("[batch, 3, height, width]")),
+        ];
+        for (shape, wanted, expected) in cases {
+            match (input_of(shape, wanted), expected) {
+                (Ok(have), Ok(want)) => assert_eq!(have, want, "{shape:?}"),
+                (Err(error), Err(word)) => assert!(error.to_string().contains(word), "{error}"),
+                (have, want) => panic!("{shape:?}: {have:?} instead of {want:?}"),
+            }
+        }
+    }
+}
