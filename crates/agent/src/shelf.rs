@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Json, Problem};
-use actionbooster_models::{Model, Store, StoreError, estimate, gguf};
+use actionbooster_models::{Kind, Model, Store, StoreError, estimate, gguf};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -55,11 +55,12 @@ impl Shelf {
         Arc::new(Self { store, slots, measured: Mutex::default(), seen: Mutex::default() })
     }
 
-    /// Every model, and what is wrong with the others.
+    /// Every language model, and what is wrong with the others.
     pub(crate) async fn list(self: &Arc<Self>) -> Listing {
         let own = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || {
-            let (models, errors) = own.store.list();
+            let (mut models, errors) = own.store.list();
+            models.retain(|_, model| model.kind() == Kind::Language);
             Listing { models, errors: errors.iter().map(|error| chain(error)).collect() }
         });
         read.await.unwrap_or_default()
@@ -137,6 +138,9 @@ impl Shelf {
     }
 
     async fn weigh(self: &Arc<Self>, model: Model) -> Result<Weight, String> {
+        if model.kind() == Kind::Detector {
+            return Err("it looks at pictures; ask it at /v1/detection".into());
+        }
         let own = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || {
             let reckoned = own.measure_now(&model)?;

@@ -154,7 +154,7 @@ impl AuthReader {
         now: i64,
     ) -> Result<Option<Caller>, Problem> {
         if let Some(key) = api_key(headers) {
-            return self.key(key);
+            return self.of_key(key);
         }
         let Some(token) = session_token(headers) else { return Ok(None) };
         let caller = self.session(token, now)?;
@@ -169,7 +169,8 @@ impl AuthReader {
         Ok(caller)
     }
 
-    fn key(&self, key: &str) -> Result<Option<Caller>, Problem> {
+    /// Whose key this is, for connections that are not HTTP.
+    pub fn of_key(&self, key: &str) -> Result<Option<Caller>, Problem> {
         self.ask(|database| {
             database
                 .query_row(

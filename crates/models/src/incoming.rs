@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{sync_folder, write_whole};
 use crate::gguf::{self, Header, Value};
-use crate::manifest::{Description, Manifest, Role, Sampling, is_id};
-use crate::store::{Model, Store, StoreError, digest};
+use crate::manifest::{Description, Kind, Manifest, Role, Sampling, is_id};
+use crate::store::{Model, Store, StoreError, check_detector, digest};
 
 /// Folder of the owner's store.
 const FOLDER: &str = ".incoming";
@@ -90,6 +90,9 @@ pub enum IncomingError {
     /// The file is no model that can be used.
     #[error("this file cannot be used: {0}")]
     Refused(#[from] gguf::GgufError),
+    /// It is no detector that can be used.
+    #[error("this is no detector that can be used: {0}")]
+    Detector(String),
     /// The store itself has a problem.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -280,13 +283,19 @@ impl Incoming {
         if received != about.wanted.size_bytes {
             return Err(IncomingError::Unfinished { received, size: about.wanted.size_bytes });
         }
-        let header = gguf::read(&file, received)?;
+        let header = match about.kind() {
+            Kind::Language => Some(gguf::read(&file, received)?),
+            Kind::Detector => {
+                check_detector(&path).map_err(IncomingError::Detector)?;
+                None
+            }
+        };
         let actual = digest(&path)?;
         if let Some(expected) = about.wanted.sha256.as_ref().filter(|sum| !sum.eq_ignore_ascii_case(&actual))
         {
             return Err(IncomingError::Digest { actual, expected: expected.clone() });
         }
-        let manifest = about.manifest(&header, actual);
+        let manifest = about.manifest(header.as_ref(), actual);
         let text = toml::to_string(&manifest).map_err(|error| IncomingError::Invalid(error.to_string()))?;
         Manifest::parse(&text).map_err(|error| IncomingError::Invalid(error.to_string()))?;
         file.sync_all().map_err(io_error("cannot keep the upload"))?;
@@ -398,16 +407,25 @@ struct About {
 
 impl About {
     fn file(&self) -> String {
-        format!("{}.gguf", self.id)
+        format!("{}.{}", self.id, extension(&self.wanted.file_name))
     }
 
-    fn manifest(&self, header: &Header, sha256: String) -> Manifest {
-        let said = |key: &str| match header.metadata.get(key) {
+    fn kind(&self) -> Kind {
+        Kind::of(&self.file()).unwrap_or(Kind::Language)
+    }
+
+    /// `header` is that of a language model.
+    fn manifest(&self, header: Option<&Header>, sha256: String) -> Manifest {
+        let said = |key: &str| match header.and_then(|header| header.metadata.get(key)) {
             Some(Value::Text(text)) if !text.trim().is_empty() => Some(one_line(text)),
             _ => None,
         };
         let wished = |wish: &Option<String>| wish.as_deref().map(one_line).filter(|text| !text.is_empty());
-        let seen = vec![if header.only_embeds() { Role::Embedding } else { Role::General }];
+        let seen = match header {
+            None => Vec::new(),
+            Some(header) if header.only_embeds() => vec![Role::Embedding],
+            Some(_) => vec![Role::General],
+        };
         Manifest {
             id: self.id.clone(),
             name: wished(&self.wanted.name)
@@ -424,8 +442,15 @@ impl About {
             context_tokens: 0,
             description: self.wanted.description.clone(),
             sampling: Sampling::default(),
+            detector: toml::Table::new(),
         }
     }
+}
+
+/// Of the file in the store. What is no detector by its name has to be a language model.
+fn extension(file_name: &str) -> &'static str {
+    let lower = file_name.to_lowercase();
+    ["onnx", "rknn"].into_iter().find(|known| lower.ends_with(&format!(".{known}"))).unwrap_or("gguf")
 }
 
 /// Names that strangers wrote, made fit for a manifest.
@@ -438,7 +463,8 @@ fn one_line(text: &str) -> String {
 fn id_of(wanted: &Wanted) -> Result<String, IncomingError> {
     let named = || {
         let name = wanted.file_name.rsplit(['/', '\\']).next().unwrap_or_default();
-        slug(name.strip_suffix(".gguf").or_else(|| name.strip_suffix(".GGUF")).unwrap_or(name))
+        let known = name.rsplit_once('.').filter(|_| Kind::of(&name.to_lowercase()).is_some());
+        slug(known.map_or(name, |(name, _)| name))
     };
     let id = wanted.id.clone().unwrap_or_else(named);
     if is_id(&id) && id != "lost+found" {
@@ -481,7 +507,11 @@ impl Store {
         let cannot = "cannot copy the model";
         let folder = self.own().join(FOLDER).join(format!("trash-{:016x}", rand::random::<u64>()));
         fs::create_dir_all(&folder).map_err(io_error(cannot))?;
-        let manifest = Manifest { file: format!("{id}.gguf"), id, ..model.manifest.clone() };
+        let manifest = Manifest {
+            file: format!("{id}.{}", extension(&model.manifest.file)),
+            id,
+            ..model.manifest.clone()
+        };
         let copied = (|| {
             let file = folder.join(&manifest.file);
             fs::hard_link(model.file(), &file).or_else(|_| fs::copy(model.file(), &file).map(drop))?;

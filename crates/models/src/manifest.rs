@@ -17,7 +17,7 @@ pub enum ManifestError {
     #[error("the id {0:?} must be 1 to 48 of a-z, 0-9, '-', '_' and '.', beginning with a letter or digit")]
     Id(String),
     /// The file name leads out of the model's folder.
-    #[error("the file {0:?} must be a plain file name ending in .gguf")]
+    #[error("the file {0:?} must be a plain file name ending in .gguf, .onnx or .rknn")]
     File(String),
     /// Not a SHA-256.
     #[error("sha256 must be 64 hexadecimal digits")]
@@ -71,6 +71,30 @@ pub struct Manifest {
     /// Sampling when a request does not say.
     #[serde(default)]
     pub sampling: Sampling,
+    /// What a detector's file does not say of itself: `head`, `preprocessing`, `labels`. The worker reads it.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub detector: toml::Table,
+}
+
+/// What a model's file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Text: `.gguf`.
+    Language,
+    /// Things in pictures: `.onnx`, or `.rknn` for the NPU of Rockchip.
+    Detector,
+}
+
+impl Kind {
+    /// What a file of this name is for; nothing when it is no model.
+    pub fn of(file: &str) -> Option<Self> {
+        match file.rsplit_once('.')? {
+            (_, "gguf") => Some(Self::Language),
+            (_, "onnx" | "rknn") => Some(Self::Detector),
+            _ => None,
+        }
+    }
 }
 
 /// A text in the portal's languages.
@@ -153,8 +177,12 @@ impl Manifest {
         if !is_id(&manifest.id) {
             return Err(ManifestError::Id(manifest.id));
         }
-        let name = manifest.file.strip_suffix(".gguf").unwrap_or_default();
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        let name = manifest.file.rsplit_once('.').map_or("", |(name, _)| name);
+        if Kind::of(&manifest.file).is_none()
+            || name.is_empty()
+            || name.starts_with('.')
+            || name.contains(['/', '\0'])
+        {
             return Err(ManifestError::File(manifest.file));
         }
         if manifest.sha256.len() != 64 || !manifest.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {

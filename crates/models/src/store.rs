@@ -9,10 +9,14 @@ use sha2::{Digest, Sha256};
 
 use crate::choices::ModelOptions;
 use crate::gguf::{self, GgufError, Header};
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::{Kind, Manifest, ManifestError};
+use crate::onnx;
 
 /// Manifests are small; a larger file is not one.
 const MANIFEST_LIMIT: u64 = 64 * 1024;
+
+/// Bytes of a detector's file at most.
+const DETECTOR_LIMIT: u64 = 512 << 20;
 
 /// Context when the manifest does not say: enough for a conversation, small enough to fit.
 const DEFAULT_CONTEXT: u32 = 4096;
@@ -94,6 +98,14 @@ pub enum StoreError {
     /// Built-in models stay.
     #[error("the model {0} came with the system and cannot be removed; unload it instead")]
     BuiltIn(String),
+    /// The detector's file is refused.
+    #[error("{path} cannot be used: {reason}")]
+    Detector {
+        /// The model file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The GGUF head is refused.
     #[error("{path} cannot be used: {source}")]
     Gguf {
@@ -152,6 +164,30 @@ impl Model {
         gguf::read(file, actual).map_err(|source| StoreError::Gguf { path, source })
     }
 
+    /// What its file is for.
+    pub fn kind(&self) -> Kind {
+        // Manifests with other names are refused.
+        Kind::of(&self.manifest.file).unwrap_or(Kind::Language)
+    }
+
+    /// Checks the file's size and what is in it, as far as that can be seen without loading it.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.kind() == Kind::Language {
+            return self.header().map(drop);
+        }
+        let path = self.file();
+        let unreadable = |source| StoreError::Read { path: path.clone(), source };
+        let data = std::fs::metadata(&path).map_err(unreadable)?;
+        if !data.is_file() {
+            return Err(StoreError::NotFile { path });
+        }
+        let (actual, expected) = (data.len(), self.manifest.size_bytes);
+        if actual != expected {
+            return Err(StoreError::Size { path, actual, expected });
+        }
+        check_detector(&path).map_err(|reason| StoreError::Detector { path, reason })
+    }
+
     /// Tokens of context that one request gets: what the owner chose, but no more than the model can; else
     /// what the manifest says, else the model's own up to [`DEFAULT_CONTEXT`].
     pub fn context_tokens_for(&self, header: &Header, options: &ModelOptions) -> u32 {
@@ -173,7 +209,7 @@ impl Model {
 
     /// Reads the whole file and compares its SHA-256 with the manifest's.
     pub fn verify(&self) -> Result<(), StoreError> {
-        self.header()?;
+        self.check()?;
         let path = self.file();
         let digest = digest(&path)?;
         if digest.eq_ignore_ascii_case(&self.manifest.sha256) {
@@ -182,6 +218,24 @@ impl Model {
             Err(StoreError::Digest { path })
         }
     }
+}
+
+/// Looks through a detector's file.
+pub(crate) fn check_detector(path: &Path) -> Result<(), String> {
+    let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
+    let mut file = File::open(path).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length > DETECTOR_LIMIT {
+        return Err(format!("it has {length} bytes; a detector has at most {} MiB", DETECTOR_LIMIT >> 20));
+    }
+    if path.extension().is_some_and(|extension| extension == "rknn") {
+        let mut magic = [0; 4];
+        file.read_exact(&mut magic).map_err(unreadable)?;
+        return if &magic == b"RKNN" { Ok(()) } else { Err("it does not begin as an RKNN file does".into()) };
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    onnx::read(&bytes).map(drop).map_err(|error| error.to_string())
 }
 
 /// SHA-256 of a file, lower-case hexadecimal.

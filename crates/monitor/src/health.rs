@@ -19,7 +19,10 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 /// Asks everybody.
 pub(crate) async fn report(monitor: Shared) -> Report {
     let runtime = monitor.paths.runtime();
-    let mut components = vec![accounts(&monitor), agent(&monitor.paths.socket("agent")).await];
+    let mut components = vec![accounts(&monitor)];
+    for name in ["agent", "worker"] {
+        components.push(daemon(name, &monitor.paths.socket(name)).await);
+    }
     components.push(provisioning(&runtime.join("provisioning.json")));
     components.push(data(&runtime.join("data-damaged")));
     Report::of(monitor.version, components)
@@ -32,15 +35,15 @@ fn accounts(monitor: &Shared) -> Component {
     }
 }
 
-async fn agent(socket: &Path) -> Component {
+async fn daemon(name: &str, socket: &Path) -> Component {
     match tokio::time::timeout(LIMIT, ask(socket)).await {
         Ok(Ok(report)) => {
             let bad = report.components.iter().filter(|part| part.status != Status::Ok);
             let details: Vec<String> = bad.map(|part| format!("{}: {}", part.name, part.detail)).collect();
-            component("agent", report.status, details.join("; "))
+            component(name, report.status, details.join("; "))
         }
-        Ok(Err(error)) => component("agent", Status::Degraded, format!("the agent does not answer: {error}")),
-        Err(_) => component("agent", Status::Degraded, "the agent takes too long to answer"),
+        Ok(Err(error)) => component(name, Status::Degraded, format!("the {name} does not answer: {error}")),
+        Err(_) => component(name, Status::Degraded, format!("the {name} takes too long to answer")),
     }
 }
 
@@ -48,7 +51,7 @@ async fn ask(socket: &Path) -> anyhow::Result<Report> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = hyper::Request::get("/health").header("host", "agent").body(Empty::<Bytes>::new())?;
+    let request = hyper::Request::get("/health").header("host", "box").body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let body = Limited::new(answer.into_body(), LARGEST_ANSWER)
         .collect()

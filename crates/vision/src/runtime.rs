@@ -10,7 +10,8 @@ use crate::Error;
 
 /// Names the library, for tests and unusual layouts.
 const VARIABLE: &str = "ACTIONBOOSTER_ONNXRUNTIME";
-const INSTALLED: &str = "/usr/lib/actionbooster/libonnxruntime.so";
+/// Where it is installed, seen from the folder of the programs.
+const INSTALLED: &str = "../lib/actionbooster/libonnxruntime.so";
 /// The oldest minor version of 1.x that has everything we call.
 const OLDEST: u32 = ort::MINOR_VERSION;
 
@@ -37,7 +38,7 @@ impl Runtime {
         LOADED
             .get_or_init(|| {
                 let named = std::env::var_os(VARIABLE).map(PathBuf::from);
-                open(&named.or_else(|| wanted.map(Path::to_path_buf)).unwrap_or_else(|| INSTALLED.into()))
+                open(&named.or_else(|| wanted.map(Path::to_path_buf)).unwrap_or_else(installed))
             })
             .clone()
     }
@@ -50,6 +51,12 @@ impl Runtime {
     pub fn describe(&self) -> String {
         format!("{}: {}", self.file.display(), ort::info())
     }
+}
+
+fn installed() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    let file = program.parent().map(|folder| folder.join(INSTALLED)).unwrap_or_default();
+    file.canonicalize().unwrap_or(file)
 }
 
 fn open(file: &Path) -> Result<Runtime, Error> {

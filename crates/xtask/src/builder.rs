@@ -170,6 +170,7 @@ impl Builder {
             "PIP_CACHE_DIR=/cache/pip",
             "PIP_DISABLE_PIP_VERSION_CHECK=1",
             "npm_config_cache=/cache/npm",
+            "ACTIONBOOSTER_ONNXRUNTIME=/cache/onnxruntime/libonnxruntime.so",
             "sh",
             "-c",
             "cd /src/main && exec \"$@\"",

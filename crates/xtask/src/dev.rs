@@ -107,6 +107,7 @@ impl<'a> Session<'a> {
         session.provision(&["announce"])?;
         session.spawn("booster-monitor", &[])?;
         session.spawn("booster-agent", &[])?;
+        session.spawn("booster-worker", &[])?;
         let configuration = session.inside("etc/nginx/nginx.conf")?;
         session.spawn_program(
             "nginx",

@@ -9,6 +9,7 @@ mod builder;
 mod dev;
 mod http;
 mod image;
+mod onnxruntime;
 mod payload;
 mod progress;
 mod qemu;

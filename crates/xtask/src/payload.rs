@@ -9,14 +9,22 @@ use anyhow::{Context, Result, ensure};
 
 use crate::appliance::Ports;
 use crate::builder::Builder;
+use crate::onnxruntime;
 
 /// Programs of the product, by package.
-pub const PROGRAMS: &[&str] =
-    &["booster-agent", "booster-monitor", "booster-provisioner", "booster-runner", "boosterctl"];
+pub const PROGRAMS: &[&str] = &[
+    "booster-agent",
+    "booster-monitor",
+    "booster-provisioner",
+    "booster-runner",
+    "booster-worker",
+    "boosterctl",
+];
 
 /// Compiles every program of the product.
 pub fn compile(builder: &Builder) -> Result<()> {
     drop_dangling_links(&builder.cache().join("target/release"))?;
+    onnxruntime::library(builder)?;
     // The whole workspace, always: a selection of packages has other feature sets, and then cargo
     // compiles llama.cpp once more.
     builder.run(
@@ -68,13 +76,17 @@ pub fn install(builder: &Builder, destination: &Path) -> Result<()> {
         let name = library.file_name().context("a library without a name")?;
         copy(&library, &destination.join("usr/lib/actionbooster").join(name))?;
     }
+    let library = onnxruntime::library(builder)?;
+    copy(&library, &destination.join("usr/lib/actionbooster/libonnxruntime.so"))?;
     let vendor = destination.join("usr/share/actionbooster");
     let checkout = builder.checkout();
     copy_tree(&checkout.join("provisioning"), &vendor)?;
     copy_tree(&checkout.join("nginx/portal/dist"), &vendor.join("portal"))?;
-    let guide = checkout.join("tests/models/guide");
-    for file in ["manifest.toml", "guide.gguf"] {
-        copy(&guide.join(file), &vendor.join("models/guide").join(file))?;
+    for (model, file) in [("guide", "guide.gguf"), ("shapes", "shapes.onnx")] {
+        let folder = checkout.join("tests/models").join(model);
+        for file in ["manifest.toml", file] {
+            copy(&folder.join(file), &vendor.join("models").join(model).join(file))?;
+        }
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ impl From<IncomingError> for Failure {
             E::TooMuch { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-much", "More than announced"),
             E::Unfinished { .. } => (StatusCode::CONFLICT, "unfinished", "Some bytes are missing"),
             E::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full"),
-            E::Digest { .. } | E::Refused(_) => {
+            E::Digest { .. } | E::Refused(_) | E::Detector(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "model_refused", "The file is refused")
             }
             E::Store(_) | E::Io { .. } => return Self(Problem::internal(crate::shelf::chain(&error))),

@@ -12,7 +12,7 @@ use crate::errors::Usage;
 use crate::table::cell;
 
 /// The daemons that have a configuration.
-const DAEMONS: [&str; 2] = ["agent", "monitor"];
+const DAEMONS: [&str; 3] = ["agent", "monitor", "worker"];
 
 /// Has every daemon check its own configuration.
 pub fn check(client: &Client, json: bool) -> Result<ExitCode> {

@@ -1,0 +1,152 @@
+//! The worker: sessions of object detection over TCP (`proto/ai.proto`) and HTTP.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actionbooster_chassis::auth::{AuthReader, Scope};
+use actionbooster_chassis::health::{Health, Status};
+use actionbooster_chassis::{Boot, Service};
+use actionbooster_models::Store;
+use actionbooster_vision::Runtime;
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::routing::{get, post};
+use serde::Deserialize;
+
+mod connection;
+mod detectors;
+mod http;
+mod listener;
+mod record;
+mod session;
+mod state;
+mod thread;
+mod turns;
+mod words;
+
+use detectors::Detectors;
+use record::Records;
+
+/// Pictures of HTTP requests at most.
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
+/// How often idle models are looked for, at least.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// Settings of the worker.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where programs that speak `ai.proto` connect. Beyond loopback every Init needs a token.
+    pub listen: SocketAddr,
+    /// Certificate chain (PEM) for TLS on that port; with it, plain connections are refused.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub tls_key: Option<PathBuf>,
+    /// Seconds after which a model that nobody uses is unloaded.
+    pub idle_timeout_s: u64,
+    /// Threads that compute for one model; the provisioner fits it to the machine. 0 is 1.
+    pub threads: usize,
+    /// Processors to compute on, such as `0-3`; empty means all.
+    pub cpus: String,
+    /// Sessions at once at most.
+    pub most_sessions: usize,
+    /// The model for HTTP requests that name none; else the only one there is.
+    pub model: String,
+    /// Bytes that files of sessions may take together; the oldest go.
+    pub records_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7001)),
+            tls_certificate: None,
+            tls_key: None,
+            idle_timeout_s: 60,
+            threads: 0,
+            cpus: String::new(),
+            most_sessions: 32,
+            model: String::new(),
+            records_bytes: 256 << 20,
+        }
+    }
+}
+
+/// What connections and handlers share.
+#[derive(Debug)]
+struct Worker {
+    detectors: Arc<Detectors>,
+    records: Records,
+    auth: AuthReader,
+    /// Whether Init needs a token.
+    guarded: bool,
+    most_sessions: usize,
+    model: String,
+}
+
+type Shared = Arc<Worker>;
+
+/// Binds the port and builds the routes.
+pub async fn start(boot: Boot<Config>) -> Result<Service> {
+    let Boot { config, paths, shutdown, health, .. } = boot;
+    let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
+    let idle = Duration::from_secs(config.idle_timeout_s.max(1));
+    let cpus = thread::processors(&config.cpus).context("[worker] cpus")?;
+    let detectors = Detectors::new(store, config.threads.max(1), cpus, idle);
+    let records = Records::open(paths.state().join("worker/sessions"), config.records_bytes)?;
+    report_runtime(&health).await;
+    let worker = Arc::new(Worker {
+        detectors: Arc::clone(&detectors),
+        records,
+        auth: AuthReader::new(paths.auth_database()),
+        guarded: !config.listen.ip().is_loopback(),
+        most_sessions: config.most_sessions.max(1),
+        model: config.model,
+    });
+    let tls = listener::tls(config.tls_certificate.as_deref(), config.tls_key.as_deref())?;
+    let listening = listener::listen(config.listen, tls, Arc::clone(&worker), shutdown.clone()).await?;
+    let housekeeping = {
+        let (detectors, shutdown) = (Arc::clone(&detectors), shutdown.clone());
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(TIDY);
+            while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+                detectors.unload_idle();
+            }
+        })
+    };
+    let router = Router::new()
+        .route("/v1/vision/detection", post(http::deepstack))
+        .route("/v1/detection", post(http::detection))
+        .route("/api/v1/detectors", get(http::detectors))
+        .with_state(worker);
+    Ok(Service::new(router)
+        .scope(Scope::Infer, &["/v1/"])
+        .scope(Scope::Read, &["/api/v1/detectors"])
+        .body_limit(BODY_LIMIT)
+        .error_shape("/v1/vision/", http::deepstack_error)
+        .on_drain(async move {
+            listening.await;
+            if let Err(error) = housekeeping.await {
+                tracing::warn!(%error, "the housekeeping ended badly");
+            }
+            detectors.close();
+        }))
+}
+
+/// Says under `/health` whether models can be computed. Loading the library takes a moment.
+async fn report_runtime(health: &Health) {
+    let loaded = tokio::task::spawn_blocking(|| Runtime::load(None)).await;
+    match loaded {
+        Ok(Ok(runtime)) => {
+            tracing::info!(runtime = runtime.describe(), "loaded");
+            health.set("onnxruntime", Status::Ok, "");
+        }
+        Ok(Err(error)) => {
+            tracing::error!("{error}");
+            health.set("onnxruntime", Status::Degraded, error.to_string());
+        }
+        Err(error) => health.set("onnxruntime", Status::Degraded, error.to_string()),
+    }
+}
