@@ -32,6 +32,7 @@ class Box:
         self.base_url = ready["base_url"].rstrip("/")
         self.api_key = ready["api_key"]
         self.ca_cert = ready["ca_cert"]
+        self.worker_port = ready["ports"].get("worker")
         self.trust = ssl.create_default_context(cafile=ready["ca_cert"])
         self.opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.trust)

@@ -13,11 +13,12 @@ import traceback
 import anthropic_client
 import api
 import chat
+import detection
 import ollama_client
 import readme
 from box import Box
 
-CHECKS = [*api.CHECKS, *chat.CHECKS, *ollama_client.CHECKS, *anthropic_client.CHECKS, *readme.CHECKS]
+CHECKS = [*api.CHECKS, *chat.CHECKS, *ollama_client.CHECKS, *anthropic_client.CHECKS, *readme.CHECKS, *detection.CHECKS]
 
 
 def main(arguments):

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, Backend, Load};
-use crate::frame::Frame;
+use crate::frame::{Decoder, Frame};
 use crate::head::{Candidate, Head, HeadKind};
 use crate::letterbox::{Letterbox, Placement, Preprocessing};
 use crate::{Error, labels, nms};
@@ -87,8 +87,7 @@ pub struct Detector {
     preprocessing: Preprocessing,
     labels: Vec<String>,
     letterbox: Letterbox,
-    /// Decoded pixels of a picture.
-    room: Vec<u8>,
+    decoder: Decoder,
     /// Inputs of all pictures that go together.
     input: Vec<f32>,
     places: Vec<Place>,
@@ -130,7 +129,7 @@ impl Detector {
             preprocessing,
             labels,
             letterbox,
-            room: Vec::new(),
+            decoder: Decoder::new()?,
             places: Vec::new(),
             before: Vec::new(),
         })
@@ -185,7 +184,7 @@ impl Detector {
         }
         let size = self.size();
         let started = Instant::now();
-        let pixels = frame.pixels(&mut self.room)?;
+        let pixels = self.decoder.pixels(frame)?;
         let decoded = Instant::now();
         let from = self.places.len() * size;
         if self.input.len() < from + size {

@@ -1,9 +1,6 @@
 //! Pictures as they come in, checked before anything is made of them.
 
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use turbojpeg::{Decompressor, Image, PixelFormat};
 
 use crate::Error;
 
@@ -11,6 +8,9 @@ use crate::Error;
 pub const MOST_SIDE: u32 = 8192;
 /// Pixels of a picture at most, 48 MB as RGB.
 pub const MOST_PIXELS: u64 = 16 * 1024 * 1024;
+
+/// Passes over a progressive JPEG at most; files are made that take hours with thousands of them.
+const MOST_SCANS: u32 = 100;
 
 /// How the bytes of a picture are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +48,38 @@ pub(crate) struct Pixels<'a> {
     pub(crate) data: &'a [u8],
 }
 
+/// Turns frames into pixels, in memory that only ever grows.
+///
+/// JPEG is decoded by libjpeg-turbo: it is what detectors are trained and measured with, and decoders that round
+/// otherwise move scores by some hundredths.
+pub(crate) struct Decoder {
+    room: Vec<u8>,
+    jpeg: Decompressor,
+}
+
+impl Decoder {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let wrong = |error: turbojpeg::Error| Error::Runtime(format!("JPEG cannot be decoded here: {error}"));
+        let mut jpeg = Decompressor::new().map_err(wrong)?;
+        jpeg.set_scan_limit(MOST_SCANS).map_err(wrong)?;
+        Ok(Self { room: Vec::new(), jpeg })
+    }
+
+    /// The picture's pixels.
+    pub(crate) fn pixels<'b>(&'b mut self, frame: &Frame<'b>) -> Result<Pixels<'b>, Error> {
+        match frame.format {
+            Format::Jpeg => decode(frame, &mut self.jpeg, &mut self.room),
+            _ => frame.pixels(&mut self.room),
+        }
+    }
+}
+
 impl<'a> Frame<'a> {
-    /// The picture's pixels, in `room` where they have to be decoded. `room` only ever grows.
-    pub(crate) fn pixels<'b>(&self, room: &'b mut Vec<u8>) -> Result<Pixels<'b>, Error>
+    fn pixels<'b>(&self, room: &'b mut Vec<u8>) -> Result<Pixels<'b>, Error>
     where
         'a: 'b,
     {
-        let (width, height) = match self.format {
-            Format::Jpeg => return decode(self, room),
-            Format::Rgb | Format::Bgr | Format::Nv12 => checked(self.width, self.height)?,
-        };
+        let (width, height) = checked(self.width, self.height)?;
         let expected = match self.format {
             Format::Nv12 if !width.is_multiple_of(2) || !height.is_multiple_of(2) => {
                 return Err(Error::Frame(format!("an NV12 picture of {width}x{height}; both must be even")));
@@ -104,19 +126,15 @@ fn room_for(room: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
     &mut room[..bytes]
 }
 
-fn decode<'b>(frame: &Frame<'_>, room: &'b mut Vec<u8>) -> Result<Pixels<'b>, Error> {
-    let options = DecoderOptions::new_fast()
-        .set_max_width(MOST_SIDE as usize)
-        .set_max_height(MOST_SIDE as usize)
-        .set_strict_mode(false)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(frame.data), options);
-    let wrong = |error: zune_jpeg::errors::DecodeErrors| Error::Frame(format!("a damaged JPEG: {error}"));
-    decoder.decode_headers().map_err(wrong)?;
-    let (width, height) =
-        decoder.dimensions().ok_or_else(|| Error::Frame("a JPEG that does not say its size".into()))?;
-    let (width, height) =
-        checked(u32::try_from(width).unwrap_or(u32::MAX), u32::try_from(height).unwrap_or(u32::MAX))?;
+fn decode<'b>(
+    frame: &Frame<'_>,
+    jpeg: &mut Decompressor,
+    room: &'b mut Vec<u8>,
+) -> Result<Pixels<'b>, Error> {
+    let wrong = |error: turbojpeg::Error| Error::Frame(format!("a damaged JPEG: {error}"));
+    let head = jpeg.read_header(frame.data).map_err(wrong)?;
+    let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
+    let (width, height) = checked(side(head.width), side(head.height))?;
     let told = (frame.width, frame.height);
     if told != (0, 0) && told != (width, height) {
         return Err(Error::Frame(format!(
@@ -124,8 +142,16 @@ fn decode<'b>(frame: &Frame<'_>, room: &'b mut Vec<u8>) -> Result<Pixels<'b>, Er
             told.0, told.1
         )));
     }
-    decoder.decode_into(room_for(room, bytes(width, height))).map_err(wrong)?;
-    Ok(Pixels { width, height, red_first: true, data: &room[..bytes(width, height)] })
+    let pixels = room_for(room, bytes(width, height));
+    let image = Image {
+        pixels: &mut *pixels,
+        width: head.width,
+        pitch: head.width * 3,
+        height: head.height,
+        format: PixelFormat::RGB,
+    };
+    jpeg.decompress(frame.data, image).map_err(wrong)?;
+    Ok(Pixels { width, height, red_first: true, data: pixels })
 }
 
 /// BT.601 with limited range, in fixed point with 8 bits.
@@ -152,8 +178,8 @@ mod tests {
     use super::*;
 
     fn pixels(frame: Frame<'_>) -> Result<(u32, u32, Vec<u8>), String> {
-        let mut room = Vec::new();
-        let pixels = frame.pixels(&mut room).map_err(|error| error.to_string())?;
+        let mut decoder = Decoder::new().expect("decoder");
+        let pixels = decoder.pixels(&frame).map_err(|error| error.to_string())?;
         Ok((pixels.width, pixels.height, pixels.data.to_vec()))
     }
 
@@ -204,10 +230,10 @@ mod tests {
         for (name, data) in
             [("bomb", &bomb[..]), ("nothing", &[]), ("text", b"not a jpeg"), ("start", &bomb[..2])]
         {
-            let mut room = Vec::new();
+            let mut decoder = Decoder::new().expect("decoder");
             let frame = Frame { format: Format::Jpeg, width: 0, height: 0, data };
-            assert!(frame.pixels(&mut room).is_err(), "{name}");
-            assert!(room.is_empty(), "{name} took memory");
+            assert!(decoder.pixels(&frame).is_err(), "{name}");
+            assert!(decoder.room.is_empty(), "{name} took memory");
         }
     }
 }

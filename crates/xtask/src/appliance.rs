@@ -49,6 +49,8 @@ pub struct Ports {
     pub https: u16,
     /// Redirects and the page that hands out the authority's certificate.
     pub http: u16,
+    /// The worker's own (`ai.proto`), where it can be reached.
+    pub worker: Option<u16>,
 }
 
 /// How to get a shell in the VM.

@@ -29,6 +29,7 @@ const PACKAGES: &[&str] = &[
     "libclang-dev",
     "cmake",
     "ninja-build",
+    "nasm",
     "pkg-config",
     "libudev-dev",
     "git",

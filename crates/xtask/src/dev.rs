@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Port of the plain page that hands out the authority's certificate.
     #[arg(long, default_value_t = 8480)]
     http_port: u16,
+    /// Port of the worker (`ai.proto`).
+    #[arg(long, default_value_t = 7001)]
+    worker_port: u16,
 }
 
 /// Runs the daemons until interrupted.
@@ -44,7 +47,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let builder = Builder::ready()?;
     payload::compile(&builder)?;
     payload::build_portal(&builder)?;
-    let ports = Ports { https: arguments.https_port, http: arguments.http_port };
+    let ports =
+        Ports { https: arguments.https_port, http: arguments.http_port, worker: Some(arguments.worker_port) };
     let mut session = Session::start(&builder, ports)?;
     let code = session.claim_code()?;
     let appliance = session.reach()?;
@@ -202,6 +206,10 @@ impl<'a> Session<'a> {
             ["run/actionbooster/runners", "var/lib/actionbooster/auth", "var/log/nginx", "etc/actionbooster"];
         for folder in folders {
             fs::create_dir_all(root.join(folder))?;
+        }
+        if let Some(port) = self.ports.worker {
+            let text = format!("listen = \"127.0.0.1:{port}\"\n");
+            fs::write(root.join("etc/actionbooster/worker.toml"), text)?;
         }
         // nginx's workers are not root and must reach the sockets and the portal.
         fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755))?;

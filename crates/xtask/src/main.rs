@@ -6,6 +6,7 @@ use clap::Parser;
 mod appliance;
 mod bench;
 mod builder;
+mod detectors;
 mod dev;
 mod http;
 mod image;

@@ -160,7 +160,7 @@ impl NginxSite {
             user: "www-data".into(),
             address: "*",
             ipv6: "",
-            ports: Ports { https: 443, http: 80 },
+            ports: Ports { https: 443, http: 80, worker: None },
         }
     }
 

@@ -47,7 +47,7 @@ pub struct Forwards {
 impl Forwards {
     /// Consecutive ports from `first`.
     pub const fn from(first: u16) -> Self {
-        Self { web: Ports { https: first, http: first + 1 }, ssh: first + 2 }
+        Self { web: Ports { https: first, http: first + 1, worker: None }, ssh: first + 2 }
     }
 }
 

@@ -228,8 +228,6 @@ fn make_key(path: &Path) {
     std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
     let database = rusqlite::Connection::open(path).expect("database");
     database.execute_batch(SCHEMA).expect("schema");
-    for (id, scopes, key) in [("k1", "infer read", KEY)] {
-        let row = rusqlite::params![id, id, scopes, token_hash(key)];
-        database.execute("INSERT INTO api_key VALUES (?1, ?2, ?3, ?4, 'ab_…', 0)", row).expect("key");
-    }
+    let row = rusqlite::params!["k1", "k1", "infer read", token_hash(KEY)];
+    database.execute("INSERT INTO api_key VALUES (?1, ?2, ?3, ?4, 'ab_…', 0)", row).expect("key");
 }

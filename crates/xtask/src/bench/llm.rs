@@ -19,7 +19,7 @@ use crate::dev::Session;
 use crate::payload;
 use crate::progress::{logged, step, tail};
 
-const PORTS: Ports = Ports { https: 17443, http: 17480 };
+const PORTS: Ports = Ports { https: 17443, http: 17480, worker: Some(17701) };
 const PEER_PORT: u16 = 17500;
 /// Debian's release that carries llama.cpp.
 const PEER_SUITE: &str = "forky";

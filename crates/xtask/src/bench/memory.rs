@@ -10,7 +10,7 @@ use crate::builder::Builder;
 use crate::dev::Session;
 use crate::payload;
 
-const PORTS: Ports = Ports { https: 19443, http: 19480 };
+const PORTS: Ports = Ports { https: 19443, http: 19480, worker: Some(19701) };
 /// Goal for all idle daemons together.
 const GOAL_MIB: f64 = 60.0;
 

@@ -15,7 +15,7 @@ use crate::dev::Session;
 use crate::payload;
 use crate::progress::step;
 
-const PORTS: Ports = Ports { https: 17443, http: 17480 };
+const PORTS: Ports = Ports { https: 17443, http: 17480, worker: Some(17701) };
 const MODELS: [&str; 3] = ["first", "second", "third"];
 /// Tokens of context of each, so that a model counts with about 140 MiB.
 const CONTEXT: u32 = 16_384;

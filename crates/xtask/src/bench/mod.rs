@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::builder::Builder;
 
 mod boot;
+mod detection;
 mod llm;
 mod memory;
 mod mixed;
@@ -18,7 +19,7 @@ mod size;
 /// Arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Benches to run: boot, llm, memory, mixed, size. All when none is named.
+    /// Benches to run: boot, detection, llm, memory, mixed, size. All when none is named.
     names: Vec<String>,
     /// Also write the rows there, as a JSON array.
     #[arg(long)]
@@ -67,6 +68,7 @@ const BENCHES: &[Bench] = &[
     ("boot", boot::run),
     ("llm", llm::run),
     ("mixed", mixed::run),
+    ("detection", detection::run),
 ];
 
 /// The middle one of several measurements.

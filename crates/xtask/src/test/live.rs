@@ -5,11 +5,12 @@ use anyhow::Result;
 use super::{Tally, counted};
 use crate::appliance::{Ports, Ready};
 use crate::builder::Builder;
+use crate::detectors;
 use crate::dev::Session;
 use crate::payload;
 
 /// Not the ports of `dev`, so that one may run beside the tests.
-const PORTS: Ports = Ports { https: 18443, http: 18480 };
+const PORTS: Ports = Ports { https: 18443, http: 18480, worker: Some(18701) };
 
 pub fn run(builder: &Builder) -> Result<Tally> {
     payload::compile(builder)?;
@@ -20,7 +21,7 @@ pub fn run(builder: &Builder) -> Result<Tally> {
 }
 
 fn clients(builder: &Builder) -> Result<Tally> {
-    let mut session = Session::start(builder, PORTS)?;
+    let mut session = Session::start_with(builder, PORTS, |root| detectors::add(builder, root))?;
     let code = session.claim_code()?;
     let ready = session.reach()?.claim(&code)?;
     ready.inside(builder)?.write(&builder.cache().join("ready-clients.json"))?;
@@ -45,12 +46,16 @@ fn javascript(builder: &Builder, path: &str, ready: &Ready) -> Result<Tally> {
 
 /// Runs the real client libraries against whatever a ready file describes.
 pub fn run_clients(builder: &Builder, ready: &str) -> Result<Tally> {
-    let script = format!(
-        "set -e; test -x /cache/venv-clients/bin/python || python3 -m venv /cache/venv-clients; \
-         /cache/venv-clients/bin/pip install -q -r tests/clients/requirements.txt; \
-         exec /cache/venv-clients/bin/python tests/clients/run.py {ready}"
-    );
-    counted(builder, "real clients", "clients", &["sh", "-c", &script])
+    let python = environment(builder)?;
+    counted(builder, "real clients", "clients", &[&python, "tests/clients/run.py", ready])
+}
+
+/// The Python that has the real clients' packages.
+pub fn environment(builder: &Builder) -> Result<String> {
+    let script = "set -e; test -x /cache/venv-clients/bin/python || python3 -m venv /cache/venv-clients; \
+         exec /cache/venv-clients/bin/pip install -q -r tests/clients/requirements.txt";
+    builder.run("installing the real clients", "clients-install", &["sh", "-c", script])?;
+    Ok("/cache/venv-clients/bin/python".into())
 }
 
 fn browser(builder: &Builder) -> Result<Tally> {

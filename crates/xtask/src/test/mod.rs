@@ -18,6 +18,8 @@ mod portal;
 mod storm;
 mod units;
 
+pub use live::environment as client_environment;
+
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub struct Arguments {

@@ -1,0 +1,173 @@
+//! Detection beside the bare model, and beside a worker in Python.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::Row;
+use crate::appliance::Ports;
+use crate::builder::Builder;
+use crate::dev::Session;
+use crate::progress::step;
+use crate::{detectors, payload};
+
+const PORTS: Ports = Ports { https: 17443, http: 17480, worker: Some(17701) };
+const WORKER: &str = "127.0.0.1:17701";
+const PEER_PORT: &str = "17702";
+const MODEL: &str = "yolox-nano";
+const ROUNDS: u32 = 200;
+/// Seconds that the cameras run.
+const CAMERA_S: u32 = 60;
+/// How long an idle model is kept here, and how long it may take to be gone.
+const IDLE_S: u64 = 2;
+const IDLE_LIMIT: Duration = Duration::from_secs(20);
+/// Makes a picture of 640x480 pixels out of a photograph, as JPEG and as bytes.
+const PICTURE: &str = "
+import sys; from PIL import Image
+picture = Image.open(sys.argv[1]).convert('RGB').resize((640, 480))
+picture.save(sys.argv[2], quality=80); open(sys.argv[3], 'wb').write(picture.tobytes())
+";
+
+pub fn run(builder: &Builder) -> Result<Vec<Row>> {
+    payload::compile(builder)?;
+    payload::build_portal(builder)?;
+    builder.run(
+        "compiling what measures",
+        "compile-measure",
+        &["cargo", "build", "--release", "--locked", "--workspace", "--example", "measure", "--color=never"],
+    )?;
+    let folder = builder.cache().join("bench");
+    fs::create_dir_all(&folder)?;
+    let assets = builder.checkout().join("../shared/assets");
+    if !assets.join("yolox_nano.onnx").exists() {
+        eprintln!("  skipped: no detector is at hand to measure");
+        return Ok(Vec::new());
+    }
+    let python = crate::test::client_environment(builder)?;
+    builder.output(&[
+        &python,
+        "-c",
+        PICTURE,
+        "/src/shared/assets/baseball.jpg",
+        "/cache/bench/picture.jpg",
+        "/cache/bench/picture.rgb",
+    ])?;
+    let mut session = Session::start_with(builder, PORTS, |root| prepare(builder, root))?;
+    session.reach()?;
+    let pid = session.daemons().into_iter().find(|(name, _)| *name == "booster-worker");
+    let (_, pid) = pid.context("the worker does not run")?;
+    let before = resident(pid)?;
+    let mut peer = peer(builder, &python)?;
+    let plan = json!({
+        "worker": WORKER,
+        "peer": format!("127.0.0.1:{PEER_PORT}"),
+        "model": MODEL,
+        "file": "/src/shared/assets/yolox_nano.onnx",
+        "jpeg": "/cache/bench/picture.jpg",
+        "rgb": "/cache/bench/picture.rgb",
+        "rounds": ROUNDS,
+        "camera_s": CAMERA_S,
+    });
+    fs::write(folder.join("detection.json"), plan.to_string())?;
+    let program = "/cache/target/release/examples/measure";
+    let printed = step("detecting, alone, over TCP, beside Python and for cameras", || {
+        builder.output(&[program, "/cache/bench/detection.json"])
+    });
+    peer.kill()?;
+    peer.wait()?;
+    let told: Value = serde_json::from_str(&printed?)?;
+    let loaded = resident(pid)?;
+    let after = step("waiting until the model is unloaded", || idle(pid, loaded))?;
+    session.alive()?;
+    session.stop()?;
+    rows(&told, before, loaded, after)
+}
+
+fn rows(told: &Value, before: u64, loaded: u64, after: u64) -> Result<Vec<Row>> {
+    let number = |pointer: &str| {
+        told.pointer(pointer).and_then(Value::as_f64).with_context(|| format!("{pointer} was not measured"))
+    };
+    let bare = number("/bare_ms")?;
+    let mut rows = vec![
+        Row::plain("YOLOX-nano, JPEG 640x480 over TCP / bare session", number("/jpeg_ms")?, "ms", Some(bare)),
+        Row::at_most("… ratio", number("/jpeg_ms")? / bare, "ratio", None, 1.15),
+        Row::plain("raw RGB 640x480 over TCP / bare session", number("/rgb_ms")?, "ms", Some(bare)),
+        Row::at_most("… ratio", number("/rgb_ms")? / bare, "ratio", None, 1.08),
+    ];
+    for part in ["decode", "resize", "inference", "postprocess", "wire"] {
+        rows.push(Row::plain(&format!("  of it {part}"), number(&format!("/{part}_ms"))?, "ms", None));
+    }
+    let (fps, peer) = (number("/fps")?, number("/peer_fps")?);
+    rows.push(Row::plain("frames a second / worker in Python", fps, "fps", Some(peer)));
+    rows.push(Row::at_least("… ratio", fps / peer, "ratio", None, 1.5));
+    rows.push(Row::at_most("one camera at 12 fps, p95", number("/cameras_1/p95_ms")?, "ms", None, 75.0));
+    rows.push(Row::at_most("one camera at 12 fps, dropped", number("/cameras_1/dropped")?, "", None, 0.0));
+    rows.push(Row::at_most("four cameras at 12 fps, p95", number("/cameras_4/p95_ms")?, "ms", None, 150.0));
+    let frames = number("/cameras_4/frames")? + number("/cameras_4/dropped")?;
+    rows.push(Row::plain(
+        "four cameras, share dropped",
+        number("/cameras_4/dropped")? / frames,
+        "ratio",
+        None,
+    ));
+    rows.push(Row::at_most(
+        "four cameras, most unequal share",
+        number("/cameras_4/unfair")?,
+        "ratio",
+        None,
+        0.05,
+    ));
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    rows.push(Row::plain("worker's memory with the model", mb(loaded), "MB", None));
+    rows.push(Row::at_most("… unloaded, more than before", mb(after) - mb(before), "MB", None, 10.0));
+    Ok(rows)
+}
+
+fn prepare(builder: &Builder, root: &Path) -> Result<()> {
+    detectors::add(builder, root)?;
+    let text = format!("listen = \"{WORKER}\"\nidle_timeout_s = {IDLE_S}\n");
+    fs::write(root.join("etc/actionbooster/worker.toml"), text)?;
+    Ok(())
+}
+
+/// The worker in Python, once it listens.
+fn peer(builder: &Builder, python: &str) -> Result<Child> {
+    let script = "tests/bench/python_worker.py";
+    let mut command =
+        builder.command(&[python, "-B", script, PEER_PORT, "/src/shared/assets/yolox_nano.onnx"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start the worker in Python")?;
+    let mut line = String::new();
+    let output = child.stdout.take().context("no output")?;
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)?;
+    if line.trim() != "ready" {
+        bail!("the worker in Python does not start: {line}");
+    }
+    Ok(child)
+}
+
+/// Waits until the model is gone; tells the memory then.
+fn idle(pid: u32, loaded: u64) -> Result<u64> {
+    let started = Instant::now();
+    let mut least = loaded;
+    while started.elapsed() < IDLE_LIMIT {
+        std::thread::sleep(Duration::from_millis(500));
+        least = least.min(resident(pid)?);
+        if started.elapsed() > Duration::from_secs(IDLE_S * 3) {
+            break;
+        }
+    }
+    Ok(least)
+}
+
+/// Resident memory of a process in bytes.
+fn resident(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: u64 = line.split_whitespace().next().context("no number")?.parse()?;
+    Ok(kib * 1024)
+}
