@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use actionbooster_vision::Runtime;
 use actionbooster_wire::ai::v1 as ai;
 use actionbooster_wire::frames::Frames;
 use anyhow::{Context, Result, bail};
@@ -19,6 +18,9 @@ use tokio_util::codec::Framed;
 
 /// Pixels of the pictures.
 const SIZE: (u32, u32) = (640, 480);
+/// Measurements of a kind in a row, and those before them that do not count.
+const BLOCK: usize = 20;
+const WARM: usize = 3;
 /// Pictures a second of a camera.
 const CAMERA_FPS: u32 = 12;
 
@@ -91,9 +93,9 @@ struct Bare {
 
 impl Bare {
     fn open(file: &PathBuf) -> Result<Self> {
-        // Loads the library; the environment is the process's.
-        Runtime::load(None)?;
-        let environment = ort::init().build().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let library =
+            std::env::var("ACTIONBOOSTER_ONNXRUNTIME").context("ACTIONBOOSTER_ONNXRUNTIME is not set")?;
+        let environment = ort::init_from(library)?.build()?;
         let wrong = |error: String| anyhow::anyhow!(error);
         let session = ort::session::Session::builder(&environment)
             .map_err(|error| wrong(error.to_string()))?
@@ -136,17 +138,28 @@ async fn measure(plan: &Plan) -> Result<Value> {
     let mut client = Client::open(&plan.worker, &plan.model).await?;
     let (mut alone, mut with_jpeg, mut with_rgb) = (Vec::new(), Vec::new(), Vec::new());
     let mut parts = [const { Vec::new() }; 4];
-    for round in 0..plan.rounds + 5 {
-        let one = bare.run()?;
-        let (jpeg_took, timings) = client.look(ai::PixelFormat::Jpeg, jpeg.clone()).await?;
-        let (rgb_took, _) = client.look(ai::PixelFormat::Rgb, rgb.clone()).await?;
-        if round >= 5 {
-            alone.push(one);
-            with_jpeg.push(jpeg_took);
-            with_rgb.push(rgb_took);
-            let us = [timings.decode_us, timings.resize_us, timings.inference_us, timings.postprocess_us];
-            for (part, us) in parts.iter_mut().zip(us) {
-                part.push(Duration::from_micros(us.into()));
+    // In turn, some of each at a time: what the machine does meanwhile happens to all, and each has its caches warm.
+    for _ in 0..plan.rounds.div_ceil(BLOCK) {
+        for number in 0..WARM + BLOCK {
+            let took = bare.run()?;
+            if number >= WARM {
+                alone.push(took);
+            }
+        }
+        for number in 0..WARM + BLOCK {
+            let (took, timings) = client.look(ai::PixelFormat::Jpeg, jpeg.clone()).await?;
+            if number >= WARM {
+                with_jpeg.push(took);
+                let us = [timings.decode_us, timings.resize_us, timings.inference_us, timings.postprocess_us];
+                for (part, us) in parts.iter_mut().zip(us) {
+                    part.push(Duration::from_micros(us.into()));
+                }
+            }
+        }
+        for number in 0..WARM + BLOCK {
+            let (took, _) = client.look(ai::PixelFormat::Rgb, rgb.clone()).await?;
+            if number >= WARM {
+                with_rgb.push(took);
             }
         }
     }

@@ -230,6 +230,7 @@ impl Detectors {
         for loaded in gone {
             loaded.end();
         }
+        give_back();
         self.publish();
     }
 
@@ -273,6 +274,17 @@ impl Loaded {
             tracing::error!(model = self.id, "a detector's thread panicked");
         }
         tracing::info!(model = self.id, "unloaded");
+    }
+}
+
+/// Gives memory that was freed back to the system. The C library keeps it otherwise, and a model that is not
+/// loaded would still cost its size.
+#[expect(unsafe_code, reason = "a call into the C library; it takes a number and touches no memory of ours")]
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim has no precondition.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

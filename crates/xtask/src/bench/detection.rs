@@ -25,12 +25,10 @@ const CAMERA_S: u32 = 60;
 /// How long an idle model is kept here, and how long it may take to be gone.
 const IDLE_S: u64 = 2;
 const IDLE_LIMIT: Duration = Duration::from_secs(20);
-/// Makes a picture of 640x480 pixels out of a photograph, as JPEG and as bytes.
-const PICTURE: &str = "
-import sys; from PIL import Image
-picture = Image.open(sys.argv[1]).convert('RGB').resize((640, 480))
-picture.save(sys.argv[2], quality=80); open(sys.argv[3], 'wb').write(picture.tobytes())
-";
+/// A photograph of 640x480 pixels.
+const PHOTO: &str = "/src/shared/assets/baseball.jpg";
+/// Its pixels as bytes.
+const PIXELS: &str = "import sys; from PIL import Image; open(sys.argv[2], 'wb').write(Image.open(sys.argv[1]).convert('RGB').tobytes())";
 
 pub fn run(builder: &Builder) -> Result<Vec<Row>> {
     payload::compile(builder)?;
@@ -48,14 +46,7 @@ pub fn run(builder: &Builder) -> Result<Vec<Row>> {
         return Ok(Vec::new());
     }
     let python = crate::test::client_environment(builder)?;
-    builder.output(&[
-        &python,
-        "-c",
-        PICTURE,
-        "/src/shared/assets/baseball.jpg",
-        "/cache/bench/picture.jpg",
-        "/cache/bench/picture.rgb",
-    ])?;
+    builder.output(&[&python, "-c", PIXELS, PHOTO, "/cache/bench/picture.rgb"])?;
     let mut session = Session::start_with(builder, PORTS, |root| prepare(builder, root))?;
     session.reach()?;
     let pid = session.daemons().into_iter().find(|(name, _)| *name == "booster-worker");
@@ -67,7 +58,7 @@ pub fn run(builder: &Builder) -> Result<Vec<Row>> {
         "peer": format!("127.0.0.1:{PEER_PORT}"),
         "model": MODEL,
         "file": "/src/shared/assets/yolox_nano.onnx",
-        "jpeg": "/cache/bench/picture.jpg",
+        "jpeg": PHOTO,
         "rgb": "/cache/bench/picture.rgb",
         "rounds": ROUNDS,
         "camera_s": CAMERA_S,
