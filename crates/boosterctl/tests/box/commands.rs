@@ -279,6 +279,7 @@ fn a_wrong_configuration_is_named_and_fails() {
     for (daemon, script) in [
         ("agent", "#!/bin/sh\necho \"agent.toml:3: keep_alive_s: expected a number\" >&2\nexit 64\n"),
         ("monitor", "#!/bin/sh\necho valid\n"),
+        ("worker", "#!/bin/sh\necho valid\n"),
     ] {
         let path = programs.join(format!("booster-{daemon}"));
         std::fs::write(&path, script).unwrap();
@@ -289,6 +290,6 @@ fn a_wrong_configuration_is_named_and_fails() {
         .env("ACTIONBOOSTER_ROOT", fake.root.path())
         .output();
     let run = Run::of(output.unwrap());
-    assert_eq!(run.stdout, "agent: agent.toml:3: keep_alive_s: expected a number\nmonitor: ok\n");
+    assert_eq!(run.stdout, "agent: agent.toml:3: keep_alive_s: expected a number\nmonitor: ok\nworker: ok\n");
     assert_eq!(run.code, 1);
 }
