@@ -59,6 +59,15 @@ impl Default for Events {
 }
 
 impl Events {
+    /// Tells an event that nobody who comes later needs to hear.
+    pub(crate) fn tell_passing(&self, kind: &'static str, about: Value) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = Event { id: kept.next, kind, at: Timestamp::now(), about };
+        kept.next += 1;
+        // Nobody may listen.
+        let _ = self.sender.send(event);
+    }
+
     /// Tells an event; `about` is an object.
     pub(crate) fn tell(&self, kind: &'static str, about: Value) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

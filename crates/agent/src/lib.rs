@@ -14,6 +14,7 @@ use serde::Deserialize;
 mod anthropic;
 mod ask;
 mod asker;
+mod cameras;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -31,6 +32,8 @@ mod speeds;
 mod summary;
 mod wish;
 
+use cameras::Cameras;
+pub use cameras::CamerasConfig;
 use events::Events;
 pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
 use gateway::{Assets, Generations, Remotes, generations};
@@ -82,6 +85,8 @@ pub struct Config {
     pub query: QueryConfig,
     /// Settings of the generation gateway.
     pub gateway: GatewayConfig,
+    /// Settings of the cameras.
+    pub cameras: CamerasConfig,
 }
 
 /// Settings of `/query`.
@@ -102,6 +107,7 @@ impl Default for Config {
             hub: String::new(),
             query: QueryConfig::default(),
             gateway: GatewayConfig::default(),
+            cameras: CamerasConfig::default(),
         }
     }
 }
@@ -126,6 +132,7 @@ struct Agent {
     assets: Arc<Assets>,
     generations: Generations,
     remotes: Remotes,
+    cameras: Arc<Cameras>,
     chosen: Vec<String>,
     patience: Duration,
     /// How long a model may show no sign of life.
@@ -135,6 +142,14 @@ struct Agent {
 type Shared = Arc<Agent>;
 
 impl Agent {
+    /// Removes old sessions of cameras.
+    async fn sweep_cameras(&self) {
+        let cameras = Arc::clone(&self.cameras);
+        if let Err(error) = tokio::task::spawn_blocking(move || cameras.sweep()).await {
+            tracing::warn!(%error, "the sessions of cameras were not tidied");
+        }
+    }
+
     /// Removes uploads that nobody went on with.
     async fn tidy_uploads(&self) {
         let incoming = self.incoming.clone();
@@ -174,7 +189,9 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let chosen = config.query.models;
     pool.set_wishes(shelf.wishes().await);
     let imports = Imports::default();
+    let cameras = Cameras::start(config.cameras, paths.state().join("cameras"), Arc::clone(&events));
     let agent = Arc::new(Agent {
+        cameras,
         events,
         shelf,
         pool,
@@ -199,6 +216,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             tidied.pool.measure().await;
             tidied.pool.unload_idle();
             tidied.tidy_uploads().await;
+            tidied.sweep_cameras().await;
             shelf::report_health(&tidied, &health).await;
         }
     });
@@ -208,6 +226,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     });
     Ok(service
         .scope(Scope::Infer, &INFER)
+        .scope(Scope::Read, &["/api/v1/cameras", "/api/v1/cameras/"])
         .body_limit(BODY_LIMIT)
         .body_limit_below(library::UPLOADS, library::PIECE)
         // The first that fits counts.
@@ -218,7 +237,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
                 tracing::warn!(%error, "the housekeeping ended badly");
             }
             // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
-            let (generated, ()) = tokio::join!(generating, ended.pool.close());
+            let (generated, (), ()) = tokio::join!(generating, ended.pool.close(), ended.cameras.close());
             if let Err(error) = generated {
                 tracing::warn!(%error, "the generations ended badly");
             }
@@ -245,6 +264,7 @@ fn routes(agent: Shared) -> Router {
         .route("/api/v1/models", get(shelf::list))
         .route("/api/v1/events", get(events::events))
         .merge(library::routes())
+        .merge(cameras::routes())
         .route("/v1/messages", post(anthropic::messages))
         .route("/api/version", get(ollama::version))
         .route("/api/tags", get(ollama::tags))

@@ -1,0 +1,126 @@
+//! What cameras kept: their sessions with snapshot and clip.
+
+use std::path::PathBuf;
+
+use actionbooster_cameras::session::{BEST, CLIP, SUMMARY, Summary};
+use actionbooster_chassis::auth::Caller;
+use actionbooster_chassis::{Json, Problem};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio_util::io::ReaderStream;
+
+use super::{Cameras, lock};
+use crate::Shared;
+use crate::asker::require_admin;
+
+/// Sessions in a list at most, the newest.
+const MOST: usize = 200;
+
+/// `GET /api/v1/cameras/{id}/sessions`: the newest first.
+pub(super) async fn list(
+    State(agent): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let folder = camera_folder(&agent.cameras, &id)?;
+    let read = tokio::task::spawn_blocking(move || {
+        let mut names: Vec<String> = std::fs::read_dir(&folder)
+            .map(|entries| {
+                entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().into_string().ok())
+            })
+            .map(|names| names.filter(|name| is_session(name)).collect())
+            .unwrap_or_default();
+        names.sort_unstable_by(|left, right| right.cmp(left));
+        let summary = |name: &String| {
+            let text = std::fs::read(folder.join(name).join(SUMMARY)).ok()?;
+            let summary: Summary = serde_json::from_slice(&text).ok()?;
+            Some(json!({
+                "session": name,
+                "began": summary.began,
+                "ended": summary.ended,
+                "reason": summary.reason,
+                "classes": summary.classes,
+                "snapshot": summary.snapshot,
+                "clip": summary.clip,
+            }))
+        };
+        names.iter().filter_map(summary).take(MOST).collect::<Vec<Value>>()
+    });
+    Ok(Json(json!({"sessions": read.await.unwrap_or_default()})))
+}
+
+/// `GET /api/v1/cameras/{id}/sessions/{session}`: all of it.
+pub(super) async fn show(
+    State(agent): State<Shared>,
+    Path((id, session)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let folder = session_folder(&agent.cameras, &id, &session)?;
+    let text = tokio::fs::read(folder.join(SUMMARY)).await.map_err(|_| missing(&session))?;
+    serde_json::from_slice(&text).map(Json).map_err(Problem::internal)
+}
+
+/// `GET /api/v1/cameras/{id}/sessions/{session}/{file}`: its snapshot or its clip.
+pub(super) async fn file(
+    State(agent): State<Shared>,
+    Path((id, session, file)): Path<(String, String, String)>,
+) -> Result<Response, Problem> {
+    let folder = session_folder(&agent.cameras, &id, &session)?;
+    let kind = match file.as_str() {
+        BEST => "image/jpeg",
+        CLIP => "video/x-motion-jpeg",
+        _ => return Err(missing(&session)),
+    };
+    let file = tokio::fs::File::open(folder.join(&file)).await.map_err(|_| missing(&session))?;
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(ReaderStream::new(file))).into_response())
+}
+
+/// `DELETE /api/v1/cameras/{id}/sessions/{session}`.
+pub(super) async fn remove(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path((id, session)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    require_admin(&caller)?;
+    let open = lock(&agent.cameras.running).get(&id).and_then(|running| {
+        let state = lock(&running.state).clone()?;
+        state["session"].as_str().map(str::to_owned)
+    });
+    if open.as_deref() == Some(&session) {
+        let detail = "The session goes on; wait until it has ended.";
+        return Err(Problem::new(StatusCode::CONFLICT, "open", "The session goes on", detail));
+    }
+    let folder = session_folder(&agent.cameras, &id, &session)?;
+    tokio::fs::remove_dir_all(folder).await.map_err(|_| missing(&session))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sessions of a camera that was removed are still there.
+fn camera_folder(cameras: &Cameras, id: &str) -> Result<PathBuf, Problem> {
+    let plain = id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let folder = cameras.around.root.join(id);
+    if id.is_empty() || !plain || !folder.is_dir() {
+        return Err(super::unknown(id));
+    }
+    Ok(folder)
+}
+
+fn session_folder(cameras: &Cameras, id: &str, session: &str) -> Result<PathBuf, Problem> {
+    if !is_session(session) {
+        return Err(missing(session));
+    }
+    Ok(camera_folder(cameras, id)?.join(session))
+}
+
+/// `20261121-133000`, with a number behind it when there were several in a second.
+fn is_session(name: &str) -> bool {
+    name.len() >= 15 && name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+}
+
+fn missing(session: &str) -> Problem {
+    let detail = format!(
+        "There is no session {session}, or no such file in it; it may have made room for newer ones."
+    );
+    Problem::new(StatusCode::NOT_FOUND, "unknown-session", "There is no such session", detail)
+}

@@ -1,0 +1,243 @@
+//! The owner's cameras: which there are, which run, and what they tell.
+
+mod kept;
+mod routes;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actionbooster_cameras::keep::{self, Limits};
+use actionbooster_cameras::{Camera, CameraEvent, Live, Surroundings, run};
+use actionbooster_chassis::Problem;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Shared;
+use crate::events::Events;
+use settings::Settings;
+
+/// Events of a camera that wait to be told.
+const EVENTS: usize = 64;
+/// How long cameras may take to end, each its session on the disk.
+const END: Duration = Duration::from_secs(8);
+/// Cameras at most.
+const MOST: usize = 32;
+
+/// Settings of the cameras.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CamerasConfig {
+    /// Where the worker listens.
+    pub worker: String,
+    /// A key with the scope `infer`, for a worker beyond this box.
+    pub token: String,
+    /// The program that decodes video.
+    pub ffmpeg: PathBuf,
+    /// Days that sessions are kept; 0 is for ever.
+    pub days: u32,
+    /// Bytes that sessions may take together; the oldest go. 0 is no limit.
+    pub bytes: u64,
+    /// Bytes that stay free on the disk: recording stops before.
+    pub reserve_bytes: u64,
+    /// Bytes of one clip at most.
+    pub clip_bytes: u64,
+}
+
+impl Default for CamerasConfig {
+    fn default() -> Self {
+        Self {
+            worker: "127.0.0.1:7001".into(),
+            token: String::new(),
+            ffmpeg: "ffmpeg".into(),
+            days: 30,
+            bytes: 20 << 30,
+            reserve_bytes: 1 << 30,
+            clip_bytes: 256 << 20,
+        }
+    }
+}
+
+/// A camera that runs.
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    live: watch::Receiver<Option<Live>>,
+    /// What its last keep-alive told.
+    state: Arc<Mutex<Option<Value>>>,
+}
+
+/// The cameras.
+pub(crate) struct Cameras {
+    settings: Settings,
+    around: Surroundings,
+    limits: Limits,
+    events: Arc<Events>,
+    running: Mutex<BTreeMap<String, Running>>,
+    tasks: TaskTracker,
+    /// One change at a time: what is on the disk and what runs are the same.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Cameras {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The surroundings hold a key.
+        formatter.debug_struct("Cameras").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Cameras {
+    /// Reads the cameras below `root` and starts those that are to run. A camera that cannot be read is told
+    /// in the log and does not keep the others.
+    pub(crate) fn start(config: CamerasConfig, root: PathBuf, events: Arc<Events>) -> Arc<Self> {
+        let cameras = Arc::new(Self {
+            settings: Settings::new(root.clone()),
+            around: Surroundings {
+                worker: config.worker,
+                token: config.token,
+                ffmpeg: config.ffmpeg,
+                root,
+                reserve_bytes: config.reserve_bytes,
+                clip_bytes: config.clip_bytes,
+            },
+            limits: Limits { days: config.days, bytes: config.bytes },
+            events,
+            running: Mutex::default(),
+            tasks: TaskTracker::new(),
+            turn: tokio::sync::Mutex::new(()),
+        });
+        for camera in cameras.settings.all() {
+            cameras.begin(camera);
+        }
+        cameras
+    }
+
+    /// Puts a camera there, or in the place of the one of its id.
+    async fn put(&self, camera: Camera, new: bool) -> Result<(), Problem> {
+        camera.check().map_err(|error| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", error.to_string())
+                .with("param", error.field)
+        })?;
+        let _turn = self.turn.lock().await;
+        let known = self.settings.get(&camera.id).is_some();
+        if new && known {
+            let detail =
+                format!("There is a camera {} already; choose another id, or change that one.", camera.id);
+            return Err(Problem::new(StatusCode::CONFLICT, "taken", "The id is taken", detail));
+        }
+        if !new && !known {
+            return Err(unknown(&camera.id));
+        }
+        if new && self.settings.all().len() >= MOST {
+            let detail = format!("There are {MOST} cameras already; remove one first.");
+            return Err(Problem::new(StatusCode::CONFLICT, "too-many", "No more cameras", detail));
+        }
+        self.settings.keep(&camera).map_err(Problem::internal)?;
+        self.end(&camera.id);
+        self.begin(camera);
+        Ok(())
+    }
+
+    /// Takes a camera away; its sessions stay.
+    async fn remove(&self, id: &str) -> Result<(), Problem> {
+        let _turn = self.turn.lock().await;
+        if self.settings.get(id).is_none() {
+            return Err(unknown(id));
+        }
+        self.settings.forget(id).map_err(Problem::internal)?;
+        self.end(id);
+        Ok(())
+    }
+
+    fn begin(&self, camera: Camera) {
+        if !camera.enabled || self.tasks.is_closed() {
+            return;
+        }
+        let (stop, (live_in, live)) = (CancellationToken::new(), watch::channel(None));
+        let (told, mut telling) = mpsc::channel(EVENTS);
+        let state = Arc::<Mutex<Option<Value>>>::default();
+        let id = camera.id.clone();
+        self.tasks.spawn(run(camera, self.around.clone(), told, live_in, stop.clone()));
+        let (events, last) = (Arc::clone(&self.events), Arc::clone(&state));
+        self.tasks.spawn(async move {
+            while let Some(event) = telling.recv().await {
+                let kind = kind_of(&event);
+                let about = json!(event);
+                if matches!(event, CameraEvent::Keepalive { .. }) {
+                    *lock(&last) = Some(about.clone());
+                    events.tell_passing(kind, about);
+                } else {
+                    events.tell(kind, about);
+                }
+            }
+        });
+        lock(&self.running).insert(id, Running { stop, live, state });
+    }
+
+    fn end(&self, id: &str) {
+        if let Some(running) = lock(&self.running).remove(id) {
+            running.stop.cancel();
+        }
+    }
+
+    /// Removes old sessions. Blocks.
+    pub(crate) fn sweep(&self) {
+        if let Err(error) = keep::sweep(&self.around.root, Timestamp::now(), self.limits) {
+            tracing::warn!(%error, "old sessions of cameras could not be looked through");
+        }
+    }
+
+    /// Ends all cameras, their sessions on the disk.
+    pub(crate) async fn close(&self) {
+        for running in lock(&self.running).values() {
+            running.stop.cancel();
+        }
+        self.tasks.close();
+        if tokio::time::timeout(END, self.tasks.wait()).await.is_err() {
+            tracing::warn!("cameras were still ending when the agent ended");
+        }
+    }
+}
+
+/// The event's name for listeners.
+const fn kind_of(event: &CameraEvent) -> &'static str {
+    match event {
+        CameraEvent::Detection { .. } => "ai.detection",
+        CameraEvent::Keepalive { .. } => "ai.keepalive",
+        CameraEvent::SessionStarted { .. } => "ai.session_started",
+        CameraEvent::SessionEnded { .. } => "ai.session_ended",
+        CameraEvent::Lost { .. } => "camera.lost",
+        CameraEvent::Back { .. } => "camera.back",
+        CameraEvent::RecordingStopped { .. } => "camera.recording_stopped",
+    }
+}
+
+fn unknown(id: &str) -> Problem {
+    let detail = format!("There is no camera {id}; GET /api/v1/cameras names them.");
+    Problem::new(StatusCode::NOT_FOUND, "unknown-camera", "There is no such camera", detail)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `/api/v1/cameras`.
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/api/v1/cameras", get(routes::list).post(routes::add))
+        .route("/api/v1/cameras/{id}", get(routes::show).put(routes::change).delete(routes::remove))
+        .route("/api/v1/cameras/{id}/live", get(routes::live))
+        .route("/api/v1/cameras/{id}/snapshot", get(routes::snapshot))
+        .route("/api/v1/cameras/{id}/sessions", get(kept::list))
+        .route("/api/v1/cameras/{id}/sessions/{session}", get(kept::show).delete(kept::remove))
+        .route("/api/v1/cameras/{id}/sessions/{session}/{file}", get(kept::file))
+}

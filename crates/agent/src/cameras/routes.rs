@@ -1,0 +1,181 @@
+//! `/api/v1/cameras`: the cameras themselves, and what they see now.
+
+use std::convert::Infallible;
+
+use actionbooster_cameras::Camera;
+use actionbooster_chassis::auth::Caller;
+use actionbooster_chassis::{Json, Problem};
+use async_stream::stream;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::{Cameras, lock, unknown};
+use crate::Shared;
+use crate::asker::require_admin;
+
+/// Between the pictures of a live view.
+const BOUNDARY: &str = "picture";
+
+/// `GET /api/v1/cameras`.
+pub(super) async fn list(State(agent): State<Shared>) -> Json<Value> {
+    let cameras: Vec<Value> =
+        agent.cameras.settings.all().iter().map(|camera| told(&agent.cameras, camera)).collect();
+    Json(json!({"cameras": cameras}))
+}
+
+/// `POST /api/v1/cameras`.
+pub(super) async fn add(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Json(camera): Json<Camera>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    require_admin(&caller)?;
+    agent.cameras.put(camera.clone(), true).await?;
+    Ok((StatusCode::CREATED, Json(told(&agent.cameras, &camera))))
+}
+
+/// `GET /api/v1/cameras/{id}`.
+pub(super) async fn show(
+    State(agent): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let camera = agent.cameras.settings.get(&id).ok_or_else(|| unknown(&id))?;
+    Ok(Json(told(&agent.cameras, &camera)))
+}
+
+/// `PUT /api/v1/cameras/{id}`: all of its settings. A running session ends.
+pub(super) async fn change(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(camera): Json<Camera>,
+) -> Result<Json<Value>, Problem> {
+    require_admin(&caller)?;
+    if camera.id != id {
+        let detail =
+            format!("The address names the camera {id} and the body {}; they must be the same.", camera.id);
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", detail));
+    }
+    agent.cameras.put(camera.clone(), false).await?;
+    Ok(Json(told(&agent.cameras, &camera)))
+}
+
+/// `DELETE /api/v1/cameras/{id}`: its sessions stay.
+pub(super) async fn remove(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    require_admin(&caller)?;
+    agent.cameras.remove(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /api/v1/cameras/{id}/snapshot`: the latest picture.
+pub(super) async fn snapshot(
+    State(agent): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let live = watched(&agent.cameras, &id)?;
+    let latest = live.borrow().clone();
+    let latest = latest.ok_or_else(|| {
+        let detail =
+            format!("The camera {id} has given no picture yet; GET /api/v1/cameras/{id} says how it stands.");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-picture", "There is no picture yet", detail)
+            .retry_after(2)
+    })?;
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, latest.jpeg).into_response())
+}
+
+/// `GET /api/v1/cameras/{id}/live`: pictures as they come, as browsers show them in an `img` (MJPEG). A slow
+/// viewer misses pictures.
+pub(super) async fn live(State(agent): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let mut live = watched(&agent.cameras, &id)?;
+    let closing = agent.pool.closing().clone();
+    live.mark_changed();
+    let pictures = stream! {
+        loop {
+            let changed = tokio::select! {
+                changed = live.changed() => changed,
+                () = closing.cancelled() => return,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let Some(latest) = live.borrow_and_update().clone() else { continue };
+            let head = format!(
+                "--{BOUNDARY}\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n",
+                latest.jpeg.len()
+            );
+            yield Ok::<Bytes, Infallible>(head.into());
+            yield Ok(latest.jpeg);
+            yield Ok("\r\n".into());
+        }
+    };
+    let kind = format!("multipart/x-mixed-replace; boundary={BOUNDARY}");
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store".into())];
+    Ok((headers, Body::from_stream(pictures)).into_response())
+}
+
+fn watched(
+    cameras: &Cameras,
+    id: &str,
+) -> Result<tokio::sync::watch::Receiver<Option<actionbooster_cameras::Live>>, Problem> {
+    if let Some(running) = lock(&cameras.running).get(id) {
+        return Ok(running.live.clone());
+    }
+    if cameras.settings.get(id).is_none() {
+        return Err(unknown(id));
+    }
+    let detail = format!("The camera {id} is switched off; enable it to see what it sees.");
+    Err(Problem::new(StatusCode::CONFLICT, "off", "The camera is off", detail))
+}
+
+/// A camera as clients see it: its settings without the password of its address, and how it stands.
+fn told(cameras: &Cameras, camera: &Camera) -> Value {
+    let mut told = json!(camera);
+    if let Some(url) = told.pointer_mut("/source/url") {
+        *url = json!(without_password(url.as_str().unwrap_or_default()));
+    }
+    let running = lock(&cameras.running);
+    let state = running.get(&camera.id).map(|running| lock(&running.state).clone());
+    told["running"] = json!(state.is_some());
+    let state = state.flatten().unwrap_or_default();
+    for part in ["state", "source_state", "detector", "session"] {
+        let from = if part == "source_state" { "source" } else { part };
+        told[part] = state.get(from).cloned().unwrap_or_default();
+    }
+    told
+}
+
+/// `rtsp://user:secret@host/` as `rtsp://user:***@host/`.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let Some((login, _)) = authority.rsplit_once('@') else { return url.to_owned() };
+    let Some((user, password)) = login.split_once(':') else { return url.to_owned() };
+    let hidden = if password.is_empty() { "" } else { "***" };
+    format!("{scheme}://{user}:{hidden}{}", &rest[login.len()..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn passwords_of_addresses_are_not_told() {
+        for (url, shown) in [
+            ("rtsp://owner:secret@10.0.0.2:554/live?x=@", "rtsp://owner:***@10.0.0.2:554/live?x=@"),
+            ("rtsp://owner:p@ss@10.0.0.2/a", "rtsp://owner:***@10.0.0.2/a"),
+            ("rtsp://owner@10.0.0.2/a", "rtsp://owner@10.0.0.2/a"),
+            ("http://10.0.0.2/a:b@c", "http://10.0.0.2/a:b@c"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+}
