@@ -59,24 +59,26 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Tells an event that nobody who comes later needs to hear.
-    pub(crate) fn tell_passing(&self, kind: &'static str, about: Value) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = Event { id: kept.next, kind, at: Timestamp::now(), about };
-        kept.next += 1;
-        // Nobody may listen.
-        let _ = self.sender.send(event);
-    }
-
     /// Tells an event; `about` is an object.
     pub(crate) fn tell(&self, kind: &'static str, about: Value) {
+        self.send(kind, about, true);
+    }
+
+    /// Tells an event that nobody who comes later needs to hear.
+    pub(crate) fn tell_passing(&self, kind: &'static str, about: Value) {
+        self.send(kind, about, false);
+    }
+
+    fn send(&self, kind: &'static str, about: Value, keep: bool) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let event = Event { id: kept.next, kind, at: Timestamp::now(), about };
         kept.next += 1;
-        if kept.events.len() == KEPT {
-            kept.events.pop_front();
+        if keep {
+            if kept.events.len() == KEPT {
+                kept.events.pop_front();
+            }
+            kept.events.push_back(event.clone());
         }
-        kept.events.push_back(event.clone());
         // Nobody may listen. Sent under the lock, so that a new listener misses nothing and hears nothing twice.
         let _ = self.sender.send(event);
     }

@@ -82,6 +82,34 @@ async fn a_model_is_uploaded_in_pieces_and_answers() {
 }
 
 #[tokio::test]
+async fn a_detector_is_added_like_any_model_and_writes_nothing() {
+    let agent = Agent::start(&["one"], "").await;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/shapes/shapes.onnx");
+    let content = std::fs::read(path).expect("part of the repository");
+    let add = async |id: &str, content: &[u8]| {
+        let announce = json!({"id": id, "file_name": "My Shapes.ONNX", "size_bytes": content.len()});
+        let (status, upload) = agent.manage("POST", "/api/v1/models/uploads", &announce.to_string()).await;
+        assert_eq!(status, 201, "{upload}");
+        let upload = upload["upload"].as_str().expect("id").to_owned();
+        put(&agent, &upload, 0, content).await;
+        agent.manage("POST", &format!("/api/v1/models/uploads/{upload}/finish"), "").await
+    };
+    let (status, reply) = add("cut", &content[..content.len() / 2]).await;
+    assert!((400..500).contains(&status), "{reply}");
+    assert!(reply["detail"].as_str().is_some_and(|text| text.contains("no detector")), "{reply}");
+    let (status, model) = add("own", &content).await;
+    assert_eq!((status, &model["id"]), (201, &json!("own")), "{model}");
+    assert!(agent.model_folder("own").join("own.onnx").exists());
+    let body = json!({"model": "own", "messages": [{"role": "user", "content": "Hi"}]}).to_string();
+    let (status, reply) = agent.ask("POST", "/v1/chat/completions", &body).await;
+    assert_eq!(status, 503, "{reply}");
+    assert!(reply["error"]["message"].as_str().is_some_and(|text| text.contains("/v1/detection")), "{reply}");
+    let (_, listed) = agent.ask("GET", "/v1/models", "").await;
+    assert!(!listed.to_string().contains("\"own\""), "it is no language model: {listed}");
+    assert_eq!(agent.manage("DELETE", "/api/v1/models/own", "").await.0, 204);
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_model_is_refused_and_leaves_nothing() {
     let agent = Agent::start(&["one"], "").await;
     for (announce, status) in [

@@ -150,9 +150,18 @@ impl Model {
 
     /// Checks the file's size and head without reading its weights.
     pub fn header(&self) -> Result<Header, StoreError> {
+        let path = self.sized_file()?;
+        let file = File::open(&path).map_err(|source| StoreError::Read { path: path.clone(), source })?;
+        gguf::read(file, self.manifest.size_bytes).map_err(|source| StoreError::Gguf { path, source })
+    }
+
+    /// The model file, which is there and has the size that the manifest says.
+    fn sized_file(&self) -> Result<PathBuf, StoreError> {
         let path = self.file();
-        let unreadable = |source| StoreError::Read { path: path.clone(), source };
-        let data = std::fs::metadata(&path).map_err(unreadable)?;
+        let data = match std::fs::metadata(&path) {
+            Ok(data) => data,
+            Err(source) => return Err(StoreError::Read { path, source }),
+        };
         if !data.is_file() {
             return Err(StoreError::NotFile { path });
         }
@@ -160,8 +169,7 @@ impl Model {
         if actual != expected {
             return Err(StoreError::Size { path, actual, expected });
         }
-        let file = File::open(&path).map_err(unreadable)?;
-        gguf::read(file, actual).map_err(|source| StoreError::Gguf { path, source })
+        Ok(path)
     }
 
     /// What its file is for.
@@ -175,16 +183,7 @@ impl Model {
         if self.kind() == Kind::Language {
             return self.header().map(drop);
         }
-        let path = self.file();
-        let unreadable = |source| StoreError::Read { path: path.clone(), source };
-        let data = std::fs::metadata(&path).map_err(unreadable)?;
-        if !data.is_file() {
-            return Err(StoreError::NotFile { path });
-        }
-        let (actual, expected) = (data.len(), self.manifest.size_bytes);
-        if actual != expected {
-            return Err(StoreError::Size { path, actual, expected });
-        }
+        let path = self.sized_file()?;
         check_detector(&path).map_err(|reason| StoreError::Detector { path, reason })
     }
 
