@@ -27,7 +27,7 @@ pub struct Settings {
 }
 
 /// Which detections count.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// The smallest score, between 0 and 1.
     pub threshold: f32,
@@ -44,7 +44,7 @@ impl Default for Limits {
 }
 
 /// Something that was seen, in pixels of the picture, inside of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
     /// Number of its class.
     pub class: u32,
@@ -61,7 +61,7 @@ pub struct Detection {
 }
 
 /// Where the time of a picture went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// JPEG to pixels.
     pub decode: Duration,

@@ -13,7 +13,7 @@ pub const MOST_PIXELS: u64 = 16 * 1024 * 1024;
 const MOST_SCANS: u32 = 100;
 
 /// How the bytes of a picture are to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Format {
     /// A whole JPEG file; its own size counts.
     Jpeg,

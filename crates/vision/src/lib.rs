@@ -19,7 +19,7 @@ pub use letterbox::Preprocessing;
 pub use runtime::Runtime;
 
 /// Why there are no detections.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum Error {
     /// The picture is not what it says.
     #[error("this picture cannot be used: {0}")]

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::detectors::OpenError;
+use crate::line::{Answer, Failure};
 use crate::record::Record;
 use crate::session::{Session, Wish};
-use crate::thread::Answer;
 use crate::words;
 
 /// Silence after which a heartbeat is sent.
@@ -85,6 +85,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 answer = answered.recv() => {
                     said = Instant::now();
                     match (answer, &mut self.session) {
+                        (Some(Answer { outcome: Err(Failure::Gone(why)), .. }), Some(_)) => {
+                            self.farewell(ai::ErrorCode::ModelUnusable, why.to_string()).await
+                        }
                         (Some(answer), Some(session)) => {
                             let told = session.tell(answer);
                             self.send(told).await

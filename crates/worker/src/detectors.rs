@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use actionbooster_models::{Kind, Model, Store, StoreError};
-use actionbooster_vision::{Error, Load, Settings};
+use actionbooster_vision::Settings;
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::JoinHandle;
 
+use crate::detector::{About, Process, Start};
+use crate::line::Line;
 use crate::state::State;
-use crate::thread::{About, Line, work};
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,7 @@ pub(crate) struct Loaded {
     pub(crate) line: Arc<Line>,
     /// When its last session ended.
     idle_since: Mutex<Instant>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    serving: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The right to send pictures to a loaded model.
@@ -67,6 +67,24 @@ impl Drop for Seat {
     }
 }
 
+/// A load that is under way. Who wanted it may leave at any time.
+struct Loading<'a>(&'a Detectors);
+
+impl<'a> Loading<'a> {
+    fn begin(detectors: &'a Detectors) -> Self {
+        lock(&detectors.books).loading += 1;
+        detectors.publish();
+        Self(detectors)
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.books).loading -= 1;
+        self.0.publish();
+    }
+}
+
 #[derive(Debug, Default)]
 struct Books {
     loaded: HashMap<Key, Arc<Loaded>>,
@@ -75,12 +93,22 @@ struct Books {
     closed: bool,
 }
 
+/// How models are computed.
+#[derive(Debug, Clone)]
+pub(crate) struct Computing {
+    /// Threads of one model.
+    pub(crate) threads: usize,
+    /// Processors they run on; all when empty.
+    pub(crate) cpus: Vec<usize>,
+    /// How long pictures may take.
+    pub(crate) patience: Duration,
+}
+
 /// The detectors.
 #[derive(Debug)]
 pub(crate) struct Detectors {
     store: Store,
-    threads: usize,
-    cpus: Vec<usize>,
+    computing: Computing,
     idle: Duration,
     books: Mutex<Books>,
     /// One model loads at a time, and who wants the same one finds it loaded.
@@ -89,11 +117,10 @@ pub(crate) struct Detectors {
 }
 
 impl Detectors {
-    pub(crate) fn new(store: Store, threads: usize, cpus: Vec<usize>, idle: Duration) -> Arc<Self> {
+    pub(crate) fn new(store: Store, computing: Computing, idle: Duration) -> Arc<Self> {
         let detectors = Arc::new(Self {
             store,
-            threads,
-            cpus,
+            computing,
             idle,
             books: Mutex::default(),
             turn: AsyncMutex::new(()),
@@ -132,15 +159,9 @@ impl Detectors {
         if let Some(seat) = self.take(&key)? {
             return Ok(seat);
         }
-        lock(&self.books).loading += 1;
-        self.publish();
         let started = Instant::now();
-        let (own, keyed) = (Arc::clone(self), key.clone());
-        let loaded = tokio::task::spawn_blocking(move || own.load(&model, keyed.input)).await;
-        lock(&self.books).loading -= 1;
-        let loaded =
-            loaded.map_err(|error| unusable(error.to_string())).and_then(|loaded| loaded.map_err(unusable));
-        let loaded = loaded.inspect_err(|_| self.publish())?;
+        let loading = Loading::begin(self);
+        let loaded = self.load(model, key.input).await.map_err(unusable)?;
         metrics::histogram!("model_load_seconds").record(started.elapsed().as_secs_f64());
         tracing::info!(
             model = id,
@@ -149,6 +170,7 @@ impl Detectors {
             "loaded"
         );
         lock(&self.books).loaded.insert(key.clone(), Arc::new(loaded));
+        drop(loading);
         self.take(&key)?.ok_or(OpenError::Closing)
     }
 
@@ -174,7 +196,8 @@ impl Detectors {
         if books.closed {
             return Err(OpenError::Closing);
         }
-        let Some(loaded) = books.loaded.get(key).cloned() else { return Ok(None) };
+        let loaded = books.loaded.get(key).filter(|loaded| !loaded.line.is_gone()).cloned();
+        let Some(loaded) = loaded else { return Ok(None) };
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         // Under the lock, so that it is not unloaded in this instant.
         loaded.line.enter(session);
@@ -183,40 +206,37 @@ impl Detectors {
         Ok(Some(Seat { loaded, session, detectors: Arc::clone(self) }))
     }
 
-    /// Checks the file and starts the thread that owns the model.
-    fn load(&self, model: &Model, input: Option<(u32, u32)>) -> Result<Loaded, String> {
+    /// Checks the file and starts a process that loads it.
+    async fn load(&self, model: Model, input: Option<(u32, u32)>) -> Result<Loaded, String> {
         // Reads the whole file: what is loaded is what was added.
-        model.verify().map_err(|error| chain(&error))?;
+        let verified = tokio::task::spawn_blocking(move || model.verify().map(|_| model)).await;
+        let model = verified.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
         let settings: Settings = model
             .manifest
             .detector
             .clone()
             .try_into()
             .map_err(|error| format!("[detector] of its manifest: {error}"))?;
-        let file = model.file();
-        let line = Arc::<Line>::default();
-        let (ready, told) = sync_channel::<Result<About, Error>>(1);
-        let (load, cpus) = (Load { threads: self.threads, input }, self.cpus.clone());
-        let given = Arc::clone(&line);
-        let thread = std::thread::Builder::new()
-            .name("detector".into())
-            .spawn(move || work(&file, &settings, &load, &cpus, &given, &ready))
-            .map_err(|error| format!("no thread could be started: {error}"))?;
-        let about = told.recv().map_err(|_| "its thread ended while it loaded".to_owned())?;
+        let Computing { threads, cpus, patience } = self.computing.clone();
+        let start = Start { file: model.file(), settings, threads, input, cpus, patience };
+        let process = Process::start(start).await?;
+        let (about, line) = (process.about.clone(), Arc::<Line>::default());
+        let serving = tokio::spawn(process.serve(Arc::clone(&line)));
         Ok(Loaded {
             id: model.manifest.id.clone(),
             model_id: model.manifest.sha256.to_lowercase(),
-            about: about.map_err(|error| error.to_string())?,
+            about,
             line,
             idle_since: Mutex::new(Instant::now()),
-            thread: Mutex::new(Some(thread)),
+            serving: Mutex::new(Some(serving)),
         })
     }
 
-    /// Unloads what nobody has used for long enough.
-    pub(crate) fn unload_idle(&self) {
+    /// Unloads what nobody has used for long enough, and forgets what is gone.
+    pub(crate) async fn unload_idle(&self) {
         let over = |loaded: &Arc<Loaded>| {
-            loaded.line.sessions() == 0 && lock(&loaded.idle_since).elapsed() >= self.idle
+            let idle = loaded.line.sessions() == 0 && lock(&loaded.idle_since).elapsed() >= self.idle;
+            idle || loaded.line.is_gone()
         };
         let gone: Vec<Arc<Loaded>> = {
             let mut books = lock(&self.books);
@@ -228,21 +248,20 @@ impl Detectors {
             return;
         }
         for loaded in gone {
-            loaded.end();
+            loaded.end().await;
         }
-        give_back();
         self.publish();
     }
 
-    /// Ends every model's thread.
-    pub(crate) fn close(&self) {
+    /// Ends every model's process.
+    pub(crate) async fn close(&self) {
         let gone: Vec<Arc<Loaded>> = {
             let mut books = lock(&self.books);
             books.closed = true;
             books.loaded.drain().map(|(_, loaded)| loaded).collect()
         };
         for loaded in gone {
-            loaded.end();
+            loaded.end().await;
         }
     }
 
@@ -266,25 +285,15 @@ impl Detectors {
 }
 
 impl Loaded {
-    fn end(&self) {
+    async fn end(&self) {
         self.line.close();
-        if let Some(thread) = lock(&self.thread).take()
-            && thread.join().is_err()
+        let serving = lock(&self.serving).take();
+        if let Some(serving) = serving
+            && let Err(error) = serving.await
         {
-            tracing::error!(model = self.id, "a detector's thread panicked");
+            tracing::error!(model = self.id, %error, "what spoke with a detector's process broke off");
         }
         tracing::info!(model = self.id, "unloaded");
-    }
-}
-
-/// Gives memory that was freed back to the system. The C library keeps it otherwise, and a model that is not
-/// loaded would still cost its size.
-#[expect(unsafe_code, reason = "a call into the C library; it takes a number and touches no memory of ours")]
-fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim has no precondition.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

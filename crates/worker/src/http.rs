@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use actionbooster_chassis::{Json, Problem};
-use actionbooster_vision::{Format, Limits};
+use actionbooster_vision::{Error, Format, Limits};
 use axum::extract::{Multipart, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::Shared;
 use crate::detectors::{OpenError, Seat};
-use crate::thread::{Seen, Work};
+use crate::line::{Failure, Seen, Work};
 use crate::words;
 
 /// What is asked besides the picture.
@@ -195,8 +195,13 @@ async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, See
     })?;
     match answer.outcome {
         Ok(seen) => Ok((seat, seen)),
-        Err(error @ actionbooster_vision::Error::Frame(_)) => Err(invalid(error.to_string())),
-        Err(error) => Err(Problem::internal(error)),
+        Err(Failure::Picture(error @ Error::Frame(_))) => Err(invalid(error.to_string())),
+        Err(Failure::Picture(error)) => Err(Problem::internal(error)),
+        Err(Failure::Gone(why)) => {
+            let title = "The detector is gone";
+            let detail = format!("{why}; it is loaded again when it is asked again.");
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "detector-gone", title, detail).retry_after(1))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,24 +10,24 @@ use actionbooster_chassis::auth::{AuthReader, Scope};
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Boot, Service};
 use actionbooster_models::Store;
-use actionbooster_vision::Runtime;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use axum::Router;
 use axum::routing::{get, post};
 use serde::Deserialize;
 
 mod connection;
+mod detector;
 mod detectors;
 mod http;
+mod line;
 mod listener;
 mod record;
 mod session;
 mod state;
-mod thread;
 mod turns;
 mod words;
 
-use detectors::Detectors;
+use detectors::{Computing, Detectors};
 use record::Records;
 
 /// Pictures of HTTP requests at most.
@@ -50,6 +51,8 @@ pub struct Config {
     pub threads: usize,
     /// Processors to compute on, such as `0-3`; empty means all.
     pub cpus: String,
+    /// Seconds that a model may take for pictures before it counts as hung and is killed.
+    pub frame_timeout_s: u64,
     /// Sessions at once at most.
     pub most_sessions: usize,
     /// The model for HTTP requests that name none; else the only one there is.
@@ -67,6 +70,7 @@ impl Default for Config {
             idle_timeout_s: 60,
             threads: 0,
             cpus: String::new(),
+            frame_timeout_s: 30,
             most_sessions: 32,
             model: String::new(),
             records_bytes: 256 << 20,
@@ -88,13 +92,22 @@ struct Worker {
 
 type Shared = Arc<Worker>;
 
+/// When this program was started as a detector's process: does its work, and tells how it ended.
+pub fn detector_process() -> Option<ExitCode> {
+    std::env::args().nth(1).is_some_and(|word| word == detector::ARGUMENT).then(detector::run)
+}
+
 /// Binds the port and builds the routes.
 pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let Boot { config, paths, shutdown, health, .. } = boot;
     let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
     let idle = Duration::from_secs(config.idle_timeout_s.max(1));
-    let cpus = thread::processors(&config.cpus).context("[worker] cpus")?;
-    let detectors = Detectors::new(store, config.threads.max(1), cpus, idle);
+    let computing = Computing {
+        threads: config.threads.max(1),
+        cpus: processors(&config.cpus).context("[worker] cpus")?,
+        patience: Duration::from_secs(config.frame_timeout_s.max(1)),
+    };
+    let detectors = Detectors::new(store, computing, idle);
     let records = Records::open(paths.state().join("worker/sessions"), config.records_bytes)?;
     report_runtime(&health).await;
     let worker = Arc::new(Worker {
@@ -112,7 +125,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(TIDY);
             while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-                detectors.unload_idle();
+                detectors.unload_idle().await;
             }
         })
     };
@@ -131,22 +144,34 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             if let Err(error) = housekeeping.await {
                 tracing::warn!(%error, "the housekeeping ended badly");
             }
-            detectors.close();
+            detectors.close().await;
         }))
 }
 
-/// Says under `/health` whether models can be computed. Loading the library takes a moment.
+/// Says under `/health` whether models can be computed.
 async fn report_runtime(health: &Health) {
-    let loaded = tokio::task::spawn_blocking(|| Runtime::load(None)).await;
-    match loaded {
-        Ok(Ok(runtime)) => {
-            tracing::info!(runtime = runtime.describe(), "loaded");
+    match detector::describe().await {
+        Ok(words) => {
+            tracing::info!(runtime = words, "models are computed by this library");
             health.set("onnxruntime", Status::Ok, "");
         }
-        Ok(Err(error)) => {
+        Err(error) => {
             tracing::error!("{error}");
-            health.set("onnxruntime", Status::Degraded, error.to_string());
+            health.set("onnxruntime", Status::Degraded, error);
         }
-        Err(error) => health.set("onnxruntime", Status::Degraded, error.to_string()),
     }
+}
+
+/// `0-2,5` is 0, 1, 2, 5; nothing is all.
+fn processors(text: &str) -> Result<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let wrong = || format!("{part} is not a processor or a range such as 4-7");
+        let first: usize = first.parse().with_context(wrong)?;
+        let last: usize = last.parse().with_context(wrong)?;
+        ensure!(first <= last && last < 4096, wrong());
+        cpus.extend(first..=last);
+    }
+    Ok(cpus)
 }

@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = booster_worker::detector_process() {
+        return code;
+    }
     actionbooster_chassis::daemon("worker", env!("CARGO_PKG_VERSION"), booster_worker::start)
 }

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use actionbooster_vision::{Detection, Limits};
+use actionbooster_vision::{Detection, Error, Limits};
 use actionbooster_wire::ai::v1 as ai;
 use tokio::sync::mpsc;
 
 use crate::detectors::Seat;
+use crate::line::{Answer, Failure, Seen, Work};
 use crate::record::Record;
-use crate::thread::{Answer, Seen, Work};
 use crate::words;
 
 /// Detections of a picture at most, whatever was asked for.
@@ -128,13 +128,7 @@ impl Session {
         let Answer { frame_id, ts_mono_ns, ts_utc_ms, outcome } = answer;
         let seen = match outcome {
             Ok(seen) => seen,
-            Err(error) => {
-                let code = match error {
-                    actionbooster_vision::Error::Frame(_) => ai::ErrorCode::BadFrame,
-                    _ => ai::ErrorCode::InferenceFailed,
-                };
-                return words::error(code, error.to_string(), frame_id, false);
-            }
+            Err(failure) => return failed(failure, frame_id),
         };
         let detections = self.wanted(&seen);
         if let Some(record) = &mut self.record
@@ -184,6 +178,15 @@ impl Session {
         }
         tracing::info!(session = self.id, client = self.wish.client, reason, "session ended");
     }
+}
+
+fn failed(failure: Failure, frame_id: u64) -> ai::Envelope {
+    let (code, why, fatal) = match failure {
+        Failure::Picture(error @ Error::Frame(_)) => (ai::ErrorCode::BadFrame, error.to_string(), false),
+        Failure::Picture(error) => (ai::ErrorCode::InferenceFailed, error.to_string(), false),
+        Failure::Gone(why) => (ai::ErrorCode::ModelUnusable, why.to_string(), true),
+    };
+    words::error(code, why, frame_id, fatal)
 }
 
 #[cfg(test)]

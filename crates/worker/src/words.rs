@@ -6,7 +6,7 @@ use actionbooster_vision::{Detection, Format, Preprocessing};
 use actionbooster_wire::ai::v1 as ai;
 
 use crate::detectors::Loaded;
-use crate::thread::Seen;
+use crate::line::Seen;
 
 pub(crate) fn response(kind: ai::response::Kind) -> ai::Envelope {
     let response = ai::Response { kind: Some(kind) };
