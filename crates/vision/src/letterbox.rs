@@ -4,6 +4,7 @@
 //! that is what detectors of these families were trained and measured with.
 
 use serde::{Deserialize, Serialize};
+use wide::f32x4;
 
 use crate::frame::Pixels;
 
@@ -52,17 +53,17 @@ impl Placement {
     }
 }
 
-/// Between which pixels of a line a pixel of the output lies: the left one, and the right one's share of `WHOLE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Between which pixels of a line a pixel of the output lies: the left one, and the right one's share.
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Tap {
     left: usize,
-    share: i32,
+    share: f32,
 }
 
-/// Shares within a line are parts of this; with values of 16 bits, sums stay below 31.
-const WHOLE: i32 = 1 << 15;
-/// Shares between lines are parts of this; values between lines have so many more bits.
-const LINE_WHOLE: i32 = 1 << 8;
+/// Shares between lines are parts of this, so that a byte times a share has 16 bits.
+const LINE_WHOLE: u16 = 1 << 8;
+/// Values that are read for a pixel: its own three, its neighbour's, and one that fills the register.
+const REACH: usize = 7;
 
 /// Scales pictures into inputs. Keeps its tables while pictures keep their size.
 #[derive(Debug)]
@@ -71,9 +72,9 @@ pub(crate) struct Letterbox {
     preprocessing: Preprocessing,
     placement: Option<Placement>,
     columns: Vec<Tap>,
-    /// A row of the picture between two of its rows.
+    /// A row of the picture between two of its rows, times [`LINE_WHOLE`].
     /// Ends with its last pixel twice, which so has a neighbour.
-    row: Vec<u16>,
+    row: Vec<f32>,
 }
 
 impl Letterbox {
@@ -118,12 +119,12 @@ impl Letterbox {
         }
         for line in 0..rows {
             let tap = tap(line, pixels.height as usize, rows);
-            let share = tap.share * LINE_WHOLE / WHOLE;
+            let share = (tap.share * f32::from(LINE_WHOLE)) as u16;
             if row_now != Some((tap.left, share)) {
                 row_now = Some((tap.left, share));
                 let below = (tap.left + 1).min(pixels.height as usize - 1);
                 let row = |line: usize| &pixels.data[line * stride..][..stride];
-                blend(row(tap.left), row(below), share as u16, &mut self.row);
+                blend(row(tap.left), row(below), share, &mut self.row);
             }
             let at = (first_row + line) * width + first_column;
             let [first, second, third] = planes.each_mut().map(|plane| &mut plane[at..][..columns]);
@@ -142,7 +143,7 @@ impl Letterbox {
         self.columns.clear();
         let columns = placement.size.0 as usize;
         self.columns.extend((0..columns).map(|column| tap(column, frame.0 as usize, columns)));
-        self.row.resize((frame.0 as usize + 1) * 3, 0);
+        self.row.resize(frame.0 as usize * 3 + REACH - 3, 0.0);
         self.placement = Some(placement);
         placement
     }
@@ -152,34 +153,47 @@ impl Letterbox {
 fn tap(index: usize, length: usize, out: usize) -> Tap {
     let at = ((index as f64 + 0.5) * length as f64 / out as f64 - 0.5).clamp(0.0, (length - 1) as f64);
     let left = at.floor() as usize;
-    Tap { left, share: ((at - left as f64) * f64::from(WHOLE)).round() as i32 }
+    Tap { left, share: (at - left as f64) as f32 }
 }
 
 /// A row between two rows, times [`LINE_WHOLE`].
-fn blend(above: &[u8], below: &[u8], share: u16, row: &mut [u16]) {
-    let rest = LINE_WHOLE as u16 - share;
+fn blend(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
+    let rest = LINE_WHOLE - share;
     for ((out, above), below) in row.iter_mut().zip(above).zip(below) {
         // At most 255 * 256.
-        *out = (u16::from(*above).wrapping_mul(rest)).wrapping_add(u16::from(*below).wrapping_mul(share));
+        let sum = u16::from(*above).wrapping_mul(rest).wrapping_add(u16::from(*below).wrapping_mul(share));
+        *out = f32::from(sum);
     }
     let last = above.len();
     row.copy_within(last - 3..last, last);
 }
 
 /// A row of the picture into a row of each plane; planes, scale and shift in the order of the picture's bytes.
-fn spread(row: &[u16], columns: &[Tap], scale: [f32; 3], shift: [f32; 3], planes: [&mut [f32]; 3]) {
-    let scale = scale.map(|scale| scale / (WHOLE as f32 * LINE_WHOLE as f32));
-    let [first, second, third] = planes;
-    let out = first.iter_mut().zip(second).zip(third);
-    for (((first, second), third), tap) in out.zip(columns) {
-        // The pixel on the left and the one on the right of it.
-        let Some(pair) = row.get(tap.left * 3..).and_then(<[u16]>::first_chunk::<6>) else { continue };
-        let value = |byte: usize| {
-            let (left, right) = (i32::from(pair[byte]), i32::from(pair[byte + 3]));
-            let sum = left.wrapping_mul(WHOLE - tap.share).wrapping_add(right.wrapping_mul(tap.share));
-            sum as f32 * scale[byte] + shift[byte]
-        };
-        (*first, *second, *third) = (value(0), value(1), value(2));
+///
+/// The three values of a pixel are reckoned together, and those of four pixels turned into planes together.
+fn spread(row: &[f32], columns: &[Tap], scale: [f32; 3], shift: [f32; 3], planes: [&mut [f32]; 3]) {
+    let pixel = |tap: &Tap| {
+        let both = row.get(tap.left * 3..).and_then(<[f32]>::first_chunk::<REACH>);
+        let [l0, l1, l2, r0, r1, r2, rest] = *both.unwrap_or(&[0.0; REACH]);
+        let (left, right) = (f32x4::new([l0, l1, l2, r0]), f32x4::new([r0, r1, r2, rest]));
+        left + (right - left) * f32x4::splat(tap.share)
+    };
+    let scale = scale.map(|scale| scale / f32::from(LINE_WHOLE));
+    let (scales, shifts) = (scale.map(f32x4::splat), shift.map(f32x4::splat));
+    let (fours, rest) = columns.as_chunks::<4>();
+    let [first, second, third] = planes.map(<[f32]>::as_chunks_mut::<4>);
+    let out = first.0.iter_mut().zip(second.0).zip(third.0);
+    for (((first, second), third), taps) in out.zip(fours) {
+        let planes = f32x4::transpose(taps.each_ref().map(pixel));
+        *first = (planes[0] * scales[0] + shifts[0]).to_array();
+        *second = (planes[1] * scales[1] + shifts[1]).to_array();
+        *third = (planes[2] * scales[2] + shifts[2]).to_array();
+    }
+    let out = first.1.iter_mut().zip(second.1).zip(third.1);
+    for (((first, second), third), tap) in out.zip(rest) {
+        let [a, b, c, _] = pixel(tap).to_array();
+        (*first, *second, *third) =
+            (a * scale[0] + shift[0], b * scale[1] + shift[1], c * scale[2] + shift[2]);
     }
 }
 
@@ -230,6 +244,60 @@ mod tests {
         // A line so thin that rounding would leave nothing of it.
         let thin = Pixels { width: 4, height: 1, red_first: true, data: &data[..12] };
         assert_eq!(fill((1, 1), PLAIN, thin).1.size, (1, 1));
+    }
+
+    /// The same by the formula, one value at a time.
+    fn plain(pixels: &Pixels<'_>, size: (usize, usize)) -> Vec<f64> {
+        let (width, height) = (pixels.width as usize, pixels.height as usize);
+        let between = |index: usize, length: usize, out: usize| {
+            let at = (index as f64 + 0.5) * length as f64 / out as f64 - 0.5;
+            let at = at.clamp(0.0, (length - 1) as f64);
+            (at as usize, (at as usize + 1).min(length - 1), at.fract())
+        };
+        let mut values = Vec::new();
+        for channel in 0..3 {
+            for line in 0..size.1 {
+                let (above, below, down) = between(line, height, size.1);
+                for column in 0..size.0 {
+                    let (left, right, along) = between(column, width, size.0);
+                    let byte = |x: usize, y: usize| f64::from(pixels.data[(y * width + x) * 3 + channel]);
+                    let row = |y: usize| byte(left, y) * (1.0 - along) + byte(right, y) * along;
+                    values.push(row(above) * (1.0 - down) + row(below) * down);
+                }
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn every_value_is_the_formula_s_whatever_the_sizes() {
+        let mut noise = 1_u32;
+        let data: Vec<u8> = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        })
+        .take(64 * 64 * 3)
+        .collect();
+        for (frame, input) in
+            [((64, 48), (41, 64)), ((37, 29), (64, 64)), ((5, 64), (64, 7)), ((1, 1), (6, 6))]
+        {
+            let pixels = Pixels {
+                width: frame.0,
+                height: frame.1,
+                red_first: true,
+                data: &data[..(frame.0 * frame.1 * 3) as usize],
+            };
+            let (tensor, placement) = fill(input, PLAIN, pixels);
+            let (columns, rows) = (placement.size.0 as usize, placement.size.1 as usize);
+            let expected = plain(&pixels, (columns, rows));
+            let plane = (input.0 * input.1) as usize;
+            for (index, expected) in expected.into_iter().enumerate() {
+                let (channel, at) = (index / (columns * rows), index % (columns * rows));
+                let value = tensor[channel * plane + at / columns * input.0 as usize + at % columns];
+                // Shares between lines have eight bits.
+                assert!((f64::from(value) - expected).abs() < 1.01, "{frame:?} {index}: {value} {expected}");
+            }
+        }
     }
 
     #[test]

@@ -155,8 +155,20 @@ fn idle(pid: u32, loaded: u64) -> Result<u64> {
     Ok(least)
 }
 
-/// Resident memory of a process in bytes.
+/// Resident memory in bytes of a process and those that it started.
 fn resident(pid: u32) -> Result<u64> {
+    let mut bytes = resident_alone(pid)?;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))?.filter_map(Result::ok) {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+            // One that has just ended takes nothing.
+            bytes += resident_alone(child).unwrap_or(0);
+        }
+    }
+    Ok(bytes)
+}
+
+fn resident_alone(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: u64 = line.split_whitespace().next().context("no number")?.parse()?;
