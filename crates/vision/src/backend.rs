@@ -1,10 +1,13 @@
 //! What computes a model.
 
 mod onnx;
+mod providers;
+mod rknn;
 
 use std::path::Path;
 
-pub(crate) use onnx::Onnx;
+use onnx::Onnx;
+use rknn::Rknn;
 
 use crate::Error;
 use crate::head::{Output, Shape};
@@ -20,7 +23,9 @@ pub(crate) struct About {
     /// Names of classes, as the file carries them.
     pub(crate) names: Option<String>,
     /// What computes it, in the order of preference.
-    pub(crate) providers: Vec<&'static str>,
+    pub(crate) providers: Vec<String>,
+    /// It takes the bytes of a picture as they are, in the order red, green, blue, and normalises them itself.
+    pub(crate) takes_bytes: bool,
 }
 
 /// A loaded model that computes.
@@ -50,6 +55,7 @@ pub struct Load {
 pub(crate) fn open(file: &Path, load: &Load) -> Result<Box<dyn Backend>, Error> {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some("onnx") => Ok(Box::new(Onnx::open(file, load)?)),
-        _ => Err(Error::Model(format!("{} is not an .onnx file", file.display()))),
+        Some("rknn") => Ok(Box::new(Rknn::open(file)?)),
+        _ => Err(Error::Model(format!("{} is neither an .onnx nor an .rknn file", file.display()))),
     }
 }

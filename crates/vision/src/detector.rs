@@ -115,10 +115,22 @@ impl Detector {
         let input = (width as usize, height as usize);
         let head = Head::of(&about.outputs, input, settings.head, own.as_ref().map(Vec::len))?;
         let labels = own.unwrap_or_else(|| usual_labels(&head));
-        let preprocessing =
-            settings.preprocessing.clone().unwrap_or_else(|| usual_preprocessing(head.kind()));
+        let preprocessing = match &settings.preprocessing {
+            Some(wanted) => wanted.clone(),
+            None if about.takes_bytes => Preprocessing {
+                bgr: false,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                ..usual_preprocessing(head.kind())
+            },
+            None => usual_preprocessing(head.kind()),
+        };
         if preprocessing.std.iter().any(|std| !std.is_normal()) {
             return Err(Error::Model("a std of its preprocessing is 0 or no number".into()));
+        }
+        if about.takes_bytes && (preprocessing.mean, preprocessing.std) != ([0.0; 3], [1.0; 3]) {
+            let why = "it normalises pictures itself; leave mean and std out of its preprocessing";
+            return Err(Error::Model(why.into()));
         }
         let letterbox = Letterbox::new(about.input, preprocessing.clone());
         let size = input.0 * input.1 * 3;
@@ -161,7 +173,7 @@ impl Detector {
     }
 
     /// What computes, in the order of preference.
-    pub fn providers(&self) -> &[&'static str] {
+    pub fn providers(&self) -> &[String] {
         &self.backend.about().providers
     }
 

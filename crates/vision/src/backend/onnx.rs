@@ -6,6 +6,7 @@ use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
+use super::providers::{self, Provider};
 use super::{About, Backend, Load};
 use crate::Error;
 use crate::head::{Output, Shape};
@@ -29,10 +30,21 @@ pub(crate) struct Onnx {
 }
 
 impl Onnx {
+    /// Loads a model onto the fastest of what is there; what fails at it is told in the log and passed over.
     pub(crate) fn open(file: &Path, load: &Load) -> Result<Self, Error> {
         let runtime = Runtime::load(None)?;
+        for provider in providers::usable() {
+            match Self::open_on(&runtime, file, load, Some(provider)) {
+                Ok(model) => return Ok(model),
+                Err(error) => tracing::warn!(%error, "{} cannot compute this model", provider.name),
+            }
+        }
+        Self::open_on(&runtime, file, load, None)
+    }
+
+    fn open_on(runtime: &Runtime, file: &Path, load: &Load, on: Option<Provider>) -> Result<Self, Error> {
         let wrong = |error: ort::Error| Error::Model(error.to_string());
-        let session = Session::builder(runtime.environment())
+        let mut builder = Session::builder(runtime.environment())
             .map_err(wrong)?
             .with_optimization_level(GraphOptimizationLevel::All)
             .map_err(|error| wrong(error.into()))?
@@ -40,9 +52,11 @@ impl Onnx {
             .map_err(|error| wrong(error.into()))?
             // Between two pictures of a camera the threads have nothing to do.
             .with_intra_op_spinning(false)
-            .map_err(|error| wrong(error.into()))?
-            .commit_from_file(file)
-            .map_err(wrong)?;
+            .map_err(|error| wrong(error.into()))?;
+        if let Some(provider) = on {
+            (provider.register)(&mut builder).map_err(wrong)?;
+        }
+        let session = builder.commit_from_file(file).map_err(wrong)?;
         let [input] = session.inputs() else {
             return Err(Error::Model(format!(
                 "it has {} inputs; a detector has one",
@@ -53,8 +67,20 @@ impl Onnx {
         let (input_size, most_together) = input_of(&shape, load.input)?;
         let name = input.name().to_owned();
         let names = session.metadata().ok().and_then(|metadata| metadata.custom("names"));
-        let about =
-            About { input: input_size, most_together, outputs: Vec::new(), names, providers: vec!["CPU"] };
+        let about = About {
+            input: input_size,
+            most_together,
+            outputs: Vec::new(),
+            names,
+            // What a provider cannot compute, the processor does.
+            providers: on
+                .map(|provider| provider.name)
+                .into_iter()
+                .chain(["CPU"])
+                .map(str::to_owned)
+                .collect(),
+            takes_bytes: false,
+        };
         let mut model = Self { session, input: name, about, dimensions: Vec::new() };
         model.warm()?;
         Ok(model)

@@ -16,10 +16,13 @@ use super::talk::{About, Looked, Order, Picture, Report, Wanted, hear, say};
 
 /// The program as a detector's process.
 pub(crate) fn run() -> ExitCode {
+    if let Err(error) = actionbooster_chassis::trace() {
+        eprintln!("booster-worker detector: nothing is logged: {error:#}");
+    }
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("booster-worker detector: {error:#}");
+            tracing::error!("a detector's process: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -56,7 +59,7 @@ fn serve() -> Result<()> {
 fn load(wanted: &Wanted) -> Result<Detector, Error> {
     // Before the model's own threads exist, so that all of them inherit it.
     if let Err(error) = pin(&wanted.cpus) {
-        eprintln!("booster-worker detector: computing on all processors: {error:#}");
+        tracing::warn!("detection runs on all processors: {error:#}");
     }
     let load = Load { threads: wanted.threads, input: wanted.input };
     Detector::open(&wanted.file, &wanted.settings, &load)
@@ -68,7 +71,7 @@ fn about(detector: &Detector) -> About {
         input: detector.input_size(),
         preprocessing: detector.preprocessing().clone(),
         head: detector.head().name().to_owned(),
-        providers: detector.providers().iter().map(ToString::to_string).collect(),
+        providers: detector.providers().to_vec(),
         most_together: detector.most_together(),
     }
 }
