@@ -1,19 +1,28 @@
 //! The detectors: which are in the store, which are loaded, who uses them.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use actionbooster_models::{Kind, Model, Store, StoreError};
-use actionbooster_vision::Settings;
+use actionbooster_vision::{Settings, labels};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
 
 use crate::detector::{About, Process, Start};
 use crate::line::Line;
 use crate::state::State;
+
+/// Names of classes, one a line, beside a model's file.
+const LABELS: &str = "labels.txt";
+/// Bytes of it that are read.
+const LABELS_LIMIT: u64 = 256 << 10;
+/// How long a model's keeper may take to end.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -211,12 +220,7 @@ impl Detectors {
         // Reads the whole file: what is loaded is what was added.
         let verified = tokio::task::spawn_blocking(move || model.verify().map(|_| model)).await;
         let model = verified.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
-        let settings: Settings = model
-            .manifest
-            .detector
-            .clone()
-            .try_into()
-            .map_err(|error| format!("[detector] of its manifest: {error}"))?;
+        let settings = settings(&model)?;
         let Computing { threads, cpus, patience } = self.computing.clone();
         let start = Start { file: model.file(), settings, threads, input, cpus, patience };
         let process = Process::start(start).await?;
@@ -288,13 +292,37 @@ impl Loaded {
     async fn end(&self) {
         self.line.close();
         let serving = lock(&self.serving).take();
-        if let Some(serving) = serving
-            && let Err(error) = serving.await
-        {
-            tracing::error!(model = self.id, %error, "what spoke with a detector's process broke off");
+        if let Some(mut serving) = serving {
+            match tokio::time::timeout(END_LIMIT, &mut serving).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(model = self.id, %error, "a detector's keeper broke off"),
+                // In the middle of a picture that takes too long; the process goes with it.
+                Err(_) => serving.abort(),
+            }
         }
         tracing::info!(model = self.id, "unloaded");
     }
+}
+
+/// What is known of a model beyond its file: its manifest, and names of classes in `labels.txt` beside it.
+fn settings(model: &Model) -> Result<Settings, String> {
+    let told = model.manifest.detector.clone().try_into();
+    let mut settings: Settings = told.map_err(|error| format!("[detector] of its manifest: {error}"))?;
+    if settings.labels.is_empty() {
+        let file = model.file().with_file_name(LABELS);
+        match File::open(&file) {
+            Ok(file) => {
+                let mut text = String::new();
+                file.take(LABELS_LIMIT)
+                    .read_to_string(&mut text)
+                    .map_err(|error| format!("{LABELS}: {error}"))?;
+                settings.labels = labels::from_lines(&text);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{LABELS}: {error}")),
+        }
+    }
+    Ok(settings)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

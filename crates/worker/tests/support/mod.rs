@@ -9,9 +9,13 @@ use actionbooster_chassis::auth::{SCHEMA, token_hash};
 use actionbooster_wire::ai::v1 as ai;
 use actionbooster_wire::frames::Frames;
 use futures::{SinkExt, StreamExt};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
 
+/// The worker.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_booster-worker");
 /// Long enough for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// A key with the scope `infer`.
@@ -27,6 +31,18 @@ pub fn picture() -> Vec<u8> {
     std::fs::read(shapes().join("sample.rgb")).expect("the picture is part of the repository")
 }
 
+/// A root whose store holds the shapes detector.
+pub fn prepare() -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("folder");
+    let folder = root.path().join("var/lib/actionbooster/models/shapes");
+    std::fs::create_dir_all(&folder).expect("folder");
+    for file in ["manifest.toml", "shapes.onnx"] {
+        std::fs::copy(shapes().join(file), folder.join(file)).expect("copied");
+    }
+    make_key(&root.path().join("var/lib/actionbooster/auth/auth.db"));
+    root
+}
+
 /// A running worker. Ends when dropped.
 pub struct Worker {
     root: tempfile::TempDir,
@@ -37,17 +53,15 @@ pub struct Worker {
 impl Worker {
     /// Starts a worker whose store holds the shapes detector.
     pub async fn start(config: &str) -> Self {
-        let root = tempfile::tempdir().expect("folder");
-        let folder = root.path().join("var/lib/actionbooster/models/shapes");
-        std::fs::create_dir_all(&folder).expect("folder");
-        for file in ["manifest.toml", "shapes.onnx"] {
-            std::fs::copy(shapes().join(file), folder.join(file)).expect("copied");
-        }
-        make_key(&root.path().join("var/lib/actionbooster/auth/auth.db"));
-        Self::start_at(root, config).await
+        Self::start_at(prepare(), config).await
     }
 
     async fn start_at(root: tempfile::TempDir, config: &str) -> Self {
+        Self::start_as(root, config, Command::new(PROGRAM)).await
+    }
+
+    /// Starts a worker at a prepared root by a command that ends in [`PROGRAM`].
+    pub async fn start_as(root: tempfile::TempDir, config: &str, mut command: Command) -> Self {
         // A port that was free a moment ago; workers of other tests have others.
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
         let address = free.local_addr().expect("address");
@@ -60,7 +74,7 @@ impl Worker {
             format!("listen = \"{address}\"\n{config}")
         };
         std::fs::write(etc.join("worker.toml"), text).expect("config");
-        let process = Command::new(env!("CARGO_BIN_EXE_booster-worker"))
+        let process = command
             .env("ACTIONBOOSTER_ROOT", root.path())
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
@@ -91,12 +105,7 @@ impl Worker {
     /// A client with an open session.
     pub async fn session(&self, init: ai::Init) -> (Client, ai::InitOk) {
         let mut client = self.connect().await;
-        client.request(ai::request::Kind::Init(init)).await;
-        let opened = match client.response().await {
-            ai::response::Kind::InitOk(opened) => opened,
-            other => panic!("{other:?}"),
-        };
-        assert!(matches!(client.response().await, ai::response::Kind::Ready(_)));
+        let opened = client.open(init).await;
         (client, opened)
     }
 
@@ -126,11 +135,23 @@ impl Worker {
         text.lines().filter(ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Resident memory in bytes.
+    /// Resident memory in bytes, without the processes of detectors.
     pub fn resident(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("status");
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("kB") * 1024
+    }
+
+    /// Processes of detectors.
+    pub fn detectors(&self) -> Vec<Pid> {
+        let parent = |pid: i32| {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The name stands in parentheses and may hold anything; state and parent follow.
+            text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+        };
+        let names = std::fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+        let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| parent(*pid) == Some(self.pid())).map(Pid::from_raw).collect()
     }
 
     /// Kills the worker on the spot and starts another on the same root.
@@ -161,9 +182,20 @@ impl Drop for Worker {
 }
 
 /// A client of `ai.proto`.
-pub struct Client(pub Framed<TcpStream, Frames<ai::Envelope, ai::Envelope>>);
+pub struct Client<S = TcpStream>(pub Framed<S, Frames<ai::Envelope, ai::Envelope>>);
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Opens a session.
+    pub async fn open(&mut self, init: ai::Init) -> ai::InitOk {
+        self.request(ai::request::Kind::Init(init)).await;
+        let opened = match self.response().await {
+            ai::response::Kind::InitOk(opened) => opened,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(self.response().await, ai::response::Kind::Ready(_)));
+        opened
+    }
+
     /// Says something.
     pub async fn request(&mut self, kind: ai::request::Kind) {
         let request = ai::Request { kind: Some(kind) };
