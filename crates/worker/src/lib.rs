@@ -108,7 +108,8 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         patience: Duration::from_secs(config.frame_timeout_s.max(1)),
     };
     let detectors = Detectors::new(store, computing, idle);
-    let records = Records::open(paths.state().join("worker/sessions"), config.records_bytes)?;
+    let folder = paths.state().join("worker/sessions");
+    let records = Records::open(folder, config.records_bytes, health.clone())?;
     report_runtime(&health).await;
     let worker = Arc::new(Worker {
         detectors: Arc::clone(&detectors),

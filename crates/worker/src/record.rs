@@ -4,16 +4,22 @@
 //! there is whole. Lines that a killed worker left are made into documents when it starts again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use actionbooster_chassis::health::{Health, Status};
 use actionbooster_wire::ai::v1 as ai;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
 
 const OPEN: &str = "jsonl";
 const DONE: &str = "json";
+/// What it is called under `/health`.
+const COMPONENT: &str = "records";
+/// One session may take this part of what all may.
+const SESSION_SHARE: u64 = 4;
 
 /// Where files of sessions are.
 #[derive(Debug, Clone)]
@@ -21,6 +27,7 @@ pub(crate) struct Records {
     folder: PathBuf,
     /// Bytes that they may take together.
     most_bytes: u64,
+    health: Health,
 }
 
 /// The file of an open session.
@@ -28,11 +35,14 @@ pub(crate) struct Records {
 pub(crate) struct Record {
     path: PathBuf,
     file: File,
+    /// Bytes that it may still take.
+    room: u64,
+    health: Health,
 }
 
 impl Records {
     /// Makes documents of what an earlier worker left.
-    pub(crate) fn open(folder: PathBuf, most_bytes: u64) -> Result<Self> {
+    pub(crate) fn open(folder: PathBuf, most_bytes: u64, health: Health) -> Result<Self> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         for entry in fs::read_dir(&folder)?.filter_map(Result::ok) {
             let path = entry.path();
@@ -42,15 +52,25 @@ impl Records {
                 tracing::warn!("{} could not be closed: {error}", path.display());
             }
         }
-        Ok(Self { folder, most_bytes })
+        Ok(Self { folder, most_bytes, health })
     }
 
     /// Begins the file of a session.
     pub(crate) fn begin(&self, name: &str, client: &str, model: &str) -> io::Result<Record> {
+        let begun = self.try_begin(name, client, model);
+        match &begun {
+            Ok(_) => self.health.set(COMPONENT, Status::Ok, ""),
+            Err(error) => lament(&self.health, error),
+        }
+        begun
+    }
+
+    fn try_begin(&self, name: &str, client: &str, model: &str) -> io::Result<Record> {
         self.make_room()?;
         let path = self.folder.join(format!("{name}.{OPEN}"));
         let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
-        let mut record = Record { path, file };
+        let room = self.most_bytes / SESSION_SHARE;
+        let mut record = Record { path, file, room, health: self.health.clone() };
         record
             .line(&json!({"session": name, "client": client, "model": model, "began": Timestamp::now()}))?;
         Ok(record)
@@ -103,32 +123,56 @@ impl Record {
     fn line(&mut self, value: &Value) -> io::Result<()> {
         let mut line = value.to_string();
         line.push('\n');
+        let room = self.room.checked_sub(line.len() as u64);
+        self.room = room.ok_or_else(|| io::Error::other("it is as long as one session may be"))?;
         // One call, so that a kill leaves whole lines.
-        self.file.write_all(line.as_bytes())
+        self.file.write_all(line.as_bytes()).inspect_err(|error| lament(&self.health, error))
     }
+}
+
+/// Tells the owner that sessions are not recorded.
+fn lament(health: &Health, error: &io::Error) {
+    let detail = format!("sessions are not recorded: {error}; detection goes on");
+    health.set(COMPONENT, Status::Degraded, detail);
 }
 
 /// Lines into one document: the first says what the session was, the others are its pictures. A line that was
 /// cut is left out.
 fn finish(path: &Path, reason: &str) -> io::Result<()> {
-    let mut lines = BufReader::new(File::open(path)?).lines();
+    let part = path.with_extension("part");
+    let made =
+        write_document(path, &part, reason).and_then(|()| fs::rename(&part, path.with_extension(DONE)));
+    if let Err(error) = made {
+        // The lines stay; the next start tries again.
+        if let Err(error) = fs::remove_file(&part) {
+            tracing::debug!("{}: {error}", part.display());
+        }
+        return Err(error);
+    }
+    fs::remove_file(path)
+}
+
+fn write_document(lines: &Path, part: &Path, reason: &str) -> io::Result<()> {
+    // Bytes: a cut may have gone through a letter.
+    let mut lines = BufReader::new(File::open(lines)?).split(b'\n');
     let first = lines.next().transpose()?.unwrap_or_default();
-    let mut document: Value = serde_json::from_str(&first).unwrap_or_else(|_| json!({}));
-    let mut frames = Vec::new();
+    let mut head: Map<String, Value> = serde_json::from_slice(&first).unwrap_or_default();
+    head.insert("ended".into(), json!(Timestamp::now()));
+    head.insert("reason".into(), json!(reason));
+    let head = Value::Object(head).to_string();
+    let mut out = BufWriter::new(File::create(part)?);
+    write!(out, "{},\"frames\":[", head.strip_suffix('}').unwrap_or_default())?;
+    let mut between: &[u8] = b"";
     for line in lines {
-        if let Ok(frame) = serde_json::from_str::<Value>(&line?) {
-            frames.push(frame);
+        let line = line?;
+        if serde_json::from_slice::<IgnoredAny>(&line).is_ok() {
+            out.write_all(between)?;
+            out.write_all(&line)?;
+            between = b",";
         }
     }
-    document["ended"] = json!(Timestamp::now());
-    document["reason"] = json!(reason);
-    document["frames"] = Value::Array(frames);
-    let (part, done) = (path.with_extension("part"), path.with_extension(DONE));
-    let mut file = File::create(&part)?;
-    file.write_all(document.to_string().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&part, done)?;
-    fs::remove_file(path)
+    write!(out, "]}}")?;
+    out.into_inner()?.sync_all()
 }
 
 #[cfg(test)]
@@ -147,7 +191,7 @@ mod tests {
     #[test]
     fn a_session_becomes_one_document_also_when_the_worker_was_killed() {
         let folder = tempfile::tempdir().expect("folder");
-        let records = Records::open(folder.path().into(), 1 << 20).expect("opens");
+        let records = Records::open(folder.path().into(), 1 << 20, Health::default()).expect("opens");
         let mut record = records.begin("one", "door", "m").expect("begins");
         record.add(1, 0, &seen("cat")).expect("added");
         record.add(2, 5, &[]).expect("added");
@@ -160,9 +204,9 @@ mod tests {
         let mut record = records.begin("two", "door", "m").expect("begins");
         record.add(1, 0, &seen("cat")).expect("added");
         // Killed in the middle of a line.
-        record.file.write_all(b"{\"frame_id\": 2, \"detec").expect("written");
+        record.file.write_all(b"{\"frame_id\": 2, \"label\": \"ni\xc3").expect("written");
         drop(record);
-        Records::open(folder.path().into(), 1 << 20).expect("opens again");
+        Records::open(folder.path().into(), 1 << 20, Health::default()).expect("opens again");
         let document = read(&folder.path().join("two.json"));
         assert_eq!(document["frames"].as_array().map(Vec::len), Some(1));
         assert_eq!(document["reason"], "the worker ended");
@@ -173,12 +217,24 @@ mod tests {
     #[test]
     fn the_oldest_documents_make_room() {
         let folder = tempfile::tempdir().expect("folder");
-        let records = Records::open(folder.path().into(), 100).expect("opens");
-        for name in ["a", "b", "c"] {
+        let records = Records::open(folder.path().into(), 600, Health::default()).expect("opens");
+        for name in ["a", "b", "c", "d", "e", "f"] {
             let record = records.begin(name, "", "m").expect("begins");
             record.close("asked").expect("closed");
         }
         assert!(!folder.path().join("a.json").exists());
-        assert!(folder.path().join("c.json").exists(), "the newest stays");
+        assert!(folder.path().join("f.json").exists(), "the newest stays");
+    }
+
+    #[test]
+    fn a_session_without_end_does_not_fill_the_disk() {
+        let folder = tempfile::tempdir().expect("folder");
+        let records = Records::open(folder.path().into(), 40_000, Health::default()).expect("opens");
+        let mut record = records.begin("long", "", "m").expect("begins");
+        let added = (0..1000).take_while(|number| record.add(*number, 0, &seen("cat")).is_ok()).count();
+        record.close("asked").expect("closed");
+        let document = read(&folder.path().join("long.json"));
+        assert_eq!(document["frames"].as_array().map(Vec::len), Some(added));
+        assert!((50..200).contains(&added), "{added} of about a hundred bytes each");
     }
 }

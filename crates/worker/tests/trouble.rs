@@ -136,6 +136,8 @@ async fn on_a_full_disk_detection_goes_on_and_the_session_is_not_recorded() {
     for number in 0..200 {
         assert!(!client.look(frame(number)).await.detections.is_empty(), "frame {number}");
     }
+    let (_, health) = worker.http("GET /health HTTP/1.1", b"").await;
+    assert!(health.contains("sessions are not recorded: No space left"), "{health}");
     client.request(ai::request::Kind::End(ai::End { reason: "enough".into() })).await;
     assert!(matches!(client.response().await, ai::response::Kind::Ready(_)));
     client.request(ai::request::Kind::Init(ai::Init { record: true, ..init() })).await;
