@@ -3,6 +3,7 @@
 mod anchors;
 mod end_to_end;
 mod nanodet;
+mod planes;
 mod yolo;
 mod yolox;
 
@@ -60,6 +61,7 @@ pub(crate) enum Head {
     Yolox { classes: usize, input: (usize, usize) },
     Nanodet(nanodet::Layout),
     EndToEnd,
+    Planes(planes::Planes),
 }
 
 impl Head {
@@ -82,7 +84,10 @@ impl Head {
             (HeadKind::Yolox, yolox::fits(outputs, input, labels)),
             (HeadKind::Yolo, yolo::fits(outputs, labels)),
         ];
-        let mut wanted = guesses.into_iter().filter(|(guess, _)| kind.is_none_or(|kind| kind == *guess));
+        let planes = planes::fits(outputs, input, labels);
+        let planes = planes.map(|head| (head.kind(), Some(head)));
+        let mut wanted =
+            guesses.into_iter().chain(planes).filter(|(guess, _)| kind.is_none_or(|kind| kind == *guess));
         wanted.find_map(|(_, head)| head).ok_or_else(|| {
             Error::Model(match kind {
                 Some(kind) => format!("its outputs ({}) are not those of {}", told(), kind.name()),
@@ -103,6 +108,7 @@ impl Head {
             Self::Yolox { classes, input } => yolox::read(outputs[0], *classes, *input, threshold, found),
             Self::Nanodet(layout) => layout.read(outputs, threshold, found),
             Self::EndToEnd => end_to_end::read(outputs[0], threshold, found),
+            Self::Planes(planes) => planes.read(outputs, threshold, found),
         }
         // A model that went wrong gives numbers that are none; a box of them is no detection.
         found.retain(|found| {
@@ -120,11 +126,12 @@ impl Head {
     }
 
     /// Classes that the outputs tell apart, where their shape says so.
-    pub(crate) const fn classes(&self) -> Option<usize> {
+    pub(crate) fn classes(&self) -> Option<usize> {
         match self {
             Self::Yolo { classes } | Self::Yolox { classes, .. } => Some(*classes),
             Self::Nanodet(layout) => Some(layout.classes),
             Self::EndToEnd => None,
+            Self::Planes(planes) => planes.rows().classes(),
         }
     }
 
@@ -135,6 +142,7 @@ impl Head {
             Self::Yolox { .. } => HeadKind::Yolox,
             Self::Nanodet(_) => HeadKind::Nanodet,
             Self::EndToEnd => HeadKind::EndToEnd,
+            Self::Planes(planes) => planes.kind,
         }
     }
 }

@@ -218,7 +218,7 @@ impl Detectors {
     /// Checks the file and starts a process that loads it.
     async fn load(&self, model: Model, input: Option<(u32, u32)>) -> Result<Loaded, String> {
         // Reads the whole file: what is loaded is what was added.
-        let verified = tokio::task::spawn_blocking(move || model.verify().map(|_| model)).await;
+        let verified = tokio::task::spawn_blocking(move || model.verify().map(|()| model)).await;
         let model = verified.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
         let settings = settings(&model)?;
         let Computing { threads, cpus, patience } = self.computing.clone();

@@ -4,7 +4,7 @@
 use super::{Candidate, Head, Output, Shape, anchors, best};
 
 /// Sides of a box.
-const SIDES: usize = 4;
+pub(super) const SIDES: usize = 4;
 /// Distances that published models tell apart, at least.
 const FEWEST_BINS: usize = 8;
 /// Classes of COCO, which models without names are taken to know.
@@ -26,17 +26,19 @@ pub(super) fn fits(outputs: &[Shape], input: (usize, usize), labels: Option<usiz
             let [points, row] = dimensions[..] else { return None };
             let classes = labels.unwrap_or(USUAL_CLASSES);
             let distances = row.checked_sub(classes)?;
-            (points == anchors::points(input) && distances.is_multiple_of(SIDES)).then_some(Layout {
-                classes,
-                bins: distances / SIDES,
-                input,
-                split: None,
-            })
+            let fits = points == anchors::points(input) && distances.is_multiple_of(SIDES);
+            return fits.then(|| joined(classes, distances / SIDES, input)).flatten();
         }
         outputs if outputs.len() == 6 => split(outputs, input, labels),
         _ => None,
     };
     layout.filter(|layout| layout.bins >= FEWEST_BINS).map(Head::Nanodet)
+}
+
+/// One output that holds the scores of a point and then its distances.
+pub(super) fn joined(classes: usize, bins: usize, input: (usize, usize)) -> Option<Head> {
+    let layout = Layout { classes, bins, input, split: None };
+    (bins >= FEWEST_BINS).then_some(Head::Nanodet(layout))
 }
 
 /// Finds the two outputs of each stride by their number of points; of these the scores come first.

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use actionbooster_vision::{Detector, Error, Frame, Load, Runtime};
+use actionbooster_vision::{Detector, Error, Frame, Load, Runtime, Spent};
 use anyhow::{Context, Result};
 use memmap2::Mmap;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -87,7 +87,7 @@ fn look(detector: &mut Detector, mut bytes: &[u8], wanted: &[Picture]) -> Report
         let frame = Frame { format: picture.format, width: picture.width, height: picture.height, data };
         outcomes.push(detector.add(&frame).map(|size| {
             added.push(place);
-            Looked { detections: Vec::new(), size, spent: Default::default() }
+            Looked { detections: Vec::new(), size, spent: Spent::default() }
         }));
     }
     let seen = detector.detect(&|index| wanted[added[index]].limits, &mut |index, detections, spent| {
