@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actionbooster_wire::ai::v1 as ai;
-use actionbooster_wire::frames::{DEFAULT_LIMIT, Frames};
+use actionbooster_wire::frames::{self, DEFAULT_LIMIT, Frames};
 use ai::envelope::Message;
 use futures::{SinkExt, StreamExt};
 use serde::Serialize;
@@ -188,7 +188,7 @@ impl Client {
 }
 
 async fn send(connection: &mut Connection, message: ai::Envelope) -> Result<(), String> {
-    match timeout(CONNECT, connection.send(message)).await {
+    match timeout(CONNECT, frames::send(connection, message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("the worker does not read what it is sent".into()),

@@ -119,7 +119,7 @@ fn models_run_on_the_fast_cores() {
 }
 
 #[test]
-fn accelerators_go_to_the_runners() {
+fn accelerators_go_to_the_programs_that_hold_models() {
     let nodes = |inventory: &Inventory| -> Vec<String> {
         plan(inventory).accelerators.into_iter().map(|grant| grant.device).collect()
     };
@@ -131,7 +131,7 @@ fn accelerators_go_to_the_runners() {
     let grant = &plan(&machines::amd_pc()).accelerators[0];
     assert_eq!(
         (grant.groups.as_slice(), grant.given_to.as_slice()),
-        (&["render".into()][..], &["runner".into()][..])
+        (&["render".into()][..], &["runner".into(), "worker".into()][..])
     );
 
     let without_group = decide(&machines::amd_pc(), &Settings::default(), &rules(), &["root".into()]);

@@ -158,6 +158,26 @@ fn tap(index: usize, length: usize, out: usize) -> Tap {
 
 /// A row between two rows, times [`LINE_WHOLE`].
 fn blend(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        #[expect(unsafe_code, reason = "the compiler cannot know the processor it will run on")]
+        // SAFETY: the processor has it.
+        unsafe {
+            blend_wide(above, below, share, row);
+        }
+        return;
+    }
+    blend_with(above, below, share, row);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn blend_wide(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
+    blend_with(above, below, share, row);
+}
+
+#[inline(always)]
+fn blend_with(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
     let rest = LINE_WHOLE - share;
     for ((out, above), below) in row.iter_mut().zip(above).zip(below) {
         // At most 255 * 256.

@@ -1,8 +1,13 @@
 //! The framing of `ai.proto`: a length of four bytes, little-endian, then one message.
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::SinkExt;
 use prost::Message;
-use tokio_util::codec::{Decoder, Encoder};
+use prost::encoding::{self, WireType};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_util::codec::{Decoder, Encoder, Framed};
+
+use crate::ai::v1 as ai;
 
 /// Bytes of a message at most before the peers have agreed on another limit.
 pub const DEFAULT_LIMIT: u32 = 16 * 1024 * 1024;
@@ -86,10 +91,59 @@ impl<In, Out: Message> Encoder<Out> for Frames<In, Out> {
     }
 }
 
+/// Sends a message. A picture goes out from where it lies, without being copied behind its message's head.
+///
+/// The error is one of the connection, or of a message that is too long.
+pub async fn send<S>(
+    stream: &mut Framed<S, Frames<ai::Envelope, ai::Envelope>>,
+    message: ai::Envelope,
+) -> Result<(), FrameError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let frame = match message {
+        ai::Envelope {
+            message:
+                Some(ai::envelope::Message::Request(ai::Request { kind: Some(ai::request::Kind::Frame(frame)) })),
+        } => frame,
+        other => return stream.send(other).await,
+    };
+    stream.flush().await?;
+    let (head, data) = split(frame, stream.codec().limit)?;
+    stream.get_mut().write_all_buf(&mut head.chain(data)).await?;
+    Ok(stream.get_mut().flush().await?)
+}
+
+/// A picture's message as its bytes up to the picture, and the picture.
+fn split(mut frame: ai::Frame, limit: u32) -> Result<(BytesMut, Bytes), FrameError> {
+    const REQUEST: u32 = 1;
+    const FRAME: u32 = 2;
+    const DATA: u32 = 6;
+    let data = std::mem::take(&mut frame.data);
+    let (field, length) = (encoding::key_len(DATA), encoding::encoded_len_varint(data.len() as u64));
+    let of_frame = frame.encoded_len() + field + length + data.len();
+    let of_request = encoding::key_len(FRAME) + encoding::encoded_len_varint(of_frame as u64) + of_frame;
+    let whole = encoding::key_len(REQUEST) + encoding::encoded_len_varint(of_request as u64) + of_request;
+    let whole = u32::try_from(whole).unwrap_or(u32::MAX);
+    if whole > limit {
+        return Err(FrameError::TooLarge { length: whole, limit });
+    }
+    let mut head = BytesMut::with_capacity(PREFIX + whole as usize - data.len());
+    head.put_u32_le(whole);
+    encoding::encode_key(REQUEST, WireType::LengthDelimited, &mut head);
+    encoding::encode_varint(of_request as u64, &mut head);
+    encoding::encode_key(FRAME, WireType::LengthDelimited, &mut head);
+    encoding::encode_varint(of_frame as u64, &mut head);
+    // There is room for it.
+    frame.encode(&mut head).map_err(|error| FrameError::Broken(std::io::Error::other(error)))?;
+    encoding::encode_key(DATA, WireType::LengthDelimited, &mut head);
+    encoding::encode_varint(data.len() as u64, &mut head);
+    Ok((head, data))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ai::v1 as ai;
 
     type Own = Frames<ai::Envelope, ai::Envelope>;
 
@@ -150,5 +204,28 @@ mod tests {
         // An empty one is a message that says nothing.
         let mut arrived = BytesMut::from(&[0, 0, 0, 0][..]);
         assert_eq!(frames.decode(&mut arrived).expect("sound"), Some(ai::Envelope { message: None }));
+    }
+
+    #[test]
+    fn a_picture_that_is_sent_from_where_it_lies_is_the_same_message() {
+        for length in [0, 1, 127, 128, 70_000] {
+            let frame = ai::Frame {
+                frame_id: 7,
+                ts_mono_ns: u64::MAX,
+                format: ai::PixelFormat::Rgb.into(),
+                width: 640,
+                height: 480,
+                data: vec![9; length].into(),
+                ts_utc_ms: 1,
+            };
+            let (mut bytes, data) = split(frame.clone(), DEFAULT_LIMIT).expect("fits");
+            bytes.extend_from_slice(&data);
+            let read = Own::new(DEFAULT_LIMIT).decode(&mut bytes).expect("readable").expect("whole");
+            let kind = Some(ai::request::Kind::Frame(frame.clone()));
+            let message = Some(ai::envelope::Message::Request(ai::Request { kind }));
+            assert_eq!(read, ai::Envelope { message });
+            assert!(bytes.is_empty(), "the length is that of the message");
+            assert!(matches!(split(frame, 20), Err(FrameError::TooLarge { limit: 20, .. })));
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use actionbooster_wire::ai::v1 as ai;
-use actionbooster_wire::frames::Frames;
+use actionbooster_wire::frames::{self, Frames};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -57,7 +57,7 @@ impl Client {
     async fn say(&mut self, kind: ai::request::Kind) -> Result<()> {
         let request = ai::Request { kind: Some(kind) };
         let envelope = ai::Envelope { message: Some(ai::envelope::Message::Request(request)) };
-        Ok(self.0.send(envelope).await?)
+        Ok(frames::send(&mut self.0, envelope).await?)
     }
 
     async fn hear(&mut self) -> Result<ai::response::Kind> {

@@ -19,7 +19,7 @@ pub struct Grant {
     pub given_to: Vec<String>,
 }
 
-/// Hands every usable accelerator to the runners, which hold the models.
+/// Hands every usable accelerator to the programs that hold models: runners, and the worker.
 pub fn grant(inventory: &Inventory, groups: &[String]) -> Vec<Grant> {
     let mut nodes: Vec<(String, &str)> = Vec::new();
     for npu in &inventory.npus {
@@ -46,7 +46,7 @@ pub fn grant(inventory: &Inventory, groups: &[String]) -> Vec<Grant> {
             device,
             name: name.to_owned(),
             groups: usable.clone(),
-            given_to: vec!["runner".into()],
+            given_to: vec!["runner".into(), "worker".into()],
         })
         .collect()
 }

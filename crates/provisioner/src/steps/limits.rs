@@ -1,4 +1,4 @@
-//! Memory limits of the daemons, and what the runners get: processors, accelerators, memory.
+//! Memory limits of the daemons, and what those get that compute: processors, accelerators, memory.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -17,7 +17,10 @@ pub fn ensure(plan: &Plan, context: &Context) -> Result<()> {
         .memory
         .daemon_limits
         .iter()
-        .map(|(name, bytes)| (drop_in(context, &format!("booster-{name}.service")), limit(*bytes)))
+        .map(|(name, bytes)| {
+            let devices = if name == "worker" { worker_devices(plan) } else { String::new() };
+            (drop_in(context, &format!("booster-{name}.service")), limit(*bytes) + &devices)
+        })
         .collect();
     files.push((drop_in(context, "booster-runner@.service"), runner(plan)));
     context.ensure_all(&files, Access::PUBLIC, &[Debt::ReloadUnits])
@@ -38,8 +41,15 @@ fn runner(plan: &Plan) -> String {
         // Writing to a string cannot fail.
         _ = writeln!(text, "AllowedCPUs={}", plan.runner.cpus);
     }
+    text + &devices(plan, "runner")
+}
+
+/// The accelerators of a program, and the groups that open them.
+fn devices(plan: &Plan, program: &str) -> String {
+    let mut text = String::new();
     let mut groups: Vec<&str> = Vec::new();
-    for grant in plan.accelerators.iter().filter(|grant| grant.given_to.iter().any(|to| to == "runner")) {
+    for grant in plan.accelerators.iter().filter(|grant| grant.given_to.iter().any(|to| to == program)) {
+        // Writing to a string cannot fail.
         _ = writeln!(text, "DeviceAllow={} rw", grant.device);
         groups.extend(grant.groups.iter().map(String::as_str));
     }
@@ -49,4 +59,13 @@ fn runner(plan: &Plan) -> String {
         _ = writeln!(text, "SupplementaryGroups={}", groups.join(" "));
     }
     text
+}
+
+/// Where there is no accelerator, the worker sees no device at all, and no memory may be made into code; drivers of
+/// accelerators make some.
+fn worker_devices(plan: &Plan) -> String {
+    match devices(plan, "worker") {
+        none if none.is_empty() => none,
+        devices => format!("PrivateDevices=no\nMemoryDenyWriteExecute=no\n{devices}"),
+    }
 }

@@ -38,10 +38,10 @@ const PROVIDERS: [Provider; 4] = [
         offered: || ROCm::is_available().unwrap_or(false),
         register: |builder| ROCm::default().register(builder),
     },
-    // Intel's, on what it thinks best: a GPU, an NPU or the processor, which is always there.
+    // Intel's, on what it thinks best of GPU, NPU and processor. For the processor alone ONNX Runtime's own is as good.
     Provider {
         name: "OpenVINO",
-        devices: &["/dev"],
+        devices: &["/dev/dri/renderD128", "/dev/accel/accel0"],
         offered: || OpenVINO::is_available().unwrap_or(false),
         register: |builder| OpenVINO::default().with_device_type("AUTO").register(builder),
     },
@@ -73,8 +73,8 @@ mod tests {
                 .collect()
         };
         assert!(on(&[]).is_empty());
-        assert_eq!(on(&["/dev"]), ["OpenVINO"]);
-        assert_eq!(on(&["/dev", "/dev/kfd"]), ["MIGraphX", "ROCm", "OpenVINO"]);
-        assert_eq!(on(&["/dev", "/dev/nvidia0"]), ["CUDA", "OpenVINO"]);
+        assert_eq!(on(&["/dev/accel/accel0"]), ["OpenVINO"]);
+        assert_eq!(on(&["/dev/dri/renderD128", "/dev/kfd"]), ["MIGraphX", "ROCm", "OpenVINO"]);
+        assert_eq!(on(&["/dev/nvidia0"]), ["CUDA"]);
     }
 }

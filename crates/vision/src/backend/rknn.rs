@@ -207,7 +207,8 @@ impl Rknn {
         }
         let mut version = Version { api: [0; 256], driver: [0; 256] };
         self.calls.ask(self.context, QUERY_VERSION, &mut version)?;
-        self.about.providers = vec![format!("RKNPU {}", text(&version.api))];
+        tracing::info!(runtime = text(&version.api), driver = text(&version.driver), "computing on the NPU");
+        self.about.providers = vec!["RKNN".into()];
         Ok(())
     }
 
@@ -379,7 +380,7 @@ mod tests {
         let about = model.about();
         assert_eq!((about.input, about.most_together, about.takes_bytes), ((4, 2), 1, true));
         assert_eq!(about.outputs, [Shape { name: "boxes".into(), dimensions: vec![2, 6] }]);
-        assert_eq!(about.providers, ["RKNPU 2.3"]);
+        assert_eq!(about.providers, ["RKNN"]);
         // Planes of red 0 to 7, green 10 to 17 and blue 20 to 27; one beyond what a byte holds.
         let mut planes: Vec<f32> = (0..24).map(|index| (index % 8 + index / 8 * 10) as f32).collect();
         planes[23] = 300.0;

@@ -4,7 +4,6 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream as Pair;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actionbooster_vision::{Error, Settings};
+use memmap2::MmapMut;
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -122,8 +123,7 @@ struct Talk {
     child: Child,
     stream: UnixStream,
     pictures: File,
-    /// Bytes of the pictures' memory.
-    room: usize,
+    map: Option<MmapMut>,
     buffer: Vec<u8>,
 }
 
@@ -131,7 +131,9 @@ impl Talk {
     fn begin() -> io::Result<Self> {
         let (ours, theirs) = Pair::pair()?;
         ours.set_nonblocking(true)?;
-        let pictures = File::from(memfd_create(NAME, MFdFlags::MFD_CLOEXEC)?);
+        let pictures = memfd_create(NAME, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        fcntl(&pictures, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK))?;
+        let pictures = File::from(pictures);
         let child = Command::new(std::env::current_exe()?)
             .arg(ARGUMENT)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -141,20 +143,17 @@ impl Talk {
             .env_remove("WATCHDOG_USEC")
             .kill_on_drop(true)
             .spawn()?;
-        Ok(Self { child, stream: UnixStream::from_std(ours)?, pictures, room: 0, buffer: Vec::new() })
+        Ok(Self { child, stream: UnixStream::from_std(ours)?, pictures, map: None, buffer: Vec::new() })
     }
 
     /// Lays pictures into the shared memory, which grows with them.
     fn lay(&mut self, works: &[Work]) -> io::Result<Vec<Picture>> {
-        let length: usize = works.iter().map(|work| work.data.len()).sum();
-        if length > self.room {
-            self.pictures.set_len(length as u64)?;
-            self.room = length;
-        }
-        let mut at = 0;
+        let length = works.iter().map(|work| work.data.len()).sum();
+        let mut room = self.room(length)?;
         for work in works {
-            self.pictures.write_all_at(&work.data, at)?;
-            at += work.data.len() as u64;
+            let (place, rest) = room.split_at_mut(work.data.len());
+            place.copy_from_slice(&work.data);
+            room = rest;
         }
         let picture = |work: &Work| Picture {
             format: work.format,
@@ -164,6 +163,24 @@ impl Talk {
             limits: work.limits,
         };
         Ok(works.iter().map(picture).collect())
+    }
+
+    /// The shared memory, of at least this length.
+    #[expect(unsafe_code, reason = "a mapping saves a system call's second look at every page")]
+    fn room(&mut self, length: usize) -> io::Result<&mut [u8]> {
+        if self.map.as_ref().is_none_or(|map| map.len() < length) {
+            self.pictures.set_len(length as u64)?;
+            // Pages that are not there are no surprise then: a full memory is an error here.
+            fallocate(
+                &self.pictures,
+                FallocateFlags::empty(),
+                0,
+                i64::try_from(length).map_err(io::Error::other)?,
+            )?;
+            // SAFETY: the process only reads, while we wait for it, and the seal keeps it from making it smaller.
+            self.map = Some(unsafe { MmapMut::map_mut(&self.pictures) }?);
+        }
+        Ok(self.map.as_deref_mut().unwrap_or_default())
     }
 
     /// Gives an order and waits for what comes of it. The error says what became of the process.
