@@ -1,6 +1,10 @@
 //! The command line.
 
+mod vision;
+
 use std::path::PathBuf;
+
+pub use vision::Vision;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -79,6 +83,9 @@ pub enum Command {
         #[arg(long, value_name = "N")]
         max_tokens: Option<u32>,
     },
+    /// Find things in pictures, and try whether that works.
+    #[command(subcommand)]
+    Vision(Vision),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::{reports, show};
+use super::{is_id, reports, show};
 use crate::arguments::Model;
 use crate::client::{Client, Daemon};
 use crate::errors::{Answered, Usage};
@@ -70,8 +70,7 @@ pub async fn run(client: &Client, command: Model, json: bool) -> Result<()> {
 }
 
 fn of(id: &str) -> Result<String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if id.is_empty() || !id.bytes().all(plain) {
+    if !is_id(id) {
         return Err(Usage(format!("{id:?} is no name of a model; see boosterctl model list")).into());
     }
     Ok(format!("{PATH}/{id}"))
@@ -256,7 +255,7 @@ mod tests {
     #[test]
     fn names_that_would_lead_elsewhere_are_refused() {
         assert!(of("qwen3-0.6b").is_ok());
-        for id in ["", "../keys", "a/b", "a?b"] {
+        for id in ["", "..", "../keys", "a/b", "a?b"] {
             assert!(of(id).is_err(), "{id}");
         }
     }

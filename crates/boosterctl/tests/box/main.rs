@@ -3,5 +3,7 @@
 
 mod commands;
 mod console;
+mod daemons;
 mod remote;
 mod support;
+mod vision;
