@@ -1,9 +1,11 @@
 //! The command line.
 
+mod camera;
 mod vision;
 
 use std::path::PathBuf;
 
+pub use camera::{Camera, Opening, Options as CameraOptions, Place};
 pub use vision::Vision;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -83,6 +85,9 @@ pub enum Command {
         #[arg(long, value_name = "N")]
         max_tokens: Option<u32>,
     },
+    /// Add, watch, change and remove cameras.
+    #[command(subcommand)]
+    Camera(Camera),
     /// Find things in pictures, and try whether that works.
     #[command(subcommand)]
     Vision(Vision),

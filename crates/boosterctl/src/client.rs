@@ -179,6 +179,11 @@ impl Client {
         self.send(daemon, Method::POST, path, body, "application/json").await?.json().await
     }
 
+    /// `GET`, for a picture.
+    pub async fn get_jpeg(&self, daemon: Daemon, path: &str) -> Result<Bytes> {
+        self.send(daemon, Method::GET, path, None, JPEG).await?.bytes().await
+    }
+
     /// `POST` of JSON, for server-sent events; `GET` where there is nothing to send.
     pub async fn stream(&self, daemon: Daemon, path: &str, body: Option<&Value>) -> Result<Answer> {
         let method = if body.is_some() { Method::POST } else { Method::GET };

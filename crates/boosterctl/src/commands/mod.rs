@@ -2,6 +2,7 @@
 
 mod account;
 mod ask;
+mod camera;
 mod config;
 mod keys;
 mod model;
@@ -40,6 +41,7 @@ pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCo
         Command::Ask { prompt, model, max_tokens } => {
             return ask::ask(client, &prompt, &model, max_tokens, json).await;
         }
+        Command::Camera(command) => camera::run(client, command, json).await?,
         Command::Vision(command) => return vision::run(client, command, json).await,
         Command::Keys(command) => keys::run(client, command, json).await?,
         Command::Settings(command) => settings::run(client, command, json).await?,

@@ -52,6 +52,18 @@ impl RealBox {
         self
     }
 
+    /// Starts the agent, whose cameras ask this box's worker.
+    pub fn with_agent(mut self) -> Self {
+        let vendor = self.root.path().join("usr/share/actionbooster");
+        std::fs::create_dir_all(vendor.join("workflows")).unwrap();
+        std::fs::copy(shipped("provisioning/models.toml"), vendor.join("models.toml")).unwrap();
+        let cameras =
+            format!("[cameras]\nworker = \"127.0.0.1:{}\"\nreserve_bytes = 1000000\n", self.worker_port);
+        self.configure("agent", &cameras);
+        self.start("agent", &[]);
+        self
+    }
+
     fn configure(&self, daemon: &str, text: &str) {
         let folder = self.root.path().join("etc/actionbooster");
         std::fs::create_dir_all(&folder).unwrap();
