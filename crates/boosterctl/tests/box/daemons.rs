@@ -64,6 +64,13 @@ impl RealBox {
         self
     }
 
+    /// Writes what the provisioner would decide.
+    pub fn provision(&self, text: &str) {
+        let folder = self.root.path().join("run/actionbooster");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("provisioned.toml"), text).unwrap();
+    }
+
     fn configure(&self, daemon: &str, text: &str) {
         let folder = self.root.path().join("etc/actionbooster");
         std::fs::create_dir_all(&folder).unwrap();
