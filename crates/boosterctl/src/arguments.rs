@@ -128,7 +128,7 @@ pub enum Model {
         #[arg(long, value_name = "N")]
         slots: Option<u32>,
     },
-    /// Add a model: a GGUF file here, an address, or a name of the catalog. A file that broke off goes on.
+    /// Add a model: a GGUF or ONNX file here, an address, or a name of the catalog. A file that broke off goes on.
     Add {
         /// File, https://… or name.
         source: String,
