@@ -217,6 +217,7 @@ async fn the_owners_wishes_are_kept_and_take_effect() {
 
 /// A hub that breaks the first download in the middle.
 struct Hub {
+    file: &'static str,
     content: Vec<u8>,
     downloads: AtomicU32,
 }
@@ -225,7 +226,7 @@ async fn tree(State(hub): State<Arc<Hub>>) -> axum::Json<Value> {
     let size = hub.content.len();
     axum::Json(json!([
         {"type": "file", "path": "README.md", "size": 10},
-        {"type": "file", "path": "smollm2-360m-instruct-q8_0.gguf", "size": size, "lfs": {"oid": digest(&hub.content), "size": size}},
+        {"type": "file", "path": hub.file, "size": size, "lfs": {"oid": digest(&hub.content), "size": size}},
     ]))
 }
 
@@ -245,11 +246,17 @@ async fn resolve(State(hub): State<Arc<Hub>>, Path(_): Path<String>, headers: He
     (status, length, Body::from_stream(pieces)).into_response()
 }
 
+/// A hub whose SmolLM2 has this content.
 async fn hub(content: Vec<u8>) -> (String, Arc<Hub>) {
-    let hub = Arc::new(Hub { content, downloads: AtomicU32::new(0) });
+    hub_of("HuggingFaceTB/SmolLM2-360M-Instruct-GGUF", "smollm2-360m-instruct-q8_0.gguf", content).await
+}
+
+/// A hub with one file.
+async fn hub_of(repository: &str, file: &'static str, content: Vec<u8>) -> (String, Arc<Hub>) {
+    let hub = Arc::new(Hub { file, content, downloads: AtomicU32::new(0) });
     let router = Router::new()
-        .route("/api/models/HuggingFaceTB/SmolLM2-360M-Instruct-GGUF/tree/main", get(tree))
-        .route("/HuggingFaceTB/SmolLM2-360M-Instruct-GGUF/resolve/main/{file}", get(resolve))
+        .route(&format!("/api/models/{repository}/tree/main"), get(tree))
+        .route(&format!("/{repository}/resolve/main/{{file}}"), get(resolve))
         .with_state(Arc::clone(&hub));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
     let address = listener.local_addr().expect("address");
@@ -283,6 +290,41 @@ async fn a_model_of_the_catalog_is_pulled_and_gone_on_with_after_a_break() {
     let body =
         parsed(agent.send_as(Some(KEY), "POST", "/api/pull", b"{\"model\":\"qwen3-0.6b\"}").await).await;
     assert_eq!(body.0, 403, "{}", body.1);
+}
+
+#[tokio::test]
+async fn a_detector_of_the_catalog_comes_into_the_store_as_one() {
+    const PLACE: (&str, &str) = ("opencv/object_detection_yolox", "object_detection_yolox_2022nov.onnx");
+    let shapes = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/shapes/shapes.onnx");
+    let (address, hub) = hub_of(PLACE.0, PLACE.1, std::fs::read(shapes).expect("the detector")).await;
+    let agent = Agent::start(&["one"], &format!("hub = {address:?}\n")).await;
+    let (_, catalog) = agent.manage("GET", "/api/v1/models/catalog", "").await;
+    let entries = catalog["models"].as_array().expect("models");
+    let entry = entries.iter().find(|entry| entry["id"] == "yolox-s").expect("a detector");
+    assert_eq!((&entry["kind"], &entry["input"]), (&json!("detector"), &json!([640, 640])), "{entry}");
+    assert_eq!((&entry["kv_kib"], &entry["roles"]), (&Value::Null, &json!([])), "{entry}");
+    assert!(entry["needs_bytes"].as_u64() > entry["size_bytes"].as_u64(), "{entry}");
+    assert!(entries.iter().any(|entry| entry["kind"] == "language" && entry["input"].is_null()), "{catalog}");
+    let (_, import) = agent.manage("POST", "/api/v1/models/import", "{\"catalog\":\"yolox-s\"}").await;
+    let done = ended(&agent, &import).await;
+    assert_eq!(done["state"], "done", "{done}");
+    assert_eq!(hub.downloads.load(Ordering::SeqCst), 2, "broken once, gone on with once");
+    let (_, shown) = agent.manage("GET", "/api/v1/models/yolox-s", "").await;
+    assert_eq!((&shown["kind"], &shown["licence"]), (&json!("detector"), &json!("Apache-2.0")), "{shown}");
+    assert_eq!(shown["sha256"], json!(digest(&hub.content)), "{shown}");
+    assert!(agent.model_folder("yolox-s").join("yolox-s.onnx").exists());
+    let (_, catalog) = agent.manage("GET", "/api/v1/models/catalog", "").await;
+    let here = catalog["models"].as_array().expect("models").iter().find(|entry| entry["id"] == "yolox-s");
+    assert_eq!(here.expect("a detector")["installed"], json!(true));
+    let (status, reply) = agent.manage("POST", "/api/pull", "{\"model\":\"yolox-s\",\"stream\":false}").await;
+    assert_eq!(status, 404, "Ollama's clients know no detectors: {reply}");
+    // What is no detector is refused, whatever it is called.
+    let (address, _hub) = hub_of(PLACE.0, PLACE.1, endless_model()).await;
+    let agent = Agent::start(&["one"], &format!("hub = {address:?}\n")).await;
+    let (_, import) = agent.manage("POST", "/api/v1/models/import", "{\"catalog\":\"yolox-s\"}").await;
+    let failed = ended(&agent, &import).await;
+    assert_eq!(failed["state"], "failed", "{failed}");
+    assert!(failed["reason"].as_str().is_some_and(|text| text.contains("ONNX")), "{failed}");
 }
 
 #[tokio::test]

@@ -1,6 +1,12 @@
 //! The command line.
 
+mod camera;
+mod vision;
+
 use std::path::PathBuf;
+
+pub use camera::{Camera, Opening, Options as CameraOptions, Place};
+pub use vision::Vision;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -79,6 +85,12 @@ pub enum Command {
         #[arg(long, value_name = "N")]
         max_tokens: Option<u32>,
     },
+    /// Add, watch, change and remove cameras.
+    #[command(subcommand)]
+    Camera(Camera),
+    /// Find things in pictures, and try whether that works.
+    #[command(subcommand)]
+    Vision(Vision),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),
@@ -116,7 +128,7 @@ pub enum Model {
         #[arg(long, value_name = "N")]
         slots: Option<u32>,
     },
-    /// Add a model: a GGUF file here, an address, or a name of the catalog. A file that broke off goes on.
+    /// Add a model: a GGUF or ONNX file here, an address, or a name of the catalog. A file that broke off goes on.
     Add {
         /// File, https://… or name.
         source: String,

@@ -24,14 +24,17 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Until an answer begins. A model that must be loaded first takes minutes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(900);
 const LARGEST_ANSWER: usize = 16 << 20;
+const JPEG: &str = "image/jpeg";
 
 /// The daemon that has the answer; through nginx there is no difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Daemon {
     /// Owner, keys, settings, reports.
     Monitor,
-    /// Models.
+    /// Models, cameras.
     Agent,
+    /// Object detection.
+    Worker,
 }
 
 impl Daemon {
@@ -39,6 +42,7 @@ impl Daemon {
         match self {
             Self::Monitor => "monitor",
             Self::Agent => "agent",
+            Self::Worker => "worker",
         }
     }
 }
@@ -110,13 +114,16 @@ impl Answer {
         Ok(None)
     }
 
-    async fn json(mut self) -> Result<Value> {
+    /// The whole body, unless the box refuses.
+    async fn bytes(mut self) -> Result<Bytes> {
         let status = self.response.status();
         let body = Limited::new(self.response.body_mut(), LARGEST_ANSWER).collect().await;
         let body = body.map_err(|error| anyhow!(error)).context("the answer broke off")?.to_bytes();
-        if !status.is_success() {
-            return Err(refusal(status, &body).into());
-        }
+        if status.is_success() { Ok(body) } else { Err(refusal(status, &body).into()) }
+    }
+
+    async fn json(self) -> Result<Value> {
+        let body = self.bytes().await?;
         if body.is_empty() {
             return Ok(Value::Null);
         }
@@ -166,10 +173,22 @@ impl Client {
         self.send(daemon, Method::PUT, path, body, "application/json").await?.json().await
     }
 
-    /// `POST` of JSON, for server-sent events.
-    pub async fn stream(&self, daemon: Daemon, path: &str, body: &Value) -> Result<Answer> {
-        let body = Some((Bytes::from(body.to_string()), "application/json"));
-        let answer = self.send(daemon, Method::POST, path, body, "text/event-stream").await?;
+    /// `POST` of a picture, for JSON.
+    pub async fn post_jpeg(&self, daemon: Daemon, path: &str, jpeg: Bytes) -> Result<Value> {
+        let body = Some((jpeg, JPEG));
+        self.send(daemon, Method::POST, path, body, "application/json").await?.json().await
+    }
+
+    /// `GET`, for a picture.
+    pub async fn get_jpeg(&self, daemon: Daemon, path: &str) -> Result<Bytes> {
+        self.send(daemon, Method::GET, path, None, JPEG).await?.bytes().await
+    }
+
+    /// `POST` of JSON, for server-sent events; `GET` where there is nothing to send.
+    pub async fn stream(&self, daemon: Daemon, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let body = body.map(|body| (Bytes::from(body.to_string()), "application/json"));
+        let answer = self.send(daemon, method, path, body, "text/event-stream").await?;
         if answer.response.status().is_success() {
             return Ok(answer);
         }

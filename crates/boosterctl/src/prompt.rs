@@ -7,9 +7,14 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::errors::Usage;
 
+/// Whether there is a terminal to ask on.
+pub fn is_possible() -> bool {
+    io::stdin().is_terminal()
+}
+
 /// Asks for a line.
 pub fn line(question: &str) -> Result<String> {
-    if !io::stdin().is_terminal() {
+    if !is_possible() {
         return Err(Usage(format!("there is no terminal to ask on: {question}")).into());
     }
     ask(question)
@@ -20,7 +25,7 @@ pub fn password(question: &str, from_stdin: bool) -> Result<String> {
     if from_stdin {
         return read();
     }
-    if !io::stdin().is_terminal() {
+    if !is_possible() {
         return Err(
             Usage("there is no terminal to ask for the password on; use --password-stdin".into()).into()
         );

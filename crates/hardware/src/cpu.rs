@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::cpu_list::{CpuList, MOST_CPUS};
 use crate::inventory::{Architecture, Cluster, Cpu, CpuFeatures};
 use crate::tree::{Tree, clean};
 
-/// The largest `NR_CPUS` of any distribution.
-const MOST_CPUS: u32 = 8192;
 const FULL_CAPACITY: u32 = 1024;
 /// Arm Ltd. in `MIDR_EL1`.
 const ARM: &str = "0x41";
@@ -115,7 +114,12 @@ pub fn read(tree: &Tree, info: &Info) -> Cpu {
     // The kernel lists what is online in both places.
     let mut online: Vec<u32> = info.processors.keys().copied().collect();
     if online.is_empty() {
-        online = tree.text("sys/devices/system/cpu/online").map(|text| range(&text)).unwrap_or_default();
+        online = tree
+            .text("sys/devices/system/cpu/online")
+            .map(|text| CpuList::lenient(&text))
+            .unwrap_or_default()
+            .cpus()
+            .to_vec();
     }
     let architecture = info.architecture();
     let clusters = match architecture {
@@ -157,12 +161,12 @@ fn arm_clusters(tree: &Tree, info: &Info, online: &[u32]) -> Vec<Cluster> {
 /// which the kernel lists as two performance counters, make clusters.
 fn x86_clusters(tree: &Tree, online: &[u32]) -> Vec<Cluster> {
     let kinds = [("P-core", "sys/devices/cpu_core/cpus"), ("E-core", "sys/devices/cpu_atom/cpus")];
-    let listed =
-        kinds.map(|(core, path)| (core, tree.text(path).map(|text| range(&text)).unwrap_or_default()));
+    let listed = kinds
+        .map(|(core, path)| (core, tree.text(path).map(|text| CpuList::lenient(&text)).unwrap_or_default()));
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut rest: Vec<u32> = online.to_vec();
     for (core, cpus) in listed {
-        let (mine, others): (Vec<u32>, Vec<u32>) = rest.iter().partition(|cpu| cpus.contains(cpu));
+        let (mine, others): (Vec<u32>, Vec<u32>) = rest.iter().partition(|cpu| cpus.cpus().contains(cpu));
         rest = others;
         if !mine.is_empty() {
             clusters.push(x86_cluster(tree, core, mine));
@@ -203,38 +207,9 @@ fn core_names(clusters: &[Cluster]) -> Option<String> {
     (!names.is_empty()).then(|| names.join("+"))
 }
 
-/// `0-3,6` as numbers; what is not a range is left out.
-fn range(text: &str) -> Vec<u32> {
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        if let (Ok(first), Ok(last)) = (first.trim().parse::<u32>(), last.trim().parse::<u32>()) {
-            cpus.extend(first..=last.min(MOST_CPUS - 1));
-        }
-    }
-    cpus.sort_unstable();
-    cpus.dedup();
-    cpus
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_of_processors_are_bounded() {
-        let cases: [(&str, &[u32]); 6] = [
-            ("0", &[0]),
-            ("0-3,6", &[0, 1, 2, 3, 6]),
-            ("2,1,1", &[1, 2]),
-            ("3-1", &[]),
-            ("x,-,1-y,5", &[5]),
-            ("8190-4294967295", &[8190, 8191]),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(range(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn a_feature_counts_only_when_every_core_has_it() {

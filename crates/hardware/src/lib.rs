@@ -6,6 +6,7 @@
 
 mod board;
 mod cpu;
+mod cpu_list;
 mod disks;
 mod firmware;
 #[cfg(feature = "fixtures")]
@@ -23,5 +24,6 @@ mod security;
 mod survey;
 mod tree;
 
+pub use cpu_list::{CpuList, NotCpus};
 pub use inventory::*;
 pub use survey::{Error, Survey, survey};

@@ -4,12 +4,18 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{Description, Role, is_id};
+use crate::manifest::{Description, Kind, Role, is_id};
 
 /// Tokens of context that the memory of a model is reckoned for: two requests of 4096.
 const TOKENS: u64 = 2 * 4096;
 /// What computing takes besides weights and context.
 const COMPUTE: u64 = 300 << 20;
+/// Bytes that a detector's intermediate results take for each pixel of its input, at most of the families here.
+const PIXEL: u64 = 256;
+/// What ONNX Runtime takes besides, in bytes.
+const ONNX_RUNTIME: u64 = 32 << 20;
+/// Sides of a detector's input in pixels: all of them are multiples of 32.
+const SIDES: std::ops::RangeInclusive<u32> = 32..=2048;
 /// Share of the budget that one model may take to be suggested, in percent: the rest is for a second one.
 const SHARE: u64 = 60;
 
@@ -27,6 +33,9 @@ pub struct Catalog {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
+    /// What its file is for.
+    #[serde(default)]
+    pub kind: Kind,
     /// What it will be called in the store.
     pub id: String,
     /// Name for people.
@@ -41,11 +50,17 @@ pub struct Entry {
     pub file: String,
     /// About how large the file is.
     pub size_mib: u64,
-    /// Context memory per token.
-    pub kv_kib: u64,
-    /// What it is good for.
+    /// Context memory per token of a language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_kib: Option<u64>,
+    /// Width and height of the pictures that a detector looks at, in pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<(u32, u32)>,
+    /// What a language model is good for.
+    #[serde(default)]
     pub roles: Vec<Role>,
-    /// ISO 639-1 codes.
+    /// ISO 639-1 codes of a language model's languages.
+    #[serde(default)]
     pub languages: Vec<String>,
     /// What it is, in the portal's languages.
     pub description: Description,
@@ -69,6 +84,8 @@ pub enum Reason {
     TooLarge,
     /// The largest of this role that leaves room for another model.
     Best(Role),
+    /// The largest detector that leaves room for other models.
+    BestDetector,
     /// It would leave little room for a second model.
     Tight,
     /// A larger one of the same kind fits as well.
@@ -89,6 +106,10 @@ impl Reason {
                 format!("The largest for {} that leaves room for another model.", role.name_en()),
                 format!("El mayor para {} que deja sitio a otro modelo.", role.name_es()),
             ),
+            Self::BestDetector => said(
+                "The most thorough detector that leaves room for other models.".into(),
+                "El detector más minucioso que deja sitio a otros modelos.".into(),
+            ),
             Self::Tight => said(
                 "Fits, but leaves little room for a second model.".into(),
                 "Cabe, pero deja poco sitio a un segundo modelo.".into(),
@@ -103,8 +124,47 @@ impl Reason {
 
 impl Entry {
     /// Memory it takes when loaded, in bytes.
-    pub const fn needs_bytes(&self) -> u64 {
-        (self.size_mib << 20) + (self.kv_kib << 10) * TOKENS + COMPUTE
+    pub fn needs_bytes(&self) -> u64 {
+        let file = self.size_mib << 20;
+        match self.kind {
+            Kind::Language => file + (self.kv_kib.unwrap_or_default() << 10) * TOKENS + COMPUTE,
+            // ONNX Runtime keeps weights a second time, laid out as its computations want them.
+            Kind::Detector => {
+                let (width, height) = self.input.unwrap_or_default();
+                2 * file + u64::from(width) * u64::from(height) * PIXEL + ONNX_RUNTIME
+            }
+        }
+    }
+
+    /// Says what is wrong with what its kind needs, if anything is.
+    fn check(&self) -> Result<(), &'static str> {
+        let fits = Kind::of(&self.file.to_lowercase()) == Some(self.kind);
+        if !(1..=1 << 24).contains(&self.size_mib) {
+            return Err("its size makes no sense");
+        }
+        match self.kind {
+            Kind::Language if !fits => Err("a language model's file ends in .gguf"),
+            Kind::Language if self.roles.is_empty() || self.input.is_some() => {
+                Err("a language model has roles and no input")
+            }
+            Kind::Language if self.kv_kib.is_none_or(|kib| kib > 1 << 20) => {
+                Err("a language model needs kv_kib, of a sensible size")
+            }
+            Kind::Detector if !fits => Err("a detector's file ends in .onnx or .rknn"),
+            Kind::Detector
+                if self.kv_kib.is_some() || !self.roles.is_empty() || !self.languages.is_empty() =>
+            {
+                Err("a detector has neither kv_kib nor roles nor languages")
+            }
+            Kind::Detector
+                if self.input.is_none_or(|(width, height)| {
+                    [width, height].iter().any(|side| !SIDES.contains(side) || side % 32 != 0)
+                }) =>
+            {
+                Err("a detector needs input = [width, height] in multiples of 32")
+            }
+            Kind::Language | Kind::Detector => Ok(()),
+        }
     }
 }
 
@@ -118,17 +178,10 @@ impl Catalog {
                 return Err(format!("the id {:?} is not allowed, or there twice", entry.id));
             }
             let plain = |path: &str| !path.is_empty() && !path.starts_with('/') && !path.contains("..");
-            let is_gguf = entry.file.to_lowercase().ends_with(".gguf");
-            if !plain(&entry.repository) || !plain(&entry.file) || !is_gguf {
-                return Err(format!("{}: repository and file must be plain paths to a .gguf", entry.id));
+            if !plain(&entry.repository) || !plain(&entry.file) {
+                return Err(format!("{}: repository and file must be plain paths", entry.id));
             }
-            if entry.size_mib == 0
-                || entry.size_mib > 1 << 24
-                || entry.kv_kib > 1 << 20
-                || entry.roles.is_empty()
-            {
-                return Err(format!("{}: its size, context memory or roles make no sense", entry.id));
-            }
+            entry.check().map_err(|error| format!("{}: {error}", entry.id))?;
         }
         Ok(catalog)
     }
@@ -150,10 +203,14 @@ impl Catalog {
         if !comfortable(entry) {
             return Advice { fits: true, suggested: false, reason: Reason::Tight };
         }
-        let best = |role: &Role| {
-            let rivals = self.models.iter().filter(|rival| rival.roles.contains(role) && comfortable(rival));
+        let largest = |alike: &dyn Fn(&Entry) -> bool| {
+            let rivals = self.models.iter().filter(|rival| alike(rival) && comfortable(rival));
             rivals.max_by_key(|rival| rival.needs_bytes()).is_some_and(|largest| largest.id == entry.id)
         };
+        if entry.kind == Kind::Detector && largest(&|rival| rival.kind == Kind::Detector) {
+            return Advice { fits: true, suggested: true, reason: Reason::BestDetector };
+        }
+        let best = |role: &Role| largest(&|rival| rival.roles.contains(role));
         match entry.roles.iter().find(|role| best(role)) {
             Some(role) => Advice { fits: true, suggested: true, reason: Reason::Best(*role) },
             None => Advice { fits: true, suggested: false, reason: Reason::Smaller },
@@ -202,5 +259,70 @@ mod tests {
         assert!(Catalog::parse(&entry).is_err_and(|error| error.contains("twice")));
         assert!(Catalog::parse(&SHIPPED.replace("Qwen3-0.6B-Q8_0.gguf", "../../x.gguf")).is_err());
         assert!(Catalog::parse(&SHIPPED.replace("size_mib = 610", "size_mib = 0")).is_err());
+    }
+
+    /// A catalog of one detector, with some lines of it replaced.
+    fn detector(changes: &[(&str, &str)]) -> String {
+        let text = "hub = \"https://hub\"\n[[models]]\nkind = \"detector\"\nid = \"d\"\nname = \"D\"\nfamily = \"D\"\n\
+                    licence = \"MIT\"\nrepository = \"a/b\"\nfile = \"d.onnx\"\nsize_mib = 35\ninput = [640, 640]\n\
+                    description = { en = \"E\", es = \"S\" }\n";
+        changes.iter().fold(text.to_owned(), |text, (line, other)| text.replace(line, other))
+    }
+
+    #[test]
+    fn detectors_have_an_input_and_nothing_of_language_models() {
+        let catalog = Catalog::parse(&detector(&[])).expect("sound");
+        let entry = &catalog.models[0];
+        assert_eq!((entry.kind, entry.input), (Kind::Detector, Some((640, 640))));
+        assert_eq!(entry.needs_bytes(), (2 * 35 + 100 + 32) << 20);
+        for (line, other, words) in [
+            ("d.onnx", "d.gguf", ".onnx"),
+            ("input = [640, 640]\n", "", "needs input"),
+            ("[640, 640]", "[640, 0]", "multiples of 32"),
+            ("[640, 640]", "[641, 640]", "multiples of 32"),
+            ("[640, 640]", "[640, 64000]", "multiples of 32"),
+            ("size_mib = 35", "size_mib = 35\nkv_kib = 1", "neither kv_kib"),
+            ("size_mib = 35", "size_mib = 35\nroles = [\"general\"]", "nor roles"),
+            ("size_mib = 35", "size_mib = 0", "size"),
+            ("kind = \"detector\"\n", "", ".gguf"),
+            ("kind = \"detector\"", "kind = \"poet\"", "poet"),
+        ] {
+            let error = Catalog::parse(&detector(&[(line, other)])).expect_err(words);
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        let language = SHIPPED.replace("kv_kib = 112\n", "");
+        assert!(Catalog::parse(&language).is_err_and(|error| error.contains("kv_kib")));
+    }
+
+    #[test]
+    fn detectors_are_advised_among_themselves() {
+        let large = detector(&[
+            ("id = \"d\"", "id = \"large\""),
+            ("size_mib = 35", "size_mib = 400"),
+            ("hub = \"https://hub\"\n", ""),
+        ]);
+        let catalog = Catalog::parse(&(detector(&[]) + &large)).expect("both");
+        let reasons = |budget: u64| -> Vec<Reason> {
+            catalog.models.iter().map(|entry| catalog.advice(entry, budget << 20).reason).collect()
+        };
+        assert_eq!(reasons(100), [Reason::TooLarge, Reason::TooLarge]);
+        assert_eq!(reasons(250), [Reason::Tight, Reason::TooLarge]);
+        assert_eq!(reasons(1000), [Reason::BestDetector, Reason::Tight]);
+        assert_eq!(reasons(8000), [Reason::Smaller, Reason::BestDetector]);
+    }
+
+    #[test]
+    fn no_shipped_detector_has_a_licence_that_binds_its_users() {
+        let catalog = Catalog::parse(SHIPPED).expect("the shipped catalog");
+        let detectors: Vec<_> = catalog.models.iter().filter(|entry| entry.kind == Kind::Detector).collect();
+        assert!(!detectors.is_empty());
+        for entry in detectors {
+            assert!(
+                ["Apache-2.0", "MIT"].contains(&entry.licence.as_str()),
+                "{}: {}",
+                entry.id,
+                entry.licence
+            );
+        }
     }
 }

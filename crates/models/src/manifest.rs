@@ -77,10 +77,11 @@ pub struct Manifest {
 }
 
 /// What a model's file is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Text: `.gguf`.
+    #[default]
     Language,
     /// Things in pictures: `.onnx`, or `.rknn` for the NPU of Rockchip.
     Detector,

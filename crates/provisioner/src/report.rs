@@ -192,7 +192,8 @@ pub fn write_inventory(inventory: &Inventory, layout: &Layout, system: &dyn Syst
 #[derive(Serialize)]
 struct Provisioned<'a> {
     agent: ProvisionedAgent,
-    runner: ProvisionedRunner<'a>,
+    runner: ProvisionedCpus<'a>,
+    worker: ProvisionedCpus<'a>,
 }
 
 #[derive(Serialize)]
@@ -201,7 +202,7 @@ struct ProvisionedAgent {
 }
 
 #[derive(Serialize)]
-struct ProvisionedRunner<'a> {
+struct ProvisionedCpus<'a> {
     threads: u32,
     cpus: &'a str,
 }
@@ -210,7 +211,8 @@ struct ProvisionedRunner<'a> {
 pub fn write_provisioned(plan: &Plan, layout: &Layout, system: &dyn System) -> Result<()> {
     let text = toml::to_string(&Provisioned {
         agent: ProvisionedAgent { model_budget_bytes: plan.memory.model_budget_bytes },
-        runner: ProvisionedRunner { threads: plan.runner.threads, cpus: &plan.runner.cpus },
+        runner: ProvisionedCpus { threads: plan.runner.threads, cpus: &plan.runner.cpus },
+        worker: ProvisionedCpus { threads: plan.worker.threads, cpus: &plan.worker.cpus },
     })?;
     let path = layout.run("provisioned.toml");
     system

@@ -237,6 +237,9 @@ fn plan_text(plan: &Plan, changes: &[Text], steps: &[StepReport]) -> String {
         plan.runner.threads,
         plan.runner.cpus
     ));
+    let places =
+        if plan.worker.cpus.is_empty() { "any CPU".into() } else { format!("CPUs {}", plan.worker.cpus) };
+    line(format!("detection   {} threads on {places}", plan.worker.threads));
     for (daemon, bytes) in &memory.daemon_limits {
         line(format!("limit       {daemon} {} MiB", mib(*bytes)));
     }

@@ -169,6 +169,19 @@ fn a_first_boot_cut_at_any_instant_ends_as_an_undisturbed_one() {
     }
 }
 
+#[test]
+fn each_daemon_finds_its_own_settings() {
+    let it = Box::new();
+    it.start();
+    let text = fs::read_to_string(it.layout().run("provisioned.toml")).unwrap();
+    let budget = 11_091_u64 << 20;
+    let expected = format!(
+        "[agent]\nmodel_budget_bytes = {budget}\n\n[runner]\nthreads = 4\ncpus = \"4-7\"\n\n\
+         [worker]\nthreads = 4\ncpus = \"0-3\"\n"
+    );
+    assert_eq!(text, expected);
+}
+
 fn change_settings(it: &Box) {
     let text = format!("online = true\nhostname = \"kitchen\"\nssh_keys = [\"{KEY}\"]\n");
     write(it.path(), SETTINGS, &text);

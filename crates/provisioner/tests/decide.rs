@@ -93,20 +93,32 @@ fn a_model_and_the_daemons_never_get_more_than_there_is() {
     }
 }
 
+/// Threads, processors and pinning of language models; threads and processors of detection.
+type Cores = ((u32, String, bool), (u32, String));
+
+fn cores(inventory: &Inventory) -> Cores {
+    let Plan { runner, worker, .. } = plan(inventory);
+    ((runner.threads, runner.cpus, runner.pinned), (worker.threads, worker.cpus))
+}
+
+fn expected(runner: (u32, &str, bool), worker: (u32, &str)) -> Cores {
+    ((runner.0, runner.1.into(), runner.2), (worker.0, worker.1.into()))
+}
+
 #[test]
-fn models_run_on_the_fast_cores() {
+fn language_models_and_detection_run_on_cores_of_their_own() {
     let cases = [
-        ("Orange Pi 5", machines::orange_pi_5(), 4, "4-7", true),
-        ("PC with an AMD GPU", machines::amd_pc(), 15, "0-15", false),
-        ("hybrid PC", machines::nvidia_pc(), 6, "0-5", true),
-        ("old PC", machines::old_pc(), 2, "0-1", false),
-        ("Raspberry Pi 5", machines::raspberry_pi_5(), 3, "0-3", false),
+        ("Orange Pi 5, NPU without a driver", machines::orange_pi_5(), (3, "4-6", true), (1, "7")),
+        ("Orange Pi 5 Plus", machines::orange_pi_5_plus(), (4, "4-7", true), (4, "0-3")),
+        ("PC with an AMD GPU", machines::amd_pc(), (14, "0-13", true), (2, "14-15")),
+        ("hybrid PC", machines::nvidia_pc(), (5, "0-4", true), (1, "5")),
+        ("old PC", machines::old_pc(), (2, "0-1", false), (1, "")),
+        ("Raspberry Pi 5", machines::raspberry_pi_5(), (3, "0-2", true), (1, "3")),
     ];
-    for (name, inventory, threads, cpus, pinned) in cases {
-        let runner = plan(&inventory).runner;
-        assert_eq!((runner.threads, runner.cpus.as_str(), runner.pinned), (threads, cpus, pinned), "{name}");
+    for (name, inventory, runner, worker) in cases {
+        assert_eq!(cores(&inventory), expected(runner, worker), "{name}");
     }
-    let mut pairs = machines::orange_pi_5();
+    let mut pairs = machines::orange_pi_5_plus();
     let mut second = pairs.cpu.clusters[0].clone();
     second.cpus = vec![6, 7];
     second.capacity = 1017;
@@ -115,7 +127,31 @@ fn models_run_on_the_fast_cores() {
     assert_eq!(plan(&pairs).runner.cpus, "4-7", "two clusters of the same cores");
     let mut unknown = machines::plain_pc();
     unknown.cpu.clusters.clear();
-    assert_eq!(plan(&unknown).runner.cpus, "0-15", "without clusters");
+    assert_eq!(cores(&unknown), expected((14, "0-13", true), (2, "14-15")), "without clusters");
+}
+
+#[test]
+fn detection_takes_nothing_where_there_is_little() {
+    let with = |fast: Vec<u32>, slow: Vec<u32>| {
+        let mut inventory = machines::orange_pi_5();
+        inventory.cpu.logical_cpus = (fast.len() + slow.len()) as u32;
+        inventory.cpu.clusters[0].cpus = fast;
+        inventory.cpu.clusters[1].cpus = slow;
+        inventory.cpu.clusters.retain(|cluster| !cluster.cpus.is_empty());
+        cores(&inventory)
+    };
+    for (fast, slow, runner, worker) in [
+        (vec![0], vec![], (1, "0", false), (1, "")),
+        (vec![0, 1, 2], vec![], (2, "0-2", false), (1, "")),
+        (vec![2], vec![0, 1], (1, "2", true), (1, "")),
+        (vec![4, 5], vec![0, 1, 2, 3], (2, "4-5", true), (4, "0-3")),
+        (vec![6], vec![0, 1, 2, 3, 4, 5], (1, "6", true), (4, "0-5")),
+        (vec![0, 1, 2, 3], vec![], (3, "0-2", true), (1, "3")),
+        ((0..7).collect(), vec![], (6, "0-5", true), (1, "6")),
+        ((0..64).collect(), vec![], (16, "0-61", true), (2, "62-63")),
+    ] {
+        assert_eq!(with(fast.clone(), slow.clone()), expected(runner, worker), "{fast:?} and {slow:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use actionbooster_chassis::Paths;
+use actionbooster_hardware::CpuList;
 use actionbooster_llm::{Engine, FlashAttention, KvType, Options, Sampling};
 use actionbooster_models::{Model, ModelOptions, Store};
 use anyhow::{Context, Result, anyhow};
@@ -85,8 +86,8 @@ impl ModelArguments {
 
     /// Starts the program again as its threads need it, unless that has happened.
     fn settle(&self, config: &Config) -> Result<Processors> {
-        let cpus = parse_cpus(self.cpus.as_deref().unwrap_or(&config.cpus))?;
-        Processors::settle(&cpus, self.threads.unwrap_or(config.threads))
+        let cpus: CpuList = self.cpus.as_deref().unwrap_or(&config.cpus).parse().context("[runner] cpus")?;
+        Processors::settle(&cpus.numbers(), self.threads.unwrap_or(config.threads))
     }
 
     /// Checks the file's head, then loads it.
@@ -134,23 +135,9 @@ fn sampling_of(model: &Model, wishes: &ModelOptions) -> Sampling {
     }
 }
 
-/// `0-2,5` is 0, 1, 2, 5; nothing is all.
-fn parse_cpus(text: &str) -> Result<Vec<usize>> {
-    let mut cpus = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let wrong = || format!("{part} is not a processor or a range such as 4-7");
-        let first: usize = first.parse().with_context(wrong)?;
-        let last: usize = last.parse().with_context(wrong)?;
-        anyhow::ensure!(first <= last && last < 4096, wrong());
-        cpus.extend(first..=last);
-    }
-    Ok(cpus)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{choice, parse_cpus};
+    use super::choice;
     use actionbooster_llm::KvType;
 
     #[test]
@@ -160,21 +147,5 @@ mod tests {
         assert_eq!(choice("kv_type", None, "").ok(), Some(KvType::F16));
         let error = choice::<KvType>("kv_type", None, "q2").expect_err("refused").to_string();
         assert!(error.contains("[runner] kv_type") && error.contains("q8_0"), "{error}");
-    }
-
-    #[test]
-    fn processor_lists_are_ranges_and_numbers() {
-        let cases: [(&str, Option<&[usize]>); 7] = [
-            ("", Some(&[])),
-            ("3", Some(&[3])),
-            ("4-6", Some(&[4, 5, 6])),
-            ("0, 2-3", Some(&[0, 2, 3])),
-            ("3-1", None),
-            ("x", None),
-            ("0-99999999999", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_cpus(text).ok().as_deref(), expected, "{text:?}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use actionbooster_hardware::CpuList;
 use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -26,7 +27,7 @@ impl Processors {
     /// the processors. `wanted` limits them; none are all. `threads` compute, 0 is one for each.
     pub(crate) fn settle(wanted: &[usize], threads: u32) -> Result<Self> {
         if let Ok(told) = std::env::var(MARK) {
-            return Ok(Self(set_of(&crate::parse_cpus(&told)?)?));
+            return Ok(Self(set_of(&told.parse::<CpuList>().context(MARK)?.numbers())?));
         }
         if !wanted.is_empty() {
             let set = set_of(wanted)?;

@@ -9,6 +9,7 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::{off_thread, store};
 use crate::Shared;
 use crate::net::{innermost, quoted, read};
 
@@ -86,7 +87,9 @@ impl Shop {
 
 /// `GET /api/v1/models/catalog`.
 pub(super) async fn list(State(agent): State<Shared>) -> Result<Json<Value>, Problem> {
-    let listing = agent.shelf.list().await;
+    let shelf = store(&agent);
+    // Detectors too, which lists of what can be asked leave out.
+    let here = off_thread(move || Ok::<_, Problem>(shelf.store().list().0)).await?;
     let (budget, _) = agent.pool.budget();
     let shop = Arc::clone(&agent.shop);
     let told = |entry: &Entry| {
@@ -94,7 +97,7 @@ pub(super) async fn list(State(agent): State<Shared>) -> Result<Json<Value>, Pro
         let mut told = json!(entry);
         told["size_bytes"] = (entry.size_mib << 20).into();
         told["needs_bytes"] = entry.needs_bytes().into();
-        told["installed"] = listing.models.contains_key(&entry.id).into();
+        told["installed"] = here.contains_key(&entry.id).into();
         told["fits"] = advice.fits.into();
         told["suggested"] = advice.suggested.into();
         told["why"] = json!(advice.reason.text(entry.needs_bytes(), budget));

@@ -2,7 +2,7 @@
 
 use actionbooster_chassis::auth::{Caller, Scope};
 use actionbooster_chassis::{Json, Problem};
-use actionbooster_models::{Choices, Model};
+use actionbooster_models::{Choices, Kind, Model};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -29,6 +29,10 @@ pub(super) async fn show(
 ) -> Result<Json<Value>, Problem> {
     let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
     let mut told = described(&agent, &model).await;
+    if model.kind() == Kind::Detector {
+        // What it has learnt and the memory it takes, the worker knows.
+        return Ok(Json(told));
+    }
     let details = agent.shelf.details(model.clone()).await;
     let details =
         details.map_err(|reason| Problem::from(Failure::from(PoolError::Unusable { id, reason })))?;
@@ -66,6 +70,7 @@ pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
     let choices = choices.unwrap_or_default();
     json!({
         "id": manifest.id,
+        "kind": model.kind(),
         "name": manifest.name,
         "description": manifest.description,
         "languages": manifest.languages,

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_models::Kind;
 use async_stream::stream;
 use axum::body::Body;
 use axum::extract::State;
@@ -38,7 +39,9 @@ pub(crate) async fn pull(
     let id = id_of(&named.model, &listing);
     let there = listing.models.contains_key(&id);
     let name = id.replace([':', '/'], "-");
-    if !there && agent.shop.get(&name).is_none() {
+    // A detector is no model of Ollama's; the box's own routes fetch it.
+    let language = agent.shop.get(&name).filter(|entry| entry.kind == Kind::Language);
+    if !there && language.is_none() {
         return Err(unknown(&named.model, &listing));
     }
     let mut import = (!there).then(|| agent.imports.start(&agent, Source::Catalog(name)));

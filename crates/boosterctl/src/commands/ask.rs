@@ -35,7 +35,7 @@ pub async fn ask(
         return Ok(outcome(answers.iter().any(|answer| answer["error"].is_null())));
     }
     body.insert("stream".into(), true.into());
-    let mut answer = client.stream(Daemon::Agent, PATH, &Value::Object(body)).await?;
+    let mut answer = client.stream(Daemon::Agent, PATH, Some(&Value::Object(body))).await?;
     let mut parser = Parser::default();
     let mut page = Page::default();
     let mut output = std::io::stdout().lock();

@@ -2,6 +2,7 @@
 
 mod account;
 mod ask;
+mod camera;
 mod config;
 mod keys;
 mod model;
@@ -9,6 +10,7 @@ mod power;
 mod reports;
 mod settings;
 mod status;
+mod vision;
 
 pub use account::reset;
 pub use power::press;
@@ -39,6 +41,8 @@ pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCo
         Command::Ask { prompt, model, max_tokens } => {
             return ask::ask(client, &prompt, &model, max_tokens, json).await;
         }
+        Command::Camera(command) => camera::run(client, command, json).await?,
+        Command::Vision(command) => return vision::run(client, command, json).await,
         Command::Keys(command) => keys::run(client, command, json).await?,
         Command::Settings(command) => settings::run(client, command, json).await?,
         Command::Owner(command) => account::owner(client, command, json).await?,
@@ -56,4 +60,10 @@ fn show(value: &Value, json: bool, text: impl FnOnce(&Value) -> String) {
     } else {
         print!("{}", text(value));
     }
+}
+
+/// Whether a text can be a name in a path: such a one leads nowhere else.
+fn is_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !text.is_empty() && !text.bytes().all(|byte| byte == b'.') && text.bytes().all(plain)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::{reports, show};
+use super::{is_id, reports, show};
 use crate::arguments::Model;
 use crate::client::{Client, Daemon};
 use crate::errors::{Answered, Usage};
@@ -70,8 +70,7 @@ pub async fn run(client: &Client, command: Model, json: bool) -> Result<()> {
 }
 
 fn of(id: &str) -> Result<String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if id.is_empty() || !id.bytes().all(plain) {
+    if !is_id(id) {
         return Err(Usage(format!("{id:?} is no name of a model; see boosterctl model list")).into());
     }
     Ok(format!("{PATH}/{id}"))
@@ -105,7 +104,7 @@ async fn add(client: &Client, source: &str, id: Option<String>) -> Result<Value>
     if path.is_file() {
         return upload(client, path, id).await;
     }
-    if source.contains('/') || source.to_lowercase().ends_with(".gguf") {
+    if source.contains('/') || [".gguf", ".onnx"].iter().any(|end| source.to_lowercase().ends_with(end)) {
         return Err(Usage(format!("there is no file {source}")).into());
     }
     follow(client, &json!({"catalog": source})).await
@@ -183,9 +182,11 @@ fn catalog(answer: &Value) -> String {
             (_, _, Value::Bool(false)) => "too large",
             _ => "",
         };
+        let good_for =
+            if model["kind"] == "detector" { "detection".to_owned() } else { cell(&model["roles"]) };
         let sizes = [bytes(&model["size_bytes"]), bytes(&model["needs_bytes"])];
         let [size, needs] = sizes;
-        vec![cell(&model["id"]), cell(&model["roles"]), size, needs, cell(&model["licence"]), word.to_owned()]
+        vec![cell(&model["id"]), good_for, size, needs, cell(&model["licence"]), word.to_owned()]
     };
     let models = answer["models"].as_array().map(Vec::as_slice).unwrap_or_default();
     table(&["ID", "ROLES", "SIZE", "MEMORY", "LICENCE", ""], &models.iter().map(row).collect::<Vec<_>>())
@@ -202,8 +203,11 @@ fn described(model: &Value) -> String {
         bytes(&estimate["cache_bytes"]),
         bytes(&estimate["compute_bytes"]),
     );
+    // The agent reckons the memory of language models only.
+    let memory = if estimate.is_null() { String::new() } else { memory };
     pairs(&[
         ("id", cell(&model["id"])),
+        ("kind", cell(&model["kind"])),
         ("name", cell(&model["name"])),
         ("licence", cell(&model["licence"])),
         ("roles", cell(&model["roles"])),
@@ -254,9 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn the_catalog_tells_detectors_from_language_models() {
+        let answer = json!({"models": [
+            {"id": "qwen", "kind": "language", "roles": ["general"], "size_bytes": 1 << 20, "needs_bytes": 2 << 20,
+             "licence": "MIT", "fits": true, "suggested": true, "installed": false},
+            {"id": "yolox-s", "kind": "detector", "roles": [], "size_bytes": 1 << 20, "needs_bytes": 2 << 20,
+             "licence": "Apache-2.0", "fits": true, "suggested": false, "installed": true},
+        ]});
+        let expected = "ID       ROLES      SIZE     MEMORY   LICENCE\n\
+                        qwen     general    1.0 MiB  2.0 MiB  MIT         suggested\n\
+                        yolox-s  detection  1.0 MiB  2.0 MiB  Apache-2.0  here\n";
+        assert_eq!(catalog(&answer), expected);
+    }
+
+    #[test]
     fn names_that_would_lead_elsewhere_are_refused() {
         assert!(of("qwen3-0.6b").is_ok());
-        for id in ["", "../keys", "a/b", "a?b"] {
+        for id in ["", "..", "../keys", "a/b", "a?b"] {
             assert!(of(id).is_err(), "{id}");
         }
     }

@@ -1,5 +1,6 @@
 //! The program against a box's sockets: what it sends, prints, and exits with.
 
+use crate::daemons::RealBox;
 use crate::support::{EVENTS, FakeBox, JSON, PROBLEM, Run, program};
 use serde_json::{Value, json};
 
@@ -292,4 +293,21 @@ fn a_wrong_configuration_is_named_and_fails() {
     let run = Run::of(output.unwrap());
     assert_eq!(run.stdout, "agent: agent.toml:3: keep_alive_s: expected a number\nmonitor: ok\nworker: ok\n");
     assert_eq!(run.code, 1);
+}
+
+#[test]
+fn what_the_provisioner_decides_is_a_sound_configuration_of_the_real_daemons() {
+    let real = RealBox::new();
+    // As it writes for an Orange Pi 5 Plus.
+    let decided = "[agent]\nmodel_budget_bytes = 11629756416\n\n[runner]\nthreads = 4\ncpus = \"4-7\"\n\n\
+                   [worker]\nthreads = 4\ncpus = \"0-3\"\n";
+    real.provision(decided);
+    let run = real.run(&["config", "check"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "agent: ok\nmonitor: ok\nworker: ok\n"), "{run:?}");
+    real.provision(&decided.replace("\"0-3\"", "3"));
+    let run = real.run(&["config", "check"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    for words in ["agent: ok", "worker: ", "provisioned.toml", "line 10"] {
+        assert!(run.stdout.contains(words), "no {words:?} in {run:?}");
+    }
 }

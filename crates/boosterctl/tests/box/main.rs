@@ -1,7 +1,10 @@
 //! The program run against a box made of canned answers behind real sockets.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod camera;
 mod commands;
 mod console;
+mod daemons;
 mod remote;
 mod support;
+mod vision;

@@ -35,10 +35,10 @@ pub struct FakeBox {
 }
 
 impl FakeBox {
-    /// A box whose daemons both listen and give these answers.
+    /// A box whose daemons all listen and give these answers.
     pub fn new(answers: &[(u16, &'static str, &str)]) -> Self {
         let this = Self::silent();
-        for daemon in ["monitor", "agent"] {
+        for daemon in ["monitor", "agent", "worker"] {
             this.listen(daemon);
         }
         this.answer(answers);

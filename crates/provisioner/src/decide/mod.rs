@@ -17,7 +17,7 @@ pub use firewall::{Action, Firewall, FirewallRule, Protocol};
 pub use firmware::MissingFirmwareAdvice;
 pub use memory::MemoryPlan;
 pub use mode::ModePlan;
-pub use processor::RunnerCpus;
+pub use processor::{RunnerCpus, WorkerCpus};
 
 use crate::data::{Data, NoteWhen};
 use crate::settings::{DEFAULT_HOSTNAME, Settings};
@@ -32,8 +32,10 @@ pub struct Plan {
     pub board: BoardPlan,
     /// Shares of memory.
     pub memory: MemoryPlan,
-    /// Processors for a model.
+    /// Processors for a language model.
     pub runner: RunnerCpus,
+    /// Processors for detection.
+    pub worker: WorkerCpus,
     /// Who may use which accelerator.
     pub accelerators: Vec<Grant>,
     /// What may come in and go out.
@@ -78,12 +80,14 @@ pub struct NetworkPlan {
 ///
 /// `groups` are the names of the system's groups: a unit that asks for a missing one does not start.
 pub fn decide(inventory: &Inventory, settings: &Settings, data: &Data, groups: &[String]) -> Plan {
+    let (runner, worker) = processor::share(&inventory.cpu, &inventory.npus);
     let (mode, rule) = mode::choose(inventory, settings, &data.modes);
     Plan {
         memory: memory::size(inventory, &rule, &data.modes),
         mode,
         board: board(inventory, data),
-        runner: processor::choose(&inventory.cpu),
+        runner,
+        worker,
         accelerators: accelerators::grant(inventory, groups),
         firewall: firewall::rules(settings),
         network: network(settings),

@@ -172,6 +172,7 @@ fn command_line(vm: &Vm, key: &Path) -> Result<()> {
     ensure!(inventory["board"]["kind"].is_string(), "no board in {inventory}");
     contains(&vm.ssh(key, "sudo boosterctl provisioning")?, "zram")?;
     contains(&vm.ssh(key, "sudo boosterctl ask --model guide 'What is online mode?'")?, "firewall")?;
+    contains(&vm.ssh(key, "sudo boosterctl vision selftest")?, "detection works")?;
     let made: Value =
         serde_json::from_str(&vm.ssh(key, "sudo boosterctl --json keys create shell --scope infer")?)?;
     let (id, own) = (made["id"].as_str().context("no id")?, made["key"].as_str().context("no key")?);

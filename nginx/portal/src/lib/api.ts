@@ -74,6 +74,7 @@ export interface Running {
 }
 
 export interface CatalogModel {
+  kind: 'language' | 'detector';
   id: string;
   name: string;
   family: string;
@@ -82,6 +83,8 @@ export interface CatalogModel {
   needs_bytes: number;
   languages: string[];
   roles: string[];
+  /** Width and height of the pictures that a detector looks at. */
+  input?: [number, number];
   description: Localized;
   installed: boolean;
   fits: boolean;

@@ -315,6 +315,8 @@ export const en = {
   'models.catalog.suggested': 'suggested',
   'models.catalog.installed': 'on this box',
   'models.catalog.add': 'Fetch',
+  'models.catalog.detector': 'detection in pictures',
+  'models.catalog.input': 'looks at {size} pixels',
   'role.embedding': 'search',
   'nav.models': 'Models',
   'scope.infer': 'Ask models',

@@ -317,6 +317,8 @@ export const es: Record<Key, string> = {
   'models.catalog.suggested': 'recomendado',
   'models.catalog.installed': 'en este equipo',
   'models.catalog.add': 'Traer',
+  'models.catalog.detector': 'detección en imágenes',
+  'models.catalog.input': 'mira {size} píxeles',
   'role.embedding': 'búsqueda',
   'nav.models': 'Modelos',
   'scope.infer': 'Preguntar a los modelos',
