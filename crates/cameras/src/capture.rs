@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -146,7 +146,7 @@ impl Capture {
 
     async fn once(&self, pictures: &Latest<Picture>, states: &mpsc::Sender<CameraState>) -> Ended {
         let mut sink = Sink { pictures, states, count: 0 };
-        let Some(arguments) = command::arguments(&self.source, self.fps) else {
+        let Some(call) = command::call(&self.source, self.fps) else {
             let Source::Folder { path, repeat } = &self.source else {
                 unreachable!("only folders need no decoder")
             };
@@ -156,14 +156,22 @@ impl Capture {
             };
         };
         let spawned = Command::new(&self.ffmpeg)
-            .args(arguments)
-            .stdin(Stdio::null())
+            .args(call.arguments)
+            .stdin(if call.script.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
         match spawned {
-            Ok(child) => self.decode(child, &mut sink).await,
+            Ok(mut child) => {
+                if let (Some(script), Some(mut stdin)) = (call.script, child.stdin.take())
+                    && let Err(error) = stdin.write_all(script.as_bytes()).await
+                {
+                    // A decoder that does not read has ended, and says why.
+                    tracing::debug!(%error, "the decoder did not read its script");
+                }
+                self.decode(child, &mut sink).await
+            }
             Err(error) => Ended::Broken(format!("cannot start {}: {error}", self.ffmpeg.display())),
         }
     }
