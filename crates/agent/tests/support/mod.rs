@@ -26,6 +26,8 @@ pub const KEY: &str = "ab_0123456789012345678901234567890123456789";
 pub const READING_KEY: &str = "ab_9876543210987654321098765432109876543210";
 /// A key that may change the store.
 pub const ADMIN_KEY: &str = "ab_admin_admin_admin_admin_admin_adm";
+/// What an agent logs where nobody looks for more.
+const LOGGED: &str = "warn,llama-cpp-2=error";
 /// Long enough for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// The model never ends its text by itself, so this many tokens keep it busy until somebody stops it.
@@ -81,20 +83,48 @@ fn ingredients() -> (PathBuf, PathBuf) {
     (program.into(), engine)
 }
 
+/// Mounts a disk for the cameras that only this program sees, and becomes the program.
+fn with_small_disk(program: &Path, root: &Path, bytes: u64) -> Command {
+    let folder = root.join("var/lib/actionbooster/cameras");
+    std::fs::create_dir_all(&folder).expect("folder");
+    let script = "mount -t tmpfs -o \"size=$1\" tmpfs \"$2\" && exec \"$3\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    command.arg(bytes.to_string()).arg(folder).arg(program);
+    command
+}
+
 impl Agent {
     /// Starts an agent whose store holds the same small model under each of these names.
     pub async fn start(models: &[&str], config: &str) -> Self {
-        let log = [Stdio::inherit(), Stdio::inherit()];
-        Self::start_with(models, config, "warn,llama-cpp-2=error", log).await
+        Self::start_with(models, config, LOGGED, [Stdio::inherit(), Stdio::inherit()], None).await
+    }
+
+    /// Starts an agent whose cameras have a disk of their own with this many bytes. Only root can.
+    pub async fn start_with_small_disk(config: &str, bytes: u64) -> Self {
+        Self::start_with(&["one"], config, LOGGED, [Stdio::inherit(), Stdio::inherit()], Some(bytes)).await
+    }
+
+    /// Where the files of its cameras are for this test, also those on a disk of their own.
+    pub fn cameras(&self) -> PathBuf {
+        let seen = Path::new("/proc").join(self.process.id().to_string()).join("root");
+        let folder = self.root().join("var/lib/actionbooster/cameras");
+        seen.join(folder.strip_prefix("/").expect("absolute"))
     }
 
     /// Starts an agent that writes everything that it can tell into this file.
     pub async fn start_talkative(models: &[&str], config: &str, log: &std::fs::File) -> Self {
         let copy = || Stdio::from(log.try_clone().expect("log"));
-        Self::start_with(models, config, "debug", [copy(), copy()]).await
+        Self::start_with(models, config, "debug", [copy(), copy()], None).await
     }
 
-    async fn start_with(models: &[&str], config: &str, told: &str, log: [Stdio; 2]) -> Self {
+    async fn start_with(
+        models: &[&str],
+        config: &str,
+        told: &str,
+        log: [Stdio; 2],
+        disk: Option<u64>,
+    ) -> Self {
         let (program, engine) = ingredients();
         let model = endless_model();
         let root = tempfile::tempdir().expect("folder");
@@ -109,7 +139,11 @@ impl Agent {
         std::fs::copy(catalog, vendor.join("models.toml")).expect("catalog");
         add_workflows(&root.path().join("usr/share/actionbooster/workflows"));
         let [stdout, stderr] = log;
-        let process = Command::new(program)
+        let mut command = match disk {
+            None => Command::new(program),
+            Some(bytes) => with_small_disk(&program, root.path(), bytes),
+        };
+        let process = command
             .env("ACTIONBOOSTER_ROOT", root.path())
             .env("ACTIONBOOSTER_RUNNER__THREADS", "1")
             .env("ACTIONBOOSTER_BACKENDS", engine.join("backends"))
