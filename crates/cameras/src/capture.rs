@@ -1,6 +1,6 @@
 //! Pictures from a source, for as long as wanted: the source is begun again whenever it ends or stalls.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const STALL: Duration = Duration::from_secs(10);
 /// Pauses between two tries.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The same for a camera at this machine: looking for it costs nothing, and who plugs it in waits.
+const LONGEST_PAUSE_PLUGGED: Duration = Duration::from_secs(5);
 /// A source that worked for so long is tried again at once when it ends.
 const STEADY: Duration = Duration::from_secs(10);
 /// Bytes of the decoder's last words that are kept.
@@ -100,7 +102,11 @@ impl Capture {
         states: mpsc::Sender<CameraState>,
         stop: CancellationToken,
     ) {
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let longest = match self.source {
+            Source::V4l2 { .. } => LONGEST_PAUSE_PLUGGED,
+            _ => LONGEST_PAUSE,
+        };
+        let mut backoff = Backoff::new(FIRST_PAUSE, longest);
         tell(&states, CameraState::Connecting).await;
         loop {
             let began = Instant::now();
@@ -155,6 +161,13 @@ impl Capture {
                 Err(error) => Ended::Broken(format!("cannot read {}: {error}", path.display())),
             };
         };
+        if let Source::V4l2 { device } = &self.source
+            && !Path::new(device).exists()
+        {
+            return Ended::Broken(format!(
+                "there is no {device}: plug the camera in, or name the device that it has"
+            ));
+        }
         let spawned = Command::new(&self.ffmpeg)
             .args(call.arguments)
             .stdin(if call.script.is_some() { Stdio::piped() } else { Stdio::null() })
