@@ -68,11 +68,10 @@ pub(crate) fn call(source: &Source, fps: u32) -> Option<Call> {
 /// A script of one address, as ffmpeg's concat demuxer reads it. Within its quotes only the quote itself means
 /// something.
 fn script(url: &str, options: &[(&str, &str)]) -> String {
-    let mut script = format!("ffconcat version 1.0\nfile '{}'\n", url.replace('\'', r"'\''"));
-    for (option, value) in options {
-        script.push_str(&format!("option {option} {value}\n"));
-    }
-    script
+    let file = url.replace('\'', r"'\''");
+    let options: Vec<String> =
+        options.iter().map(|(option, value)| format!("option {option} {value}\n")).collect();
+    format!("ffconcat version 1.0\nfile '{file}'\n{}", options.concat())
 }
 
 #[cfg(test)]
