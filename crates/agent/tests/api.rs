@@ -63,13 +63,14 @@ async fn a_streamed_query_tells_everything_as_it_happens() {
     assert_eq!(events[0].json()["models"], json!(["one", "two"]));
     assert_eq!(events.last().map(|event| event.name.as_str()), Some("done"));
     for id in ["one", "two"] {
-        let tokens = events.iter().filter(|event| event.name == "token").map(support::Event::json);
+        let tokens = events.iter().filter(|event| event.name == "token").map(support::events::Event::json);
         let said: String = tokens.filter(|data| data["model"] == id).map(|data| text(&data)).collect();
-        let answers = events.iter().filter(|event| event.name == "answer").map(support::Event::json);
+        let answers = events.iter().filter(|event| event.name == "answer").map(support::events::Event::json);
         let answer = answers.into_iter().find(|data| data["model"] == id).expect("answer");
         assert_eq!(answer["text"], said, "the pieces make up the answer of {id}");
     }
-    let pieces = events.iter().filter(|event| event.name == "summary_token").map(support::Event::json);
+    let pieces =
+        events.iter().filter(|event| event.name == "summary_token").map(support::events::Event::json);
     let said: String = pieces.map(|data| text(&data)).collect();
     let summary = events.iter().find(|event| event.name == "summary").expect("summary").json();
     assert_eq!(summary["text"], said);
@@ -112,7 +113,7 @@ async fn chat_completions_stop_where_they_are_told() {
         Events::of(agent.send("POST", "/v1/chat/completions", &chat("one", &more)).await).rest().await;
     let (last, chunks) = events.split_last().expect("events");
     assert_eq!(last.data, "[DONE]");
-    let chunks: Vec<Value> = chunks.iter().map(support::Event::json).collect();
+    let chunks: Vec<Value> = chunks.iter().map(support::events::Event::json).collect();
     let said: String = chunks.iter().map(|chunk| text_of(&chunk["choices"][0]["delta"]["content"])).collect();
     assert_eq!(said, whole);
     assert_eq!(chunks.last().expect("usage")["usage"]["completion_tokens"], 12);

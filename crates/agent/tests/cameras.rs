@@ -3,115 +3,10 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use support::{ADMIN_KEY, Agent, Event, Events, READING_KEY};
-use tokio::net::TcpStream;
-
-fn shapes() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/shapes")
-}
-
-/// A real worker with the shapes detector. Ends when dropped.
-struct Worker {
-    root: tempfile::TempDir,
-    process: Child,
-    port: u16,
-}
-
-impl Worker {
-    async fn start() -> Self {
-        let root = tempfile::tempdir().expect("folder");
-        let folder = root.path().join("var/lib/actionbooster/models/shapes");
-        std::fs::create_dir_all(&folder).expect("folder");
-        for file in ["manifest.toml", "shapes.onnx"] {
-            std::fs::copy(shapes().join(file), folder.join(file)).expect("copied");
-        }
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
-        let port = free.local_addr().expect("address").port();
-        drop(free);
-        std::fs::create_dir_all(root.path().join("etc/actionbooster")).expect("folder");
-        let config = format!("listen = \"127.0.0.1:{port}\"\n");
-        std::fs::write(root.path().join("etc/actionbooster/worker.toml"), config).expect("config");
-        let process = spawn(root.path());
-        let worker = Self { root, process, port };
-        worker.listens().await;
-        worker
-    }
-
-    async fn listens(&self) {
-        let connect = async {
-            while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(support::LIMIT, connect).await.expect("the worker listens");
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("signal");
-        self.process.wait().expect("end");
-    }
-
-    async fn again(&mut self) {
-        self.process = spawn(self.root.path());
-        self.listens().await;
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let killed = self.process.kill().and_then(|()| self.process.wait().map(drop));
-        if let Err(error) = killed {
-            eprintln!("the worker was already gone: {error}");
-        }
-    }
-}
-
-fn spawn(root: &Path) -> Child {
-    let program = Path::new(env!("CARGO_BIN_EXE_booster-agent")).with_file_name("booster-worker");
-    assert!(
-        program.exists(),
-        "run `cargo build --release --workspace` first: {} is missing",
-        program.display()
-    );
-    let mut command = Command::new(program);
-    command.env("ACTIONBOOSTER_ROOT", root).env("RUST_LOG", "warn").stdin(Stdio::null());
-    command.spawn().expect("worker")
-}
-
-/// A folder with a picture of shapes, as a camera that shows it again and again.
-fn camera(pictures: &Path) -> Value {
-    std::fs::copy(shapes().join("sample.jpg"), pictures.join("a.jpg")).expect("copied");
-    json!({
-        "id": "door",
-        "name": "Front door",
-        "source": {"kind": "folder", "path": pictures, "repeat": true},
-        "model": "shapes",
-        "classes": ["circle", "square"],
-        "dwell_ms": 200,
-        "silence_ms": 500,
-        "post_roll_ms": 200,
-        "record": true,
-    })
-}
-
-async fn until(events: &mut Events, kind: &str) -> Event {
-    loop {
-        let event = events.next().await.expect("an event");
-        if event.name == kind {
-            return event;
-        }
-    }
-}
-
-async fn listen(agent: &Agent) -> Events {
-    Events::of(agent.send_as(Some(ADMIN_KEY), "GET", "/api/v1/events", b"").await)
-}
+use support::cameras::{Worker, camera, listen, shapes};
+use support::{Agent, READING_KEY};
 
 #[tokio::test]
 async fn a_camera_sees_keeps_a_session_and_outlives_its_worker() {
@@ -122,13 +17,13 @@ async fn a_camera_sees_keeps_a_session_and_outlives_its_worker() {
     let mut events = listen(&agent).await;
     let (status, told) = agent.manage("POST", "/api/v1/cameras", &camera(pictures.path()).to_string()).await;
     assert_eq!((status, &told["running"]), (201, &json!(true)), "{told}");
-    let started = until(&mut events, "ai.session_started").await.json();
+    let started = events.until("ai.session_started").await.json();
     assert_eq!(started["camera"], "door");
-    let seen = until(&mut events, "ai.detection").await.json();
+    let seen = events.until("ai.detection").await.json();
     let labels: Vec<&str> =
         seen["detections"].as_array().expect("list").iter().filter_map(|one| one["label"].as_str()).collect();
     assert!(labels.contains(&"circle") && !labels.contains(&"triangle"), "{labels:?}");
-    let alive = until(&mut events, "ai.keepalive").await.json();
+    let alive = events.until("ai.keepalive").await.json();
     assert_eq!(alive["camera"], "door");
 
     // What it sees now, for people.
@@ -148,11 +43,11 @@ async fn a_camera_sees_keeps_a_session_and_outlives_its_worker() {
 
     // The worker is killed under load, and comes back.
     worker.kill();
-    let lost = until(&mut events, "camera.lost").await.json();
+    let lost = events.until("camera.lost").await.json();
     assert_eq!(lost["part"], "detector", "{lost}");
     worker.again().await;
-    until(&mut events, "camera.back").await;
-    until(&mut events, "ai.detection").await;
+    events.until("camera.back").await;
+    events.until("ai.detection").await;
     assert!(agent.counter("ai_reconnects_total", "door").await > 0.5);
     assert!(agent.counter("ai_init_ok_total", "door").await > 1.5);
     assert!(agent.counter("ai_frames_sent_total", "door").await > 1.5);
@@ -162,7 +57,7 @@ async fn a_camera_sees_keeps_a_session_and_outlives_its_worker() {
     off["enabled"] = json!(false);
     let (status, told) = agent.manage("PUT", "/api/v1/cameras/door", &off.to_string()).await;
     assert_eq!((status, &told["running"]), (200, &json!(false)), "{told}");
-    until(&mut events, "ai.session_ended").await;
+    events.until("ai.session_ended").await;
     let (_, told) = agent.manage("GET", "/api/v1/cameras/door/sessions", "").await;
     let session = told["sessions"][0]["session"].as_str().expect("a session").to_owned();
     let path = format!("/api/v1/cameras/door/sessions/{session}");
@@ -202,12 +97,12 @@ async fn cameras_survive_the_agent_and_a_source_that_is_gone_is_told() {
     gone["source"]["path"] = json!(pictures.path().join("nothing"));
     let (status, told) = agent.manage("POST", "/api/v1/cameras", &gone.to_string()).await;
     assert_eq!(status, 201, "{told}");
-    let lost = until(&mut events, "camera.lost").await.json();
+    let lost = events.until("camera.lost").await.json();
     assert_eq!((&lost["camera"], &lost["part"]), (&json!("door"), &json!("source")), "{lost}");
     // Plugged in again.
     std::fs::create_dir(pictures.path().join("nothing")).expect("folder");
     std::fs::copy(shapes().join("sample.jpg"), pictures.path().join("nothing/a.jpg")).expect("copied");
-    until(&mut events, "camera.back").await;
+    events.until("camera.back").await;
     let file = agent.root().join("var/lib/actionbooster/cameras/door/camera.json");
     let kept: Value = serde_json::from_slice(&std::fs::read(file).expect("kept")).expect("JSON");
     assert_eq!(kept["id"], "door");

@@ -129,7 +129,7 @@ async fn plain_prompts_are_continued() {
     let body = json!({"model": "one", "prompt": "Once", "max_tokens": 6, "stream": true, "stream_options": {"include_usage": true}});
     let events = Events::of(agent.send("POST", "/v1/completions", &body.to_string()).await).rest().await;
     let chunks: Vec<Value> =
-        events.iter().filter(|event| event.data != "[DONE]").map(support::Event::json).collect();
+        events.iter().filter(|event| event.data != "[DONE]").map(support::events::Event::json).collect();
     let said: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
     assert_eq!(format!("Once{said}"), texts[0]);
     assert_eq!(chunks.last().expect("usage")["usage"]["completion_tokens"], 6);

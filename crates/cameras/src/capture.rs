@@ -1,12 +1,12 @@
 //! Pictures from a source, for as long as wanted: the source is begun again whenever it ends or stalls.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -25,6 +25,8 @@ const STALL: Duration = Duration::from_secs(10);
 /// Pauses between two tries.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The same for a camera at this machine: looking for it costs nothing, and who plugs it in waits.
+const LONGEST_PAUSE_PLUGGED: Duration = Duration::from_secs(5);
 /// A source that worked for so long is tried again at once when it ends.
 const STEADY: Duration = Duration::from_secs(10);
 /// Bytes of the decoder's last words that are kept.
@@ -100,7 +102,11 @@ impl Capture {
         states: mpsc::Sender<CameraState>,
         stop: CancellationToken,
     ) {
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let longest = match self.source {
+            Source::V4l2 { .. } => LONGEST_PAUSE_PLUGGED,
+            _ => LONGEST_PAUSE,
+        };
+        let mut backoff = Backoff::new(FIRST_PAUSE, longest);
         tell(&states, CameraState::Connecting).await;
         loop {
             let began = Instant::now();
@@ -146,7 +152,7 @@ impl Capture {
 
     async fn once(&self, pictures: &Latest<Picture>, states: &mpsc::Sender<CameraState>) -> Ended {
         let mut sink = Sink { pictures, states, count: 0 };
-        let Some(arguments) = command::arguments(&self.source, self.fps) else {
+        let Some(call) = command::call(&self.source, self.fps) else {
             let Source::Folder { path, repeat } = &self.source else {
                 unreachable!("only folders need no decoder")
             };
@@ -155,15 +161,30 @@ impl Capture {
                 Err(error) => Ended::Broken(format!("cannot read {}: {error}", path.display())),
             };
         };
+        if let Source::V4l2 { device } = &self.source
+            && !Path::new(device).exists()
+        {
+            return Ended::Broken(format!(
+                "there is no {device}: plug the camera in, or name the device that it has"
+            ));
+        }
         let spawned = Command::new(&self.ffmpeg)
-            .args(arguments)
-            .stdin(Stdio::null())
+            .args(call.arguments)
+            .stdin(if call.script.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
         match spawned {
-            Ok(child) => self.decode(child, &mut sink).await,
+            Ok(mut child) => {
+                if let (Some(script), Some(mut stdin)) = (call.script, child.stdin.take())
+                    && let Err(error) = stdin.write_all(script.as_bytes()).await
+                {
+                    // A decoder that does not read has ended, and says why.
+                    tracing::debug!(%error, "the decoder did not read its script");
+                }
+                self.decode(child, &mut sink).await
+            }
             Err(error) => Ended::Broken(format!("cannot start {}: {error}", self.ffmpeg.display())),
         }
     }

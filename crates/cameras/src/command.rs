@@ -1,4 +1,7 @@
 //! How ffmpeg is called. Pure: a source and a rate into arguments; no shell sees them.
+//!
+//! Everybody on the machine can read a program's arguments, so an address, which may hold a password, is no
+//! argument: ffmpeg reads it from its standard input, in a script of its concat demuxer.
 
 use std::ffi::OsString;
 
@@ -8,20 +11,38 @@ use crate::source::Source;
 const MOST_WIDTH: u32 = 1280;
 /// Microseconds without a byte from the network after which ffmpeg gives up.
 const NETWORK_TIMEOUT: &str = "10000000";
+/// Reads what the script on standard input names.
+const SCRIPT: &[&str] = &["-f", "concat", "-safe", "0", "-i", "pipe:0"];
 
-/// The arguments for JPEGs on standard output; none for a source that needs no decoder.
-pub(crate) fn arguments(source: &Source, fps: u32) -> Option<Vec<OsString>> {
+/// A call of ffmpeg that gives JPEGs on standard output. Holds a secret, so it has no `Debug`.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) arguments: Vec<OsString>,
+    /// What it reads from standard input.
+    pub(crate) script: Option<String>,
+}
+
+/// The call for a source; none for one that needs no decoder.
+pub(crate) fn call(source: &Source, fps: u32) -> Option<Call> {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
     add(&["-nostdin", "-hide_banner", "-loglevel", "error"]);
-    match source {
-        Source::V4l2 { device } => add(&["-f", "v4l2", "-i", device]),
-        Source::Rtsp { url } => {
-            add(&["-rtsp_transport", "tcp", "-timeout", NETWORK_TIMEOUT, "-fflags", "nobuffer", "-i", url]);
+    // What a camera answers may not make ffmpeg read files of this machine.
+    let script = match source {
+        Source::V4l2 { device } => {
+            add(&["-f", "v4l2", "-i", device]);
+            None
         }
-        // What a camera answers may not make ffmpeg read files of this machine.
+        Source::Rtsp { url } => {
+            add(&["-fflags", "nobuffer"]);
+            add(&["-protocol_whitelist", "pipe,rtp,tcp,tls"]);
+            add(SCRIPT);
+            Some(script(url, &[("rtsp_transport", "tcp"), ("timeout", NETWORK_TIMEOUT)]))
+        }
         Source::Http { url } => {
-            add(&["-protocol_whitelist", "http,https,tcp,tls", "-rw_timeout", NETWORK_TIMEOUT, "-i", url]);
+            add(&["-protocol_whitelist", "pipe,http,https,tcp,tls"]);
+            add(SCRIPT);
+            Some(script(url, &[("rw_timeout", NETWORK_TIMEOUT)]))
         }
         Source::File { path, repeat } => {
             if *repeat {
@@ -32,14 +53,25 @@ pub(crate) fn arguments(source: &Source, fps: u32) -> Option<Vec<OsString>> {
             let mut file = OsString::from("file:");
             file.push(path);
             arguments.push(file);
+            None
         }
         Source::Folder { .. } => return None,
-    }
-    // The last picture counts, which of a snapshot is the only one. The comma within the quotes is part of the expression; ffmpeg itself reads them.
+    };
+    // The last picture counts, which of a snapshot is the only one. The comma within the quotes is part of the
+    // expression; ffmpeg itself reads them.
     let filter = format!("fps={fps}:eof_action=pass,scale='min({MOST_WIDTH},iw)':-2");
     let output = ["-an", "-sn", "-dn", "-vf", &filter, "-f", "image2pipe", "-c:v", "mjpeg", "-q:v", "4", "-"];
     arguments.extend(output.iter().map(OsString::from));
-    Some(arguments)
+    Some(Call { arguments, script })
+}
+
+/// A script of one address, as ffmpeg's concat demuxer reads it. Within its quotes only the quote itself means
+/// something.
+fn script(url: &str, options: &[(&str, &str)]) -> String {
+    let file = url.replace('\'', r"'\''");
+    let options: Vec<String> =
+        options.iter().map(|(option, value)| format!("option {option} {value}\n")).collect();
+    format!("ffconcat version 1.0\nfile '{file}'\n{}", options.concat())
 }
 
 #[cfg(test)]
@@ -47,39 +79,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_source_has_its_arguments() {
+    fn every_source_has_its_call() {
         let output = "-an -sn -dn -vf fps=12:eof_action=pass,scale='min(1280,iw)':-2 -f image2pipe -c:v mjpeg -q:v 4 -";
         let cases = [
-            (Source::V4l2 { device: "/dev/video2".into() }, "-f v4l2 -i /dev/video2"),
+            (Source::V4l2 { device: "/dev/video2".into() }, "-f v4l2 -i /dev/video2", None),
             (
                 Source::Rtsp { url: "rtsp://user:pass@cam/live".into() },
-                "-rtsp_transport tcp -timeout 10000000 -fflags nobuffer -i rtsp://user:pass@cam/live",
+                "-fflags nobuffer -protocol_whitelist pipe,rtp,tcp,tls -f concat -safe 0 -i pipe:0",
+                Some(
+                    "ffconcat version 1.0\nfile 'rtsp://user:pass@cam/live'\noption rtsp_transport tcp\n\
+                     option timeout 10000000\n",
+                ),
             ),
             (
-                Source::Http { url: "http://cam/a;b$(c)".into() },
-                "-protocol_whitelist http,https,tcp,tls -rw_timeout 10000000 -i http://cam/a;b$(c)",
+                Source::Http { url: "http://user:it's@cam/a;b$(c)\\".into() },
+                "-protocol_whitelist pipe,http,https,tcp,tls -f concat -safe 0 -i pipe:0",
+                Some(
+                    "ffconcat version 1.0\nfile 'http://user:it'\\''s@cam/a;b$(c)\\'\noption rw_timeout 10000000\n",
+                ),
             ),
             (
                 Source::File { path: "/srv/-i.mp4".into(), repeat: false },
                 "-re -protocol_whitelist file -i file:/srv/-i.mp4",
+                None,
             ),
             (
                 Source::File { path: "/srv/a.mp4".into(), repeat: true },
                 "-stream_loop -1 -re -protocol_whitelist file -i file:/srv/a.mp4",
+                None,
             ),
         ];
-        for (source, input) in cases {
-            let arguments = arguments(&source, 12).expect("ffmpeg reads it");
-            let line = arguments.join(&OsString::from(" ")).into_string().expect("text");
+        for (source, input, script) in cases {
+            let call = call(&source, 12).expect("ffmpeg reads it");
+            let line = call.arguments.join(&OsString::from(" ")).into_string().expect("text");
             assert_eq!(line, format!("-nostdin -hide_banner -loglevel error {input} {output}"));
+            assert_eq!(call.script.as_deref(), script);
         }
-        assert_eq!(arguments(&Source::Folder { path: "/srv/a".into(), repeat: true }, 12), None);
+        assert!(call(&Source::Folder { path: "/srv/a".into(), repeat: true }, 12).is_none());
     }
 
     #[test]
     fn what_the_owner_writes_stays_one_argument() {
         let source = Source::File { path: "/srv/two words; rm -rf 'x'.mp4".into(), repeat: false };
-        let arguments = arguments(&source, 5).expect("ffmpeg reads it");
-        assert!(arguments.contains(&OsString::from("file:/srv/two words; rm -rf 'x'.mp4")));
+        let call = call(&source, 5).expect("ffmpeg reads it");
+        assert!(call.arguments.contains(&OsString::from("file:/srv/two words; rm -rf 'x'.mp4")));
     }
 }

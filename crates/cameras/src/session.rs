@@ -204,7 +204,13 @@ impl Session {
             self.summary.clip = Some(CLIP.into());
             self.clip.insert(File::options().create(true).append(true).open(path)?)
         };
-        clip.write_all(jpeg)?;
+        if let Err(error) = clip.write_all(jpeg) {
+            // Half a picture is of no use, and its room may be enough for the summary.
+            if let Err(error) = clip.set_len(self.clip_bytes) {
+                tracing::debug!(%error, "half a picture is left in the clip");
+            }
+            return Err(error);
+        }
         self.clip_bytes += jpeg.len() as u64;
         Ok(())
     }

@@ -70,6 +70,10 @@ const PACKAGES: &[&str] = &[
     "python3-venv",
     "python3-pip",
     "openssh-client",
+    // what decodes cameras, and a camera in the network to decode: GStreamer's RTSP server
+    "ffmpeg",
+    "gir1.2-gst-rtsp-server-1.0",
+    "python3-gi",
     "iproute2",
     "procps",
     "ca-certificates",

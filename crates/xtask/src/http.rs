@@ -11,6 +11,8 @@ use crate::builder::Builder;
 
 /// How long one request may take; generation under emulation is slow.
 const REQUEST_LIMIT: &str = "300";
+/// Seconds that events are listened to at a time.
+const LISTENING: &str = "2";
 /// Pause between two attempts while something starts.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -74,11 +76,55 @@ impl<'a> Client<'a> {
 
     /// Sends a request. A connection that fails is an answer with status 0.
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>, from: &Credentials) -> Result<Answer> {
-        let url = format!("{}{path}", self.base_url);
-        let mut argv: Vec<String> =
-            ["curl", "-sS", "-i", "--http1.1", "--max-time", REQUEST_LIMIT, "-X", method]
-                .map(str::to_owned)
-                .into();
+        let mut argv = self.curl(method, from);
+        argv.extend(["-i".into(), "--max-time".into(), REQUEST_LIMIT.into()]);
+        if let Some(body) = body {
+            argv.extend([
+                "-H".into(),
+                "Content-Type: application/json".into(),
+                "-d".into(),
+                body.to_string(),
+            ]);
+        }
+        argv.push(format!("{}{path}", self.base_url));
+        let output = self.builder.command(&argv).stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if text.is_empty() {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Ok(Answer { status: 0, headers: Vec::new(), body: why });
+        }
+        parse(&text)
+    }
+
+    /// GET of something that is no text, such as a picture.
+    pub fn bytes(&self, path: &str, from: &Credentials) -> Result<Vec<u8>> {
+        let mut argv = self.curl("GET", from);
+        argv.extend(["--fail".into(), "--max-time".into(), REQUEST_LIMIT.into()]);
+        argv.push(format!("{}{path}", self.base_url));
+        let output = self.builder.command(&argv).stdin(Stdio::null()).output()?;
+        if !output.status.success() {
+            bail!("GET {path}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(output.stdout)
+    }
+
+    /// The appliance's events that it remembers, after the one of this id, and those of the next two seconds.
+    pub fn events(&self, after: u64, from: &Credentials) -> Result<Vec<Value>> {
+        let mut argv = self.curl("GET", from);
+        argv.extend(["--no-buffer".into(), "--max-time".into(), LISTENING.into()]);
+        argv.extend(["-H".into(), format!("Last-Event-ID: {after}")]);
+        argv.push(format!("{}/api/v1/events", self.base_url));
+        // The stream has no end: curl always ends by its time.
+        let output = self.builder.command(&argv).stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let whole = text.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
+        let data = whole.lines().filter_map(|line| line.strip_prefix("data:"));
+        data.map(|json| serde_json::from_str(json).with_context(|| format!("not an event: {json}"))).collect()
+    }
+
+    /// curl with what every request has.
+    fn curl(&self, method: &str, from: &Credentials) -> Vec<String> {
+        let mut argv: Vec<String> = ["curl", "-sS", "--http1.1", "-X", method].map(str::to_owned).into();
         if let Some(ca) = &self.ca {
             argv.extend(["--cacert".into(), ca.display().to_string()]);
         }
@@ -92,22 +138,7 @@ impl<'a> Client<'a> {
                 format!("Origin: {}", self.base_url),
             ]),
         }
-        if let Some(body) = body {
-            argv.extend([
-                "-H".into(),
-                "Content-Type: application/json".into(),
-                "-d".into(),
-                body.to_string(),
-            ]);
-        }
-        argv.push(url);
-        let output = self.builder.command(&argv).stdin(Stdio::null()).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if text.is_empty() {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Ok(Answer { status: 0, headers: Vec::new(), body: why });
-        }
-        parse(&text)
+        argv
     }
 
     /// GET.

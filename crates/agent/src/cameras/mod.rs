@@ -5,6 +5,7 @@ mod routes;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -141,7 +142,7 @@ impl Cameras {
             let detail = format!("There are {MOST} cameras already; remove one first.");
             return Err(Problem::new(StatusCode::CONFLICT, "too-many", "No more cameras", detail));
         }
-        self.settings.keep(&camera).map_err(Problem::internal)?;
+        self.settings.keep(&camera).map_err(|error| not_kept(&error))?;
         self.end(&camera.id);
         self.begin(camera);
         Ok(())
@@ -219,6 +220,14 @@ const fn kind_of(event: &CameraEvent) -> &'static str {
         CameraEvent::Back { .. } => "camera.back",
         CameraEvent::RecordingStopped { .. } => "camera.recording_stopped",
     }
+}
+
+fn not_kept(error: &io::Error) -> Problem {
+    if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        return Problem::internal(error);
+    }
+    let detail = "The disk is full, so the camera stays as it was. Remove sessions or models, and try again.";
+    Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full", detail)
 }
 
 fn unknown(id: &str) -> Problem {

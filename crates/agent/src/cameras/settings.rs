@@ -55,9 +55,13 @@ impl Settings {
         std::fs::create_dir_all(&folder)?;
         let (path, beside) = (folder.join(FILE), folder.join("camera.json.new"));
         let text = serde_json::to_vec_pretty(camera)?;
-        write_whole(&beside, &text)?;
-        std::fs::rename(&beside, &path)?;
-        std::fs::File::open(&folder)?.sync_all()
+        let kept = write_whole(&beside, &text).and_then(|()| std::fs::rename(&beside, &path));
+        if kept.is_err() {
+            // Half a file, and the folder of a camera that is none; one with something in it stays.
+            let _ = std::fs::remove_file(&beside);
+            let _ = std::fs::remove_dir(&folder);
+        }
+        kept.and_then(|()| std::fs::File::open(&folder)?.sync_all())
     }
 
     /// Forgets a camera. Its sessions stay.

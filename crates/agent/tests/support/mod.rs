@@ -1,5 +1,8 @@
 //! A real agent with real runners below a root of its own, and a client of its socket.
 
+pub mod cameras;
+pub mod events;
+
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use actionbooster_chassis::auth::{SCHEMA, token_hash};
+pub use events::Events;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
@@ -22,6 +26,8 @@ pub const KEY: &str = "ab_0123456789012345678901234567890123456789";
 pub const READING_KEY: &str = "ab_9876543210987654321098765432109876543210";
 /// A key that may change the store.
 pub const ADMIN_KEY: &str = "ab_admin_admin_admin_admin_admin_adm";
+/// What an agent logs where nobody looks for more.
+const LOGGED: &str = "warn,llama-cpp-2=error";
 /// Long enough for a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// The model never ends its text by itself, so this many tokens keep it busy until somebody stops it.
@@ -77,9 +83,48 @@ fn ingredients() -> (PathBuf, PathBuf) {
     (program.into(), engine)
 }
 
+/// Mounts a disk for the cameras that only this program sees, and becomes the program.
+fn with_small_disk(program: &Path, root: &Path, bytes: u64) -> Command {
+    let folder = root.join("var/lib/actionbooster/cameras");
+    std::fs::create_dir_all(&folder).expect("folder");
+    let script = "mount -t tmpfs -o \"size=$1\" tmpfs \"$2\" && exec \"$3\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+    command.arg(bytes.to_string()).arg(folder).arg(program);
+    command
+}
+
 impl Agent {
     /// Starts an agent whose store holds the same small model under each of these names.
     pub async fn start(models: &[&str], config: &str) -> Self {
+        Self::start_with(models, config, LOGGED, [Stdio::inherit(), Stdio::inherit()], None).await
+    }
+
+    /// Starts an agent whose cameras have a disk of their own with this many bytes. Only root can.
+    pub async fn start_with_small_disk(config: &str, bytes: u64) -> Self {
+        Self::start_with(&["one"], config, LOGGED, [Stdio::inherit(), Stdio::inherit()], Some(bytes)).await
+    }
+
+    /// Where the files of its cameras are for this test, also those on a disk of their own.
+    pub fn cameras(&self) -> PathBuf {
+        let seen = Path::new("/proc").join(self.process.id().to_string()).join("root");
+        let folder = self.root().join("var/lib/actionbooster/cameras");
+        seen.join(folder.strip_prefix("/").expect("absolute"))
+    }
+
+    /// Starts an agent that writes everything that it can tell into this file.
+    pub async fn start_talkative(models: &[&str], config: &str, log: &std::fs::File) -> Self {
+        let copy = || Stdio::from(log.try_clone().expect("log"));
+        Self::start_with(models, config, "debug", [copy(), copy()], None).await
+    }
+
+    async fn start_with(
+        models: &[&str],
+        config: &str,
+        told: &str,
+        log: [Stdio; 2],
+        disk: Option<u64>,
+    ) -> Self {
         let (program, engine) = ingredients();
         let model = endless_model();
         let root = tempfile::tempdir().expect("folder");
@@ -93,18 +138,30 @@ impl Agent {
         std::fs::create_dir_all(&vendor).expect("folder");
         std::fs::copy(catalog, vendor.join("models.toml")).expect("catalog");
         add_workflows(&root.path().join("usr/share/actionbooster/workflows"));
-        let process = Command::new(program)
+        let [stdout, stderr] = log;
+        let mut command = match disk {
+            None => Command::new(program),
+            Some(bytes) => with_small_disk(&program, root.path(), bytes),
+        };
+        let process = command
             .env("ACTIONBOOSTER_ROOT", root.path())
             .env("ACTIONBOOSTER_RUNNER__THREADS", "1")
             .env("ACTIONBOOSTER_BACKENDS", engine.join("backends"))
             .env("LD_LIBRARY_PATH", engine.join("lib"))
-            .env("RUST_LOG", "warn,llama-cpp-2=error")
+            .env("RUST_LOG", told)
             .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .expect("agent");
         let agent = Self { root, process };
         agent.until("the agent listens", async || UnixStream::connect(agent.socket()).await.is_ok()).await;
         agent
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Where the agent listens.
@@ -324,72 +381,4 @@ pub async fn parsed(response: Response<Incoming>) -> (u16, Value) {
         return (status, Value::Null);
     }
     (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
-}
-
-/// Server-sent events, read as they come.
-pub struct Events {
-    body: Incoming,
-    text: String,
-}
-
-/// One event: its name and id (empty when it has none) and its data.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Event {
-    pub id: String,
-    pub name: String,
-    pub data: String,
-}
-
-impl Events {
-    /// The events of a successful answer.
-    pub fn of(response: Response<Incoming>) -> Self {
-        assert_eq!(response.status().as_u16(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { body: response.into_body(), text: String::new() }
-    }
-
-    /// The next event; `None` at the end.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(end) = self.text.find("\n\n") {
-                let event: String = self.text.drain(..end + 2).collect();
-                if let Some(event) = parse(&event) {
-                    return Some(event);
-                }
-                continue;
-            }
-            let frame = tokio::time::timeout(LIMIT, self.body.frame()).await.expect("in time")?;
-            if let Ok(data) = frame.expect("frame").into_data() {
-                self.text.push_str(std::str::from_utf8(&data).expect("text"));
-            }
-        }
-    }
-
-    /// Every event until the end.
-    pub async fn rest(mut self) -> Vec<Event> {
-        let mut all = Vec::new();
-        while let Some(event) = self.next().await {
-            all.push(event);
-        }
-        all
-    }
-}
-
-impl Event {
-    /// The data as JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {}", self.data))
-    }
-}
-
-/// `None` for comments.
-fn parse(text: &str) -> Option<Event> {
-    let field = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
-    };
-    Some(Event {
-        id: field("id:").unwrap_or_default(),
-        name: field("event:").unwrap_or_default(),
-        data: field("data:")?,
-    })
 }

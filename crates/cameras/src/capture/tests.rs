@@ -77,6 +77,17 @@ async fn a_decoder_that_is_missing_is_told() {
 }
 
 #[tokio::test]
+async fn a_camera_that_is_not_plugged_in_is_told_and_looked_for_again_soon() {
+    let mut running = start(Source::V4l2 { device: "/dev/video999".into() }, "ffmpeg".into());
+    for _ in 0..2 {
+        let reason = running.reason().await;
+        assert!(reason.contains("there is no /dev/video999"), "{reason}");
+    }
+    running.stop.cancel();
+    running.task.await.expect("ends");
+}
+
+#[tokio::test]
 async fn stopping_kills_the_decoder() {
     let (folder, program) = decoder("echo $$ > pid\ncat stream\nexec sleep 1000");
     let mut running = start(rtsp(), program);

@@ -1,4 +1,4 @@
-//! The image in a virtual machine: first boot, firewall, limits, reboot, a damaged data partition.
+//! The image in a virtual machine: first boot, firewall, cameras, reboot, a damaged data partition.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::Tally;
+use super::{Tally, cameras};
 use crate::appliance::{Appliance, Ready};
 use crate::builder::Builder;
 use crate::http::Credentials;
@@ -64,6 +64,8 @@ pub fn run(builder: &Builder) -> Result<Tally> {
     tally.check("an address beyond the LAN is refused while offline", refused(&shell(&far)?));
     tally.check("the running slot is marked good", slot_is_good(&mut vm, &ssh.key));
     tally.check("online mode lets it through", online(&mut vm, &appliance, &ready, &ssh.key, &far));
+
+    cameras::run(&mut tally, &mut vm, &ssh.key, &appliance, &ready)?;
 
     let before = Identity::read(&vm, &ssh.key)?;
     step("reboot", || reboot(&mut vm, &appliance, &ready))?;
@@ -239,7 +241,7 @@ fn online(vm: &mut Vm, appliance: &Appliance, ready: &Ready, key: &Path, far: &s
 }
 
 /// Repeats a check whose cause takes effect a moment later.
-fn until(vm: &mut Vm, mut check: impl FnMut(&mut Vm) -> Result<()>) -> Result<()> {
+pub(super) fn until(vm: &mut Vm, mut check: impl FnMut(&mut Vm) -> Result<()>) -> Result<()> {
     let started = std::time::Instant::now();
     loop {
         match check(vm) {
@@ -331,7 +333,7 @@ fn damaged_page(vm: &mut Vm) -> Result<()> {
     Ok(())
 }
 
-fn contains(text: &str, wanted: &str) -> Result<()> {
+pub(super) fn contains(text: &str, wanted: &str) -> Result<()> {
     ensure!(text.contains(wanted), "{wanted:?} is not in {text:.600}");
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::builder::Builder;
 use crate::progress::human;
 
 mod boot;
+mod cameras;
 mod code;
 mod guide;
 mod live;
