@@ -247,3 +247,47 @@ async fn cameras_that_make_no_sense_are_refused_with_the_field() {
     assert_eq!(agent.manage("POST", "/api/v1/cameras", &good.to_string()).await.0, 201);
     assert_eq!(agent.manage("POST", "/api/v1/cameras", &good.to_string()).await.0, 409, "the id is taken");
 }
+
+#[tokio::test]
+async fn the_password_of_an_address_is_not_told_and_stays_when_it_comes_back_untold() {
+    let agent = Agent::start(&["one"], "[cameras]\nworker = \"127.0.0.1:9\"\n").await;
+    let mut told = json!({
+        "id": "yard",
+        "source": {"kind": "rtsp", "url": "rtsp://owner:secret@127.0.0.1:9/live"},
+        "model": "shapes",
+        "enabled": false,
+    });
+    let shown = "rtsp://owner:***@127.0.0.1:9/live";
+    let (status, added) = agent.manage("POST", "/api/v1/cameras", &told.to_string()).await;
+    assert_eq!((status, &added["source"]["url"]), (201, &json!(shown)), "{added}");
+    let kept = || {
+        let file = agent.root().join("var/lib/actionbooster/cameras/yard/camera.json");
+        let kept: Value = serde_json::from_slice(&std::fs::read(file).expect("kept")).expect("JSON");
+        (kept["source"]["url"].as_str().expect("address").to_owned(), kept["name"].clone())
+    };
+
+    // As a form sends it back that changes something else.
+    told["source"]["url"] = json!(shown);
+    told["name"] = json!("Back yard");
+    let (status, changed) = agent.manage("PUT", "/api/v1/cameras/yard", &told.to_string()).await;
+    assert_eq!((status, &changed["source"]["url"]), (200, &json!(shown)), "{changed}");
+    assert_eq!(kept(), ("rtsp://owner:secret@127.0.0.1:9/live".into(), json!("Back yard")));
+
+    // A password goes to no other place than the one that it was given for.
+    for url in ["rtsp://owner:***@127.0.0.2:9/live", "rtsps://owner:***@127.0.0.1:9/live"] {
+        told["source"]["url"] = json!(url);
+        let (status, refused) = agent.manage("PUT", "/api/v1/cameras/yard", &told.to_string()).await;
+        assert_eq!((status, &refused["param"]), (422, &json!("source.url")), "{refused}");
+        let detail = refused["detail"].as_str().expect("detail");
+        assert!(detail.contains("write the password") && !detail.contains("secret"), "{detail}");
+    }
+    assert_eq!(kept().0, "rtsp://owner:secret@127.0.0.1:9/live");
+    told["source"]["url"] = json!("rtsp://owner:new@127.0.0.2:9/live");
+    let (status, changed) = agent.manage("PUT", "/api/v1/cameras/yard", &told.to_string()).await;
+    assert_eq!(status, 200, "{changed}");
+    assert_eq!(kept().0, "rtsp://owner:new@127.0.0.2:9/live");
+    told["id"] = json!("gate");
+    told["source"]["url"] = json!(shown);
+    let (status, refused) = agent.manage("POST", "/api/v1/cameras", &told.to_string()).await;
+    assert_eq!((status, &refused["param"]), (422, &json!("source.url")), "{refused}");
+}

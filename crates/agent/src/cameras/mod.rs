@@ -1,6 +1,7 @@
 //! The owner's cameras: which there are, which run, and what they tell.
 
 mod kept;
+mod password;
 mod routes;
 mod settings;
 
@@ -121,30 +122,31 @@ impl Cameras {
         cameras
     }
 
-    /// Puts a camera there, or in the place of the one of its id.
-    async fn put(&self, camera: Camera, new: bool) -> Result<(), Problem> {
-        camera.check().map_err(|error| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", error.to_string())
-                .with("param", error.field)
-        })?;
+    /// Puts a camera there, or in the place of the one of its id. Gives it as it is kept.
+    async fn put(&self, mut camera: Camera, new: bool) -> Result<Camera, Problem> {
+        camera.check().map_err(|error| refused(error.field, error.to_string()))?;
         let _turn = self.turn.lock().await;
-        let known = self.settings.get(&camera.id).is_some();
-        if new && known {
+        let known = self.settings.get(&camera.id);
+        if new && known.is_some() {
             let detail =
                 format!("There is a camera {} already; choose another id, or change that one.", camera.id);
-            return Err(Problem::new(StatusCode::CONFLICT, "taken", "The id is taken", detail));
+            return Err(
+                Problem::new(StatusCode::CONFLICT, "taken", "The id is taken", detail).with("param", "id")
+            );
         }
-        if !new && !known {
+        if !new && known.is_none() {
             return Err(unknown(&camera.id));
         }
         if new && self.settings.all().len() >= MOST {
             let detail = format!("There are {MOST} cameras already; remove one first.");
             return Err(Problem::new(StatusCode::CONFLICT, "too-many", "No more cameras", detail));
         }
+        camera.source = password::restored(camera.source, known.as_ref().map(|known| &known.source))
+            .map_err(|reason| refused("source.url", format!("source.url: {reason}")))?;
         self.settings.keep(&camera).map_err(Problem::internal)?;
         self.end(&camera.id);
-        self.begin(camera);
-        Ok(())
+        self.begin(camera.clone());
+        Ok(camera)
     }
 
     /// Takes a camera away; its sessions stay.
@@ -219,6 +221,11 @@ const fn kind_of(event: &CameraEvent) -> &'static str {
         CameraEvent::Back { .. } => "camera.back",
         CameraEvent::RecordingStopped { .. } => "camera.recording_stopped",
     }
+}
+
+fn refused(field: &str, detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", detail)
+        .with("param", field)
 }
 
 fn unknown(id: &str) -> Problem {
