@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actionbooster_cameras::keep::{self, Limits};
-use actionbooster_cameras::{Camera, CameraEvent, Live, Surroundings, run};
+use actionbooster_cameras::{Camera, CameraEvent, Live, Surroundings, classes, run};
 use actionbooster_chassis::Problem;
 use axum::Router;
 use axum::http::StatusCode;
@@ -147,6 +147,17 @@ impl Cameras {
         self.end(&camera.id);
         self.begin(camera.clone());
         Ok(camera)
+    }
+
+    /// Names of the classes of a detector, as the worker tells them.
+    pub(crate) async fn classes(&self, model: &str) -> Result<Vec<String>, String> {
+        classes(&self.around.worker, &self.around.token, model).await
+    }
+
+    /// Names of the cameras that this detector is chosen for.
+    pub(crate) fn that_use(&self, model: &str) -> Vec<String> {
+        let using = self.settings.all().into_iter().filter(|camera| camera.model == model);
+        using.map(|camera| if camera.name.is_empty() { camera.id } else { camera.name }).collect()
     }
 
     /// Takes a camera away; its sessions stay.
