@@ -216,6 +216,22 @@ export async function watchCameras({ page, check, seen, shot, assertAccessible, 
     await assertFits(page, 'the cameras');
     await page.setViewportSize({ width: 1280, height: 850 });
   });
+  await check('its pages are accessible in dark', async () => {
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await shot(page, 'cameras-dark');
+    await assertAccessible(page, 'the cameras');
+    await page.getByRole('link', { name: 'Abrir Puerta' }).click();
+    await heading('Puerta');
+    await page.getByTestId('session').first().waitFor();
+    await shot(page, 'camera-dark');
+    await assertAccessible(page, 'a camera');
+    await page.getByRole('link', { name: 'Ajustar' }).click();
+    await seen(form.getByLabel('Nombre', { exact: true }));
+    await assertAccessible(page, 'the form of a camera');
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.getByRole('link', { name: 'Puerta', exact: true }).click();
+    await page.getByRole('link', { name: 'Todas las cámaras' }).click();
+  });
   await check('the browser’s way back leads through the cameras’ pages', async () => {
     await page.getByRole('link', { name: 'Abrir Puerta' }).click();
     await heading('Puerta');
@@ -229,6 +245,29 @@ export async function watchCameras({ page, check, seen, shot, assertAccessible, 
     await page.getByRole('dialog').getByRole('button', { name: 'Quitar' }).click();
     await heading('Cámaras');
     await seen(page.getByText('Aún no hay cámaras.'));
+  });
+  await check('a password is not shown, stays when something else is changed, and goes to no other host', async () => {
+    await page.getByRole('link', { name: 'Añadir una cámara' }).click();
+    await form.getByLabel('Nombre', { exact: true }).fill('Patio');
+    await form.getByLabel('Dirección').fill('rtsp://ana:secreta@127.0.0.1:9/live');
+    await form.getByRole('button', { name: 'Añadir una cámara' }).click();
+    await heading('Patio');
+    await page.getByRole('link', { name: 'Ajustar' }).click();
+    assert.equal(await form.getByLabel('Dirección').inputValue(), 'rtsp://ana:***@127.0.0.1:9/live');
+    await form.getByLabel('Nombre', { exact: true }).fill('Patio de atrás');
+    await form.getByRole('button', { name: 'Guardar' }).click();
+    await heading('Patio de atrás');
+    await page.getByRole('link', { name: 'Ajustar' }).click();
+    await form.getByLabel('Dirección').fill('rtsp://ana:***@127.0.0.2:9/live');
+    await form.getByRole('button', { name: 'Guardar' }).click();
+    await page.waitForFunction(() => document.activeElement.getAttribute('aria-invalid') === 'true');
+    await seen(form.getByText('write the password again', { exact: false }));
+    assert.doesNotMatch(await page.content(), /secreta/);
+    await page.getByRole('link', { name: 'Cancelar' }).click();
+    await heading('Patio de atrás');
+    await page.getByRole('button', { name: 'Quitar' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Quitar' }).click();
+    await heading('Cámaras');
   });
 }
 

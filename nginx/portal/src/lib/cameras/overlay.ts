@@ -22,7 +22,7 @@ export interface Box extends Place {
 export const TONES = 6;
 /** Height of a label, and about the width of one of its characters. */
 const LABEL_HEIGHT = 20;
-const CHARACTER = 7.4;
+const CHARACTER = 8;
 const PADDING = 12;
 
 /** Where the picture lies when it is scaled to fit (as `object-fit: contain` does). */
