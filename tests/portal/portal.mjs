@@ -11,15 +11,18 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { get as httpsGet } from 'node:https';
 import { join } from 'node:path';
 import { assertAccessible, assertFits, launch, verifiedPin, Watch } from './lib/browser.mjs';
+import { watchCameras } from './lib/cameras.mjs';
 import { Tally } from './lib/tally.mjs';
 
 const ANSWER_LIMIT_MS = 240_000;
 const PAGE_LIMIT_MS = 20_000;
 const PHONE = { width: 360, height: 740 };
 const DESKTOP = { width: 1280, height: 850 };
-const VIEWS = { ask: '/', chat: '/chat', gallery: '/gallery', models: '/models', box: '/box', settings: '/settings' };
+const VIEWS = { ask: '/', chat: '/chat', gallery: '/gallery', cameras: '/cameras', models: '/models', box: '/box', settings: '/settings' };
 /** The committed guide, which is added once more under another name. */
 const GUIDE = new URL('../models/guide/guide.gguf', import.meta.url).pathname;
+/** The committed detector, for the same. */
+const SHAPES = new URL('../models/shapes/shapes.onnx', import.meta.url).pathname;
 const QUESTION = '¿Qué es ActionBooster?';
 
 const [readyPath, flag, shotsFolder] = process.argv.slice(2);
@@ -49,6 +52,8 @@ try {
     await chat(page);
     await makeAndKeep(page);
     await keepModels(page);
+    await keepDetectors(page);
+    await watchCameras({ page, check, seen, shot, assertAccessible, assertFits });
     await seeBox(page);
     await changeSettings(page);
     await signInAgain(page, context);
@@ -219,6 +224,33 @@ async function makeAndKeep(page) {
     await page.getByRole('button', { name: 'Hacerlo' }).click();
     await seen(page.getByRole('alert'));
     assert.match(await page.getByRole('alert').innerText(), /comfyui/i);
+  });
+}
+
+async function keepDetectors(page) {
+  const own = page.getByTestId('detector-mis-formas');
+  await check('detectors have their own list, and tell their classes when asked', async () => {
+    const shapes = page.getByTestId('detector-shapes');
+    await seen(shapes);
+    assert.equal(await shapes.getByRole('button', { name: 'Quitar', exact: false }).count(), 0, 'it is built in');
+    assert.equal(await shapes.getByRole('button', { name: 'Mantener cargado', exact: false }).count(), 0);
+    await shapes.getByText('Clases').click();
+    await seen(shapes.getByText('triangle'));
+    await seen(shapes.getByText('4 clases', { exact: false }));
+    await shot(page, 'detectors');
+  });
+  await check('a detector is uploaded, checked and removed', async () => {
+    const form = page.getByTestId('add-model');
+    const file = { name: 'Mis formas.onnx', mimeType: 'application/octet-stream', buffer: readFileSync(SHAPES) };
+    await form.getByLabel('Un archivo de este dispositivo').setInputFiles(file);
+    await form.getByRole('button', { name: 'Subir' }).click();
+    await seen(form.getByText('Se añadió mis-formas.'));
+    await seen(own);
+    await own.getByRole('button', { name: 'Comprobar el archivo', exact: false }).click();
+    await seen(own.getByText('El archivo está íntegro.'));
+    await own.getByRole('button', { name: 'Quitar', exact: false }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Quitar' }).click();
+    await own.waitFor({ state: 'detached' });
   });
 }
 
@@ -531,7 +563,9 @@ async function visit(options) {
 async function settle(page, path) {
   await page.goto(base + path);
   await seen(page.getByRole('heading', { level: 1 }));
-  await page.waitForLoadState('networkidle');
+  // The cameras' page keeps listening, so the network is never idle there.
+  if (path === VIEWS.cameras) await seen(page.locator('[data-testid="cameras"][aria-busy="false"]'));
+  else await page.waitForLoadState('networkidle');
 }
 
 function seen(locator) {

@@ -142,3 +142,95 @@ async fn cameras_that_make_no_sense_are_refused_with_the_field() {
     assert_eq!(agent.manage("POST", "/api/v1/cameras", &good.to_string()).await.0, 201);
     assert_eq!(agent.manage("POST", "/api/v1/cameras", &good.to_string()).await.0, 409, "the id is taken");
 }
+
+#[tokio::test]
+async fn the_password_of_an_address_is_not_told_and_stays_when_it_comes_back_untold() {
+    let agent = Agent::start(&["one"], "[cameras]\nworker = \"127.0.0.1:9\"\n").await;
+    let mut told = json!({
+        "id": "yard",
+        "source": {"kind": "rtsp", "url": "rtsp://owner:secret@127.0.0.1:9/live"},
+        "model": "shapes",
+        "enabled": false,
+    });
+    let shown = "rtsp://owner:***@127.0.0.1:9/live";
+    let (status, added) = agent.manage("POST", "/api/v1/cameras", &told.to_string()).await;
+    assert_eq!((status, &added["source"]["url"]), (201, &json!(shown)), "{added}");
+    let kept = || {
+        let file = agent.root().join("var/lib/actionbooster/cameras/yard/camera.json");
+        let kept: Value = serde_json::from_slice(&std::fs::read(file).expect("kept")).expect("JSON");
+        (kept["source"]["url"].as_str().expect("address").to_owned(), kept["name"].clone())
+    };
+
+    // As a form sends it back that changes something else.
+    told["source"]["url"] = json!(shown);
+    told["name"] = json!("Back yard");
+    let (status, changed) = agent.manage("PUT", "/api/v1/cameras/yard", &told.to_string()).await;
+    assert_eq!((status, &changed["source"]["url"]), (200, &json!(shown)), "{changed}");
+    assert_eq!(kept(), ("rtsp://owner:secret@127.0.0.1:9/live".into(), json!("Back yard")));
+
+    // A password goes to no other place than the one that it was given for.
+    for url in ["rtsp://owner:***@127.0.0.2:9/live", "rtsps://owner:***@127.0.0.1:9/live"] {
+        told["source"]["url"] = json!(url);
+        let (status, refused) = agent.manage("PUT", "/api/v1/cameras/yard", &told.to_string()).await;
+        assert_eq!((status, &refused["param"]), (422, &json!("source.url")), "{refused}");
+        let detail = refused["detail"].as_str().expect("detail");
+        assert!(detail.contains("write the password") && !detail.contains("secret"), "{detail}");
+    }
+    assert_eq!(kept().0, "rtsp://owner:secret@127.0.0.1:9/live");
+    told["source"]["url"] = json!("rtsp://owner:new@127.0.0.2:9/live");
+    let (status, changed) = agent.manage("PUT", "/api/v1/cameras/yard", &told.to_string()).await;
+    assert_eq!(status, 200, "{changed}");
+    assert_eq!(kept().0, "rtsp://owner:new@127.0.0.2:9/live");
+    told["id"] = json!("gate");
+    told["source"]["url"] = json!(shown);
+    let (status, refused) = agent.manage("POST", "/api/v1/cameras", &told.to_string()).await;
+    assert_eq!((status, &refused["param"]), (422, &json!("source.url")), "{refused}");
+}
+
+#[tokio::test]
+async fn a_detector_is_shown_checked_asked_for_its_classes_and_kept_while_cameras_need_it() {
+    let worker = Worker::start().await;
+    let config = format!("[cameras]\nworker = \"127.0.0.1:{}\"\n", worker.port);
+    let agent = Agent::start(&["one"], &config).await;
+    let folder = agent.model_folder("shapes");
+    std::fs::create_dir_all(&folder).expect("folder");
+    for file in ["manifest.toml", "shapes.onnx"] {
+        std::fs::copy(shapes().join(file), folder.join(file)).expect("copied");
+    }
+    let path = "/api/v1/models/shapes";
+    let (status, shown) = agent.manage("GET", path, "").await;
+    assert_eq!((status, &shown["kind"]), (200, &json!("detector")), "{shown}");
+    assert!(shown["onnx"]["nodes"].as_u64() > Some(10) && shown["state"].is_null(), "{shown}");
+    let (status, told) = agent.manage("GET", &format!("{path}/classes"), "").await;
+    assert_eq!((status, &told["classes"]), (200, &json!(["circle", "square", "triangle", "star"])), "{told}");
+    let (status, told) = agent.manage("GET", "/api/v1/models/one/classes", "").await;
+    assert_eq!((status, &told["type"]), (409, &json!("no-detector")), "{told}");
+    let (status, told) = agent.manage("POST", &format!("{path}/verify"), "").await;
+    assert_eq!((status, &told["ok"]), (200, &json!(true)), "{told}");
+    let (status, told) = agent.manage("PATCH", path, "{\"pinned\":true}").await;
+    assert_eq!((status, &told["type"]), (409, &json!("no-options")), "{told}");
+
+    let pictures = tempfile::tempdir().expect("folder");
+    let (status, told) = agent.manage("POST", "/api/v1/cameras", &camera(pictures.path()).to_string()).await;
+    assert_eq!(status, 201, "{told}");
+    let (status, told) = agent.manage("DELETE", path, "").await;
+    assert_eq!((status, &told["type"]), (409, &json!("in-use")), "{told}");
+    assert!(told["detail"].as_str().is_some_and(|text| text.contains("Front door")), "{told}");
+    assert_eq!(agent.manage("DELETE", "/api/v1/cameras/door", "").await.0, 204);
+    assert_eq!(agent.manage("DELETE", path, "").await.0, 204);
+    assert_eq!(agent.manage("GET", path, "").await.0, 404);
+    drop(worker);
+}
+
+#[tokio::test]
+async fn classes_that_nobody_can_tell_are_refused_with_the_reason() {
+    let agent = Agent::start(&["one"], "[cameras]\nworker = \"127.0.0.1:9\"\n").await;
+    let folder = agent.model_folder("shapes");
+    std::fs::create_dir_all(&folder).expect("folder");
+    for file in ["manifest.toml", "shapes.onnx"] {
+        std::fs::copy(shapes().join(file), folder.join(file)).expect("copied");
+    }
+    let (status, told) = agent.manage("GET", "/api/v1/models/shapes/classes", "").await;
+    assert_eq!((status, &told["type"]), (503, &json!("detector-unavailable")), "{told}");
+    assert!(told["detail"].as_str().is_some_and(|text| text.contains("cannot connect")), "{told}");
+}

@@ -71,7 +71,7 @@ pub struct Answer {
     pub latency: Duration,
 }
 
-type Connection = Framed<TcpStream, Frames<ai::Envelope, ai::Envelope>>;
+pub(crate) type Connection = Framed<TcpStream, Frames<ai::Envelope, ai::Envelope>>;
 
 /// How one connection ended.
 enum Ended {
@@ -133,7 +133,7 @@ impl Client {
             let spoken = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    farewell(&mut connection).await;
+                    farewell(&mut connection, "the camera stopped").await;
                     return Ended::Stopped;
                 }
                 message = connection.next() => match message {
@@ -169,7 +169,7 @@ impl Client {
     }
 
     /// Connects and says Init.
-    async fn connect(&self) -> Result<Connection, String> {
+    pub(crate) async fn connect(&self) -> Result<Connection, String> {
         let stream = match timeout(CONNECT, TcpStream::connect(&self.address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -196,8 +196,8 @@ async fn send(connection: &mut Connection, message: ai::Envelope) -> Result<(), 
 }
 
 /// Lets the worker close its file.
-async fn farewell(connection: &mut Connection) {
-    let end = window::request(ai::request::Kind::End(ai::End { reason: "the camera stopped".into() }));
+pub(crate) async fn farewell(connection: &mut Connection, reason: &str) {
+    let end = window::request(ai::request::Kind::End(ai::End { reason: reason.into() }));
     // Who does not hear it sees the connection end.
     let _ = timeout(FAREWELL, connection.send(end)).await;
 }

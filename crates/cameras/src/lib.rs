@@ -11,6 +11,7 @@
 mod backoff;
 mod camera;
 mod capture;
+mod classes;
 mod client;
 mod command;
 mod event;
@@ -31,6 +32,7 @@ mod window;
 
 pub use camera::run;
 pub use capture::{CameraState, Capture};
+pub use classes::classes;
 pub use client::{Answer, Client, Link};
 pub use event::{CameraEvent, Live, Part};
 pub use masks::Mask;

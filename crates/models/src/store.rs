@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::choices::ModelOptions;
 use crate::gguf::{self, GgufError, Header};
 use crate::manifest::{Kind, Manifest, ManifestError};
-use crate::onnx;
+use crate::onnx::{self, OnnxHead};
 
 /// Manifests are small; a larger file is not one.
 const MANIFEST_LIMIT: u64 = 64 * 1024;
@@ -184,6 +184,12 @@ impl Model {
             return self.header().map(drop);
         }
         let path = self.sized_file()?;
+        check_detector(&path).map(drop).map_err(|reason| StoreError::Detector { path, reason })
+    }
+
+    /// What a detector's file says of itself; nothing when it is no ONNX file.
+    pub fn onnx(&self) -> Result<Option<OnnxHead>, StoreError> {
+        let path = self.sized_file()?;
         check_detector(&path).map_err(|reason| StoreError::Detector { path, reason })
     }
 
@@ -219,8 +225,8 @@ impl Model {
     }
 }
 
-/// Looks through a detector's file.
-pub(crate) fn check_detector(path: &Path) -> Result<(), String> {
+/// Looks through a detector's file; tells what an ONNX file says of itself.
+pub(crate) fn check_detector(path: &Path) -> Result<Option<OnnxHead>, String> {
     let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
     let mut file = File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
@@ -230,11 +236,15 @@ pub(crate) fn check_detector(path: &Path) -> Result<(), String> {
     if path.extension().is_some_and(|extension| extension == "rknn") {
         let mut magic = [0; 4];
         file.read_exact(&mut magic).map_err(unreadable)?;
-        return if &magic == b"RKNN" { Ok(()) } else { Err("it does not begin as an RKNN file does".into()) };
+        return if &magic == b"RKNN" {
+            Ok(None)
+        } else {
+            Err("it does not begin as an RKNN file does".into())
+        };
     }
     let mut bytes = Vec::with_capacity(length as usize);
     file.read_to_end(&mut bytes).map_err(unreadable)?;
-    onnx::read(&bytes).map(drop).map_err(|error| error.to_string())
+    onnx::read(&bytes).map(Some).map_err(|error| error.to_string())
 }
 
 /// SHA-256 of a file, lower-case hexadecimal.

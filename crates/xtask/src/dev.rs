@@ -210,6 +210,8 @@ impl<'a> Session<'a> {
         if let Some(port) = self.ports.worker {
             let text = format!("listen = \"127.0.0.1:{port}\"\n");
             fs::write(root.join("etc/actionbooster/worker.toml"), text)?;
+            let text = format!("[cameras]\nworker = \"127.0.0.1:{port}\"\n");
+            fs::write(root.join("etc/actionbooster/agent.toml"), text)?;
         }
         // nginx's workers are not root and must reach the sockets and the portal.
         fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755))?;

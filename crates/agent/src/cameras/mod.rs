@@ -1,6 +1,7 @@
 //! The owner's cameras: which there are, which run, and what they tell.
 
 mod kept;
+mod password;
 mod routes;
 mod settings;
 
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actionbooster_cameras::keep::{self, Limits};
-use actionbooster_cameras::{Camera, CameraEvent, Live, Surroundings, run};
+use actionbooster_cameras::{Camera, CameraEvent, Live, Surroundings, classes, run};
 use actionbooster_chassis::Problem;
 use axum::Router;
 use axum::http::StatusCode;
@@ -122,30 +123,42 @@ impl Cameras {
         cameras
     }
 
-    /// Puts a camera there, or in the place of the one of its id.
-    async fn put(&self, camera: Camera, new: bool) -> Result<(), Problem> {
-        camera.check().map_err(|error| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", error.to_string())
-                .with("param", error.field)
-        })?;
+    /// Puts a camera there, or in the place of the one of its id. Gives it as it is kept.
+    async fn put(&self, mut camera: Camera, new: bool) -> Result<Camera, Problem> {
+        camera.check().map_err(|error| refused(error.field, error.to_string()))?;
         let _turn = self.turn.lock().await;
-        let known = self.settings.get(&camera.id).is_some();
-        if new && known {
+        let known = self.settings.get(&camera.id);
+        if new && known.is_some() {
             let detail =
                 format!("There is a camera {} already; choose another id, or change that one.", camera.id);
-            return Err(Problem::new(StatusCode::CONFLICT, "taken", "The id is taken", detail));
+            return Err(
+                Problem::new(StatusCode::CONFLICT, "taken", "The id is taken", detail).with("param", "id")
+            );
         }
-        if !new && !known {
+        if !new && known.is_none() {
             return Err(unknown(&camera.id));
         }
         if new && self.settings.all().len() >= MOST {
             let detail = format!("There are {MOST} cameras already; remove one first.");
             return Err(Problem::new(StatusCode::CONFLICT, "too-many", "No more cameras", detail));
         }
+        camera.source = password::restored(camera.source, known.as_ref().map(|known| &known.source))
+            .map_err(|reason| refused("source.url", format!("source.url: {reason}")))?;
         self.settings.keep(&camera).map_err(|error| not_kept(&error))?;
         self.end(&camera.id);
-        self.begin(camera);
-        Ok(())
+        self.begin(camera.clone());
+        Ok(camera)
+    }
+
+    /// Names of the classes of a detector, as the worker tells them.
+    pub(crate) async fn classes(&self, model: &str) -> Result<Vec<String>, String> {
+        classes(&self.around.worker, &self.around.token, model).await
+    }
+
+    /// Names of the cameras that this detector is chosen for.
+    pub(crate) fn that_use(&self, model: &str) -> Vec<String> {
+        let using = self.settings.all().into_iter().filter(|camera| camera.model == model);
+        using.map(|camera| if camera.name.is_empty() { camera.id } else { camera.name }).collect()
     }
 
     /// Takes a camera away; its sessions stay.
@@ -228,6 +241,11 @@ fn not_kept(error: &io::Error) -> Problem {
     }
     let detail = "The disk is full, so the camera stays as it was. Remove sessions or models, and try again.";
     Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full", detail)
+}
+
+fn refused(field: &str, detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", detail)
+        .with("param", field)
 }
 
 fn unknown(id: &str) -> Problem {

@@ -1,9 +1,8 @@
 //! `/api/v1/cameras`: the cameras themselves, and what they see now.
 
 use std::convert::Infallible;
-use std::ops::Range;
 
-use actionbooster_cameras::{Camera, Source};
+use actionbooster_cameras::Camera;
 use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
 use async_stream::stream;
@@ -13,7 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Cameras, lock, unknown};
+use super::{Cameras, lock, password, unknown};
 use crate::Shared;
 use crate::asker::require_admin;
 
@@ -34,8 +33,7 @@ pub(super) async fn add(
     Json(camera): Json<Camera>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     require_admin(&caller)?;
-    let camera = with_password(camera, None)?;
-    agent.cameras.put(camera.clone(), true).await?;
+    let camera = agent.cameras.put(camera, true).await?;
     Ok((StatusCode::CREATED, Json(told(&agent.cameras, &camera))))
 }
 
@@ -48,8 +46,8 @@ pub(super) async fn show(
     Ok(Json(told(&agent.cameras, &camera)))
 }
 
-/// `PUT /api/v1/cameras/{id}`: all of its settings. An address as it is told, with `***`, keeps its password. A
-/// running session ends.
+/// `PUT /api/v1/cameras/{id}`: all of its settings. A running session ends. A password that comes back as `***`,
+/// as it is told, stays what it was.
 pub(super) async fn change(
     State(agent): State<Shared>,
     caller: Caller,
@@ -62,9 +60,7 @@ pub(super) async fn change(
             format!("The address names the camera {id} and the body {}; they must be the same.", camera.id);
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", detail));
     }
-    let kept = agent.cameras.settings.get(&id);
-    let camera = with_password(camera, kept.as_ref())?;
-    agent.cameras.put(camera.clone(), false).await?;
+    let camera = agent.cameras.put(camera, false).await?;
     Ok(Json(told(&agent.cameras, &camera)))
 }
 
@@ -144,7 +140,7 @@ fn watched(
 fn told(cameras: &Cameras, camera: &Camera) -> Value {
     let mut told = json!(camera);
     if let Some(url) = told.pointer_mut("/source/url") {
-        *url = json!(without_password(url.as_str().unwrap_or_default()));
+        *url = json!(password::hidden(url.as_str().unwrap_or_default()));
     }
     let running = lock(&cameras.running);
     let state = running.get(&camera.id).map(|running| lock(&running.state).clone());
@@ -155,88 +151,4 @@ fn told(cameras: &Cameras, camera: &Camera) -> Value {
         told[part] = state.get(from).cloned().unwrap_or_default();
     }
     told
-}
-
-/// What stands for a password that is not told.
-const HIDDEN: &str = "***";
-
-/// The camera with the password of the address that is kept, where it comes back as it was told. One that comes
-/// back with another address cannot be known: the camera's password must not go to another host.
-fn with_password(mut camera: Camera, kept: Option<&Camera>) -> Result<Camera, Problem> {
-    let address = |source: &Source| match source {
-        Source::Rtsp { url } | Source::Http { url } => Some(url.clone()),
-        Source::V4l2 { .. } | Source::File { .. } | Source::Folder { .. } => None,
-    };
-    let Some(url) =
-        address(&camera.source).filter(|url| password(url).is_some_and(|place| url[place] == *HIDDEN))
-    else {
-        return Ok(camera);
-    };
-    match kept.map(|kept| &kept.source) {
-        Some(source) if address(source).is_some_and(|own| without_password(&own) == url) => {
-            camera.source = source.clone();
-            Ok(camera)
-        }
-        _ => {
-            let detail = format!(
-                "source: {HIDDEN} stands for the password that is kept, and this is another address; write its password"
-            );
-            let problem =
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", detail);
-            Err(problem.with("param", "source"))
-        }
-    }
-}
-
-/// `rtsp://user:secret@host/` as `rtsp://user:***@host/`.
-fn without_password(url: &str) -> String {
-    match password(url).filter(|place| !place.is_empty()) {
-        Some(place) => format!("{}{HIDDEN}{}", &url[..place.start], &url[place.end..]),
-        None => url.to_owned(),
-    }
-}
-
-/// Where the password of an address stands.
-fn password(url: &str) -> Option<Range<usize>> {
-    let start = url.find("://")? + "://".len();
-    let authority = url[start..].split(['/', '?', '#']).next()?;
-    let (login, _) = authority.rsplit_once('@')?;
-    let user = login.find(':')?;
-    Some(start + user + 1..start + login.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_of_addresses_are_not_told() {
-        for (url, shown) in [
-            ("rtsp://owner:secret@10.0.0.2:554/live?x=@", "rtsp://owner:***@10.0.0.2:554/live?x=@"),
-            ("rtsp://owner:p@ss@10.0.0.2/a", "rtsp://owner:***@10.0.0.2/a"),
-            ("rtsp://owner:secret@10.0.0.2?x=@", "rtsp://owner:***@10.0.0.2?x=@"),
-            ("rtsp://owner@10.0.0.2/a", "rtsp://owner@10.0.0.2/a"),
-            ("http://10.0.0.2/a:b@c", "http://10.0.0.2/a:b@c"),
-            ("nonsense", "nonsense"),
-        ] {
-            assert_eq!(without_password(url), shown);
-        }
-    }
-
-    #[test]
-    fn a_password_that_comes_back_as_it_was_told_stays_and_goes_to_no_other_host() {
-        let camera = |url: &str| Camera::new("door", Source::Rtsp { url: url.into() }, "shapes");
-        let kept = camera("rtsp://owner:secret@10.0.0.2/live");
-        let same = with_password(camera("rtsp://owner:***@10.0.0.2/live"), Some(&kept)).expect("known");
-        assert_eq!(same, kept);
-        let other = camera("rtsp://owner:own@10.0.0.3/live");
-        assert_eq!(with_password(other.clone(), Some(&kept)).expect("all is told"), other);
-        for url in ["rtsp://owner:***@10.0.0.3/live", "rtsp://guest:***@10.0.0.2/live"] {
-            let problem = with_password(camera(url), Some(&kept)).expect_err("another place");
-            assert!(problem.detail().contains("write its password"), "{url}: {problem:?}");
-        }
-        assert!(with_password(camera("rtsp://owner:***@10.0.0.2/live"), None).is_err(), "nothing is kept");
-        let folder = Camera::new("door", Source::Folder { path: "/pictures".into(), repeat: true }, "shapes");
-        assert_eq!(with_password(folder.clone(), Some(&kept)).expect("no address"), folder);
-    }
 }

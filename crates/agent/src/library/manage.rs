@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, off_thread, store};
+use super::{Failure, detectors, off_thread, store};
 use crate::Shared;
 use crate::asker::{Asker, require, require_admin};
 use crate::runners::{self, PoolError};
@@ -30,7 +30,7 @@ pub(super) async fn show(
     let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
     let mut told = described(&agent, &model).await;
     if model.kind() == Kind::Detector {
-        // What it has learnt and the memory it takes, the worker knows.
+        told["onnx"] = detectors::head(model).await?;
         return Ok(Json(told));
     }
     let details = agent.shelf.details(model.clone()).await;
@@ -62,6 +62,9 @@ pub(super) async fn show(
 /// A model as lists and single answers show it.
 pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
     let manifest = &model.manifest;
+    if model.kind() == Kind::Detector {
+        return detectors::described(model);
+    }
     let states = agent.pool.states();
     let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((runners::State::Idle, None));
     let (shelf, id) = (store(agent), manifest.id.clone());
@@ -70,7 +73,7 @@ pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
     let choices = choices.unwrap_or_default();
     json!({
         "id": manifest.id,
-        "kind": model.kind(),
+        "kind": Kind::Language,
         "name": manifest.name,
         "description": manifest.description,
         "languages": manifest.languages,
@@ -104,6 +107,9 @@ pub(super) async fn change(
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
     let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    if model.kind() == Kind::Detector {
+        return Err(detectors::without_options(&id));
+    }
     let (shelf, named) = (store(&agent), id.clone());
     let reshaped = off_thread(move || -> Result<bool, Problem> {
         let old = shelf.store().choices(&named).map_err(Failure::from)?;
@@ -167,6 +173,9 @@ pub(super) async fn remove_model(agent: &Shared, model: &Model, force: bool) -> 
     let id = model.manifest.id.clone();
     if model.built_in {
         return Err(Failure::from(actionbooster_models::StoreError::BuiltIn(id)).into());
+    }
+    if model.kind() == Kind::Detector && !force {
+        detectors::unused(agent, &id)?;
     }
     agent.pool.unload(&id, force).map_err(Failure::from)?;
     agent.pool.wait_gone(&id).await;

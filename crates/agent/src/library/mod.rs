@@ -1,6 +1,7 @@
 //! The store over HTTP: what is there, what comes in, and what the owner wishes for each model.
 
 mod catalog;
+mod detectors;
 mod imports;
 mod manage;
 mod pull;
@@ -43,6 +44,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/api/v1/models/imports/{import}", get(imports::show).delete(imports::cancel))
         .route("/api/v1/models/{id}", get(manage::show).patch(manage::change).delete(manage::remove))
         .route("/api/v1/models/{id}/verify", post(manage::verify))
+        .route("/api/v1/models/{id}/classes", get(detectors::classes))
         .route("/api/v1/models/{id}/load", post(manage::load))
         .route("/api/v1/models/{id}/unload", post(manage::unload))
 }

@@ -229,6 +229,8 @@ export interface Problem {
   received_bytes?: number;
   /** The upload that brings the same model already. */
   upload?: string;
+  /** The field of the body that is refused. */
+  param?: string;
 }
 
 /** A refusal, or (status 0) a box that does not answer. */
@@ -259,7 +261,7 @@ export function whenSignedOut(callback: () => void): void {
 
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
-async function send(method: Method, path: string, body?: unknown, init: RequestInit = {}): Promise<Response> {
+export async function send(method: Method, path: string, body?: unknown, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
   if (!headers.has('accept')) headers.set('accept', 'application/json');
   if (body !== undefined && !(body instanceof Blob)) headers.set('content-type', 'application/json');
@@ -301,7 +303,7 @@ function sessionEnded(cause: unknown): boolean {
 }
 
 /** A request of somebody who is signed in. */
-async function call<T>(method: Method, path: string, body?: unknown, init?: RequestInit): Promise<T> {
+export async function call<T>(method: Method, path: string, body?: unknown, init?: RequestInit): Promise<T> {
   try {
     const response = await send(method, path, body, init);
     return (response.status === 204 ? undefined : await response.json()) as T;

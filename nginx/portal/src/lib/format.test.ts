@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bytes, diskSize, fingerprint, languageNames, moment } from './format';
+import { bytes, diskSize, duration, fingerprint, languageNames, moment } from './format';
 
 describe('bytes', () => {
   it.each([
@@ -51,5 +51,17 @@ describe('language names', () => {
     [[], 'en', ''],
   ])('%j in %s are %s', (codes, language, expected) => {
     expect(languageNames(codes, language)).toBe(expected);
+  });
+});
+
+describe('durations', () => {
+  it.each([
+    [0, 'en', '0 sec'],
+    [7_400, 'en', '7 sec'],
+    [125_000, 'en', '2 min 5 sec'],
+    [3_600_000, 'es', '1 h'],
+    [3_725_000, 'es', '1 h 2 min 5 s'],
+  ])('of %d ms in %s are %s', (milliseconds, language, expected) => {
+    expect(duration(milliseconds, language)).toBe(expected);
   });
 });

@@ -57,3 +57,27 @@ function nameOf(names: Intl.DisplayNames, code: string): string {
     return code;
   }
 }
+
+/** The time of day of an RFC 3339 text, to the second, with the date where it is wanted. */
+export function clock(value: string, language: string, withDate = false): string {
+  const date = new Date(value);
+  if (Number.isNaN(date.getTime())) return value;
+  return new Intl.DateTimeFormat(language, {
+    timeStyle: 'medium',
+    ...(withDate ? { dateStyle: 'medium' } : {}),
+  }).format(date);
+}
+
+/** How long something lasted, as people say it: `2 min 5 s`. */
+export function duration(milliseconds: number, language: string): string {
+  const seconds = Math.round(milliseconds / 1000);
+  const parts: [number, string][] = [
+    [Math.floor(seconds / 3600), 'hour'],
+    [Math.floor(seconds / 60) % 60, 'minute'],
+    [seconds % 60, 'second'],
+  ];
+  const said = parts.filter(([amount], index) => amount > 0 || (index === 2 && seconds === 0));
+  return said
+    .map(([amount, unit]) => new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'short' }).format(amount))
+    .join(' ');
+}

@@ -1,11 +1,13 @@
 import { tick } from 'svelte';
 
-export type Route = 'ask' | 'chat' | 'gallery' | 'models' | 'box' | 'settings' | 'claim' | 'login' | 'missing';
+export type Route = 'ask' | 'chat' | 'gallery' | 'cameras' | 'models' | 'box' | 'settings' | 'claim' | 'login' | 'missing';
 
 const paths: Record<string, Route> = {
   '/': 'ask',
   '/chat': 'chat',
   '/gallery': 'gallery',
+  '/cameras': 'cameras',
+  '/new-camera': 'cameras',
   '/models': 'models',
   '/box': 'box',
   '/settings': 'settings',
@@ -13,8 +15,9 @@ const paths: Record<string, Route> = {
   '/login': 'login',
 };
 
-/** The route of a path; a trailing slash does not matter. */
+/** The route of a path; a trailing slash does not matter. Each camera has paths of its own. */
 export function routeOf(path: string): Route {
+  if (path.startsWith('/cameras/')) return 'cameras';
   return paths[path.length > 1 ? path.replace(/\/+$/, '') || '/' : path] ?? 'missing';
 }
 

@@ -1,5 +1,8 @@
+import { cameras } from './cameras.en';
+
 /** Every text of the portal in English. The Spanish table must have the same keys. */
 export const en = {
+  ...cameras,
   'app.name': 'ActionBooster',
   'app.skip': 'Skip to content',
   'app.loading': 'Connecting to the box…',
@@ -270,7 +273,7 @@ export const en = {
   'gallery.delete': 'Delete',
   'gallery.parameters': 'Parameters',
   'models.title': 'Models',
-  'models.lead': 'Language models that live on this box. Nothing you ask them leaves it.',
+  'models.lead': 'Language models and detectors that live on this box. Nothing you ask them leaves it.',
   'models.here': 'On this box',
   'models.memory': 'Memory for models',
   'models.memory.used': '{used} of {budget} in use',
@@ -301,7 +304,7 @@ export const en = {
   'models.options.temperature': 'Temperature',
   'models.options.temperature.hint': '0 is always the same answer, 2 the wildest. Empty: as the model says.',
   'models.add': 'Add a model',
-  'models.add.about': 'Files in GGUF format. They are checked before anything loads them.',
+  'models.add.about': 'Language models as .gguf, detectors as .onnx or .rknn. Files are checked before anything loads them.',
   'models.add.file': 'A file on this device',
   'models.add.upload': 'Upload',
   'models.add.pause': 'Pause',
@@ -317,6 +320,15 @@ export const en = {
   'models.catalog.add': 'Fetch',
   'models.catalog.detector': 'detection in pictures',
   'models.catalog.input': 'looks at {size} pixels',
+  'detectors.title': 'Detectors',
+  'detectors.about': 'They find things in pictures: for cameras, and for programs at /v1/detection.',
+  'detectors.none': 'No detector on this box.',
+  'detectors.loaded': 'loaded',
+  'detectors.rest': 'at rest',
+  'detectors.using': '{count} looking through it',
+  'detectors.classes': 'Classes',
+  'detectors.classes.count': '{count} classes',
+  'detectors.inUse': 'Cameras look through {name}. Remove it anyway? They detect nothing until you choose another one.',
   'role.embedding': 'search',
   'nav.models': 'Models',
   'scope.infer': 'Ask models',
@@ -361,6 +373,7 @@ export const en = {
   'problem.internal': 'Something went wrong inside the box. Its journal says what.',
   'problem.monitor-unavailable': 'The part that manages the box is not answering. It is restarted by itself: try again in a few seconds.',
   'problem.agent-unavailable': 'The part that talks to the models is not answering. It is restarted by itself: try again in a few seconds.',
+  'problem.worker-unavailable': 'The part that looks at pictures is not answering. It is restarted by itself: try again in a few seconds.',
   'problem.agent-timeout': 'No model produced anything within an hour. Ask for less, or choose a smaller model.',
 } as const;
 

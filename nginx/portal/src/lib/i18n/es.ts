@@ -1,7 +1,9 @@
+import { cameras } from './cameras.es';
 import type { Key } from './en';
 
 /** Todos los textos del portal en español. */
 export const es: Record<Key, string> = {
+  ...cameras,
   'app.name': 'ActionBooster',
   'app.skip': 'Ir al contenido',
   'app.loading': 'Conectando con la caja…',
@@ -272,7 +274,7 @@ export const es: Record<Key, string> = {
   'gallery.delete': 'Borrar',
   'gallery.parameters': 'Parámetros',
   'models.title': 'Modelos',
-  'models.lead': 'Modelos de lenguaje que viven en este equipo. Nada de lo que les preguntas sale de él.',
+  'models.lead': 'Modelos de lenguaje y detectores que viven en este equipo. Nada de lo que les preguntas sale de él.',
   'models.here': 'En este equipo',
   'models.memory': 'Memoria para modelos',
   'models.memory.used': '{used} de {budget} en uso',
@@ -303,7 +305,7 @@ export const es: Record<Key, string> = {
   'models.options.temperature': 'Temperatura',
   'models.options.temperature.hint': '0 es siempre la misma respuesta, 2 la más libre. Vacío: lo que diga el modelo.',
   'models.add': 'Añadir un modelo',
-  'models.add.about': 'Archivos en formato GGUF. Se comprueban antes de que nada los cargue.',
+  'models.add.about': 'Modelos de lenguaje en .gguf, detectores en .onnx o .rknn. Los archivos se comprueban antes de que nada los cargue.',
   'models.add.file': 'Un archivo de este dispositivo',
   'models.add.upload': 'Subir',
   'models.add.pause': 'Pausar',
@@ -319,6 +321,15 @@ export const es: Record<Key, string> = {
   'models.catalog.add': 'Traer',
   'models.catalog.detector': 'detección en imágenes',
   'models.catalog.input': 'mira {size} píxeles',
+  'detectors.title': 'Detectores',
+  'detectors.about': 'Encuentran cosas en imágenes: para las cámaras, y para programas en /v1/detection.',
+  'detectors.none': 'No hay ningún detector en este equipo.',
+  'detectors.loaded': 'cargado',
+  'detectors.rest': 'en reposo',
+  'detectors.using': '{count} mirando con él',
+  'detectors.classes': 'Clases',
+  'detectors.classes.count': '{count} clases',
+  'detectors.inUse': 'Hay cámaras que miran con {name}. ¿Quitarlo de todos modos? No detectarán nada hasta que elijas otro.',
   'role.embedding': 'búsqueda',
   'nav.models': 'Modelos',
   'scope.infer': 'Preguntar a los modelos',
@@ -363,5 +374,6 @@ export const es: Record<Key, string> = {
   'problem.internal': 'Algo ha ido mal dentro de la caja. Su registro dice qué.',
   'problem.monitor-unavailable': 'La parte que gobierna la caja no responde. Se reinicia sola: vuelve a probar en unos segundos.',
   'problem.agent-unavailable': 'La parte que habla con los modelos no responde. Se reinicia sola: vuelve a probar en unos segundos.',
+  'problem.worker-unavailable': 'La parte que mira las imágenes no responde. Se reinicia sola: vuelve a probar en unos segundos.',
   'problem.agent-timeout': 'Ningún modelo ha dicho nada en una hora. Pide menos o elige un modelo más pequeño.',
 };

@@ -27,7 +27,7 @@ describe('the translations', () => {
   it('are all used', () => {
     const folder = join(import.meta.dirname, '../..');
     const source = readdirSync(folder, { recursive: true, encoding: 'utf8' })
-      .filter((name) => /\.(svelte|ts)$/.test(name) && !/i18n[/\\]e[ns]\.ts$/.test(name))
+      .filter((name) => /\.(svelte|ts)$/.test(name) && !/i18n[/\\](?:\w+\.)?e[ns]\.ts$/.test(name))
       .map((name) => readFileSync(join(folder, name), 'utf8'))
       .join('\n');
     // A key is used by its full name, or through a template that starts with its beginning.

@@ -1,0 +1,39 @@
+//! What a detector can see, asked of the worker before a camera is made.
+
+use std::time::Duration;
+
+use actionbooster_wire::ai::v1 as ai;
+use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::client::{Client, farewell};
+use crate::window::{Heard, Window};
+
+/// How long the worker may take to load the model.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Names of the classes of a detector of the model store, in its order. The worker loads it for that.
+pub async fn classes(worker: &str, token: &str, model: &str) -> Result<Vec<String>, String> {
+    let client = "settings".to_owned();
+    let init =
+        ai::Init { model: model.into(), token: token.into(), client: client.clone(), ..Default::default() };
+    let client = Client { address: worker.into(), camera: client, init };
+    let until = Instant::now() + PATIENCE;
+    let mut connection = client.connect().await?;
+    let mut window = Window::new(Duration::ZERO);
+    loop {
+        let message = timeout_at(until, connection.next())
+            .await
+            .map_err(|_| format!("the worker did not load {model} within {} s", PATIENCE.as_secs()))?
+            .ok_or("the worker closed the connection")?
+            .map_err(|error| error.to_string())?;
+        match window.hear(message, Duration::ZERO) {
+            Heard::Session(init_ok) => {
+                farewell(&mut connection, "the classes were asked for").await;
+                return Ok(init_ok.labels);
+            }
+            Heard::Over(reason) => return Err(reason),
+            Heard::Nothing | Heard::Ready | Heard::Seen(_) | Heard::Refused(_) => {}
+        }
+    }
+}
