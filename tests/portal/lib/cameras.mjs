@@ -9,7 +9,7 @@ const SESSION_LIMIT_MS = 30_000;
 export async function watchCameras({ page, check, seen, shot, assertAccessible, assertFits }) {
   const card = page.getByTestId('camera-puerta');
   const form = page.getByTestId('camera-form');
-  const heading = (name) => seen(page.getByRole('heading', { level: 1, name }));
+  const heading = (name) => seen(page.getByRole('heading', { level: 1, name, exact: true }));
   const boxes = (place) => place.getByTestId('boxes').locator('text');
   const open = await livePictures(page);
 
