@@ -61,7 +61,10 @@ async fn a_full_disk_stops_recording_and_neither_detection_nor_settings_are_lost
     let cameras = told["cameras"].as_array().expect("list");
     assert_eq!(cameras.len(), 1, "{told}");
     assert!(cameras[0]["threshold"].as_f64() < Some(0.5), "{told}");
-    while events.until("ai.keepalive").await.json()["session"] != session.as_str() {}
+    // Who comes later than the event sees it too.
+    let told = async || agent.manage("GET", "/api/v1/cameras/door", "").await.1;
+    agent.until("it tells why", async || told().await["recording_stopped"].is_string()).await;
+    assert_eq!(told().await["session"], session.as_str(), "the same session goes on");
     let kept: Value =
         serde_json::from_slice(&std::fs::read(agent.cameras().join("door/camera.json")).expect("kept"))
             .expect("whole");
@@ -78,6 +81,8 @@ async fn a_full_disk_stops_recording_and_neither_detection_nor_settings_are_lost
     agent
         .until("the session has ended", async || !agent.manage("GET", &path, "").await.1["ended"].is_null())
         .await;
+    let (_, listed) = agent.manage("GET", "/api/v1/cameras/door/sessions", "").await;
+    assert!(listed["sessions"][0]["recording_stopped"].is_string(), "{listed}");
     let (_, whole) = agent.manage("GET", &path, "").await;
     assert!(whole["recording_stopped"].as_str().expect("why").contains("the disk is full"), "{whole}");
     let seen_in_it = whole["frames"].as_array().expect("frames").len();

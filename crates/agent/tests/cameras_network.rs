@@ -217,7 +217,7 @@ fn http_camera(password: &str) -> axum::Router {
                 let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"camera\"")];
                 return (StatusCode::UNAUTHORIZED, ask).into_response();
             }
-            let body = if endless { endlessly(jpeg) } else { Body::from(jpeg) };
+            let body = if endless { endlessly(&jpeg) } else { Body::from(jpeg) };
             ([(header::CONTENT_TYPE, kind)], body).into_response()
         })
     };
@@ -229,9 +229,9 @@ fn http_camera(password: &str) -> axum::Router {
         .route("/trap", trap)
 }
 
-fn endlessly(jpeg: Vec<u8>) -> Body {
+fn endlessly(jpeg: &[u8]) -> Body {
     let head = format!("--picture\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n", jpeg.len());
-    let part = [head.as_bytes(), &jpeg, b"\r\n"].concat();
+    let part = [head.as_bytes(), jpeg, b"\r\n"].concat();
     let pace =
         futures::stream::unfold(tokio::time::interval(Duration::from_millis(100)), async |mut pace| {
             pace.tick().await;

@@ -146,6 +146,8 @@ struct Desk {
     /// Events that nobody has taken yet.
     waiting: VecDeque<CameraEvent>,
     too_slow: bool,
+    /// Why the latest session is not recorded to its end.
+    not_recorded: Option<String>,
     drops: metrics::Counter,
 }
 
@@ -177,6 +179,7 @@ impl Desk {
             lost: [false; 2],
             waiting: VecDeque::new(),
             too_slow: false,
+            not_recorded: None,
         }
     }
 
@@ -249,6 +252,7 @@ impl Desk {
         let began = self.wall(since);
         let session = session::name(&self.folder, began);
         self.too_slow = false;
+        self.not_recorded = None;
         self.order(Order::Begin {
             folder: self.folder.join(&session),
             camera: self.camera.id.clone(),
@@ -291,6 +295,7 @@ impl Desk {
 
     fn recording_stopped(&mut self, reason: String) {
         tracing::warn!(camera = self.camera.id, reason, "recording stopped");
+        self.not_recorded = Some(reason.clone());
         self.tell(CameraEvent::RecordingStopped {
             camera: self.camera.id.clone(),
             at: Timestamp::now(),
@@ -343,6 +348,7 @@ impl Desk {
             source: self.source.clone(),
             detector: self.detector.clone(),
             session: self.session.clone(),
+            recording_stopped: self.not_recorded.clone(),
         });
     }
 

@@ -38,6 +38,8 @@ pub enum CameraEvent {
         detector: Link,
         /// The session that is open, if one is.
         session: Option<String>,
+        /// Why the latest session is not recorded to its end, if that is so.
+        recording_stopped: Option<String>,
     },
     /// A session began.
     SessionStarted {

@@ -44,6 +44,7 @@ pub(super) async fn list(
                 "classes": summary.classes,
                 "snapshot": summary.snapshot,
                 "clip": summary.clip,
+                "recording_stopped": summary.recording_stopped,
             }))
         };
         names.iter().filter_map(summary).take(MOST).collect::<Vec<Value>>()

@@ -146,7 +146,7 @@ fn told(cameras: &Cameras, camera: &Camera) -> Value {
     let state = running.get(&camera.id).map(|running| lock(&running.state).clone());
     told["running"] = json!(state.is_some());
     let state = state.flatten().unwrap_or_default();
-    for part in ["state", "source_state", "detector", "session"] {
+    for part in ["state", "source_state", "detector", "session", "recording_stopped"] {
         let from = if part == "source_state" { "source" } else { part };
         told[part] = state.get(from).cloned().unwrap_or_default();
     }
