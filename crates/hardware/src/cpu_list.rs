@@ -4,13 +4,16 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 /// The largest `NR_CPUS` of any distribution.
 pub(crate) const MOST_CPUS: u32 = 8192;
 
 /// A set of processors.
 ///
 /// `"0-2,5".parse()` is 0, 1, 2 and 5; an empty text is no processor, which settings take for all of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct CpuList(Vec<u32>);
 
 /// A part of a text that is neither a processor nor a range of them.
@@ -60,6 +63,14 @@ impl FromStr for CpuList {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         let ranges = parts.map(|part| range(part).ok_or_else(|| NotCpus(part.to_owned())));
         Ok(Self::new(ranges.collect::<Result<Vec<_>, _>>()?.into_iter().flatten()))
+    }
+}
+
+impl TryFrom<String> for CpuList {
+    type Error = NotCpus;
+
+    fn try_from(text: String) -> Result<Self, NotCpus> {
+        text.parse()
     }
 }
 

@@ -110,6 +110,7 @@ pub(crate) async fn detection(
         "model_id": seat.loaded.model_id,
         "width": seen.size.0,
         "height": seen.size.1,
+        "providers": seat.loaded.about.providers,
         "detections": detections,
         "timings": {
             "queue_us": timings.queue_us,

@@ -9,8 +9,9 @@ use std::time::Duration;
 use actionbooster_chassis::auth::{AuthReader, Scope};
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Boot, Service};
+use actionbooster_hardware::CpuList;
 use actionbooster_models::Store;
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use axum::Router;
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -50,7 +51,7 @@ pub struct Config {
     /// Threads that compute for one model; the provisioner fits it to the machine. 0 is 1.
     pub threads: usize,
     /// Processors to compute on, such as `0-3`; empty means all.
-    pub cpus: String,
+    pub cpus: CpuList,
     /// Seconds that a model may take for pictures before it counts as hung and is killed.
     pub frame_timeout_s: u64,
     /// Sessions at once at most.
@@ -69,7 +70,7 @@ impl Default for Config {
             tls_key: None,
             idle_timeout_s: 60,
             threads: 0,
-            cpus: String::new(),
+            cpus: CpuList::default(),
             frame_timeout_s: 30,
             most_sessions: 32,
             model: String::new(),
@@ -104,7 +105,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let idle = Duration::from_secs(config.idle_timeout_s.max(1));
     let computing = Computing {
         threads: config.threads.max(1),
-        cpus: processors(&config.cpus).context("[worker] cpus")?,
+        cpus: config.cpus.numbers(),
         patience: Duration::from_secs(config.frame_timeout_s.max(1)),
     };
     let detectors = Detectors::new(store, computing, idle);
@@ -161,18 +162,4 @@ async fn report_runtime(health: &Health) {
             health.set("onnxruntime", Status::Degraded, error);
         }
     }
-}
-
-/// `0-2,5` is 0, 1, 2, 5; nothing is all.
-fn processors(text: &str) -> Result<Vec<usize>> {
-    let mut cpus = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let wrong = || format!("{part} is not a processor or a range such as 4-7");
-        let first: usize = first.parse().with_context(wrong)?;
-        let last: usize = last.parse().with_context(wrong)?;
-        ensure!(first <= last && last < 4096, wrong());
-        cpus.extend(first..=last);
-    }
-    Ok(cpus)
 }

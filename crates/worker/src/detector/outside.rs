@@ -29,6 +29,10 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// The shared memory's name, as the system shows it.
 const NAME: &CStr = c"booster-pictures";
 
+/// Has the C library ask for huge pages: a model's weights and tensors take thousands of small ones, and looking
+/// those up costs 3 % of its time (YOLOX-nano).
+const HUGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+
 /// What a process is started with.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
@@ -141,6 +145,7 @@ impl Talk {
             // It is no service of its own.
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WATCHDOG_USEC")
+            .env(HUGE_PAGES.0, HUGE_PAGES.1)
             .kill_on_drop(true)
             .spawn()?;
         Ok(Self { child, stream: UnixStream::from_std(ours)?, pictures, map: None, buffer: Vec::new() })
