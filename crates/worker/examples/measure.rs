@@ -1,7 +1,8 @@
 //! Measures a running worker beside the bare model: `measure PLAN.json`, prints one JSON object.
 //!
 //! The plan: `{"worker": "127.0.0.1:7001", "peer": "127.0.0.1:…" or null, "model": id, "file": ONNX file, "jpeg": file,
-//! "rgb": file of 640x480 pixels, "rounds": N, "camera_s": seconds}`. Everything is measured in turn in one run.
+//! "rgb": file of 640x480 pixels, "rounds": N, "camera_s": seconds, 0 for no cameras}`. Everything is measured in turn
+//! in one run.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -190,7 +191,8 @@ async fn measure(plan: &Plan) -> Result<Value> {
         told["peer_fps"] = json!(plan.rounds as f64 / theirs.as_secs_f64());
     }
     drop(client);
-    for cameras in [1, 4] {
+    let cameras: &[usize] = if plan.camera_s > 0 { &[1, 4] } else { &[] };
+    for cameras in cameras.iter().copied() {
         let tasks = (0..cameras).map(|_| camera(plan, jpeg.clone()));
         let seen: Vec<Seen> = futures::future::try_join_all(tasks).await?;
         let mut all: Vec<Duration> = seen.iter().flat_map(|seen| seen.took.iter().copied()).collect();

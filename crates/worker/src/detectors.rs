@@ -254,6 +254,7 @@ impl Detectors {
         for loaded in gone {
             loaded.end().await;
         }
+        give_back();
         self.publish();
     }
 
@@ -301,6 +302,16 @@ impl Loaded {
             }
         }
         tracing::info!(model = self.id, "unloaded");
+    }
+}
+
+/// Gives memory that was freed back to the system. The C library keeps it otherwise: the pictures that came in.
+#[expect(unsafe_code, reason = "a call into the C library; it takes a number and touches no memory of ours")]
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim has no precondition.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

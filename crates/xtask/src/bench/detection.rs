@@ -19,7 +19,10 @@ const PORTS: Ports = Ports { https: 17443, http: 17480, worker: Some(17701) };
 const WORKER: &str = "127.0.0.1:17701";
 const PEER_PORT: &str = "17702";
 const MODEL: &str = "yolox-nano";
-const ROUNDS: u32 = 200;
+const ROUNDS: u32 = 60;
+/// How often both sides of the comparison with the bare session start anew: where a process's memory happens to
+/// lie makes a model up to 3 % faster or slower for as long as the process lives.
+const STARTS: usize = 5;
 /// Seconds that the cameras run.
 const CAMERA_S: u32 = 60;
 /// How long an idle model is kept here, and how long it may take to be gone.
@@ -52,46 +55,77 @@ pub fn run(builder: &Builder) -> Result<Vec<Row>> {
     let pid = session.daemons().into_iter().find(|(name, _)| *name == "booster-worker");
     let (_, pid) = pid.context("the worker does not run")?;
     let before = resident(pid)?;
-    let mut peer = peer(builder, &python)?;
-    let plan = json!({
+    let mut plan = json!({
         "worker": WORKER,
-        "peer": format!("127.0.0.1:{PEER_PORT}"),
+        "peer": null,
         "model": MODEL,
         "file": "/src/shared/assets/yolox_nano.onnx",
         "jpeg": PHOTO,
         "rgb": "/cache/bench/picture.rgb",
         "rounds": ROUNDS,
-        "camera_s": CAMERA_S,
+        "camera_s": 0,
     });
-    fs::write(folder.join("detection.json"), plan.to_string())?;
-    let program = "/cache/target/release/examples/measure";
-    let printed = step("detecting, alone, over TCP, beside Python and for cameras", || {
-        builder.output(&[program, "/cache/bench/detection.json"])
-    });
+    let measure = |plan: &Value| -> Result<Value> {
+        fs::write(folder.join("detection.json"), plan.to_string())?;
+        let printed =
+            builder.output(&["/cache/target/release/examples/measure", "/cache/bench/detection.json"])?;
+        Ok(serde_json::from_str(&printed)?)
+    };
+    let (mut starts, mut memory) = (Vec::new(), (0, 0));
+    step("detecting, alone and over TCP, with new processes each time", || {
+        for _ in 0..STARTS {
+            starts.push(measure(&plan)?);
+            let loaded = resident(pid)?;
+            memory = (loaded, idle(pid, loaded)?);
+        }
+        Ok(())
+    })?;
+    let mut peer = peer(builder, &python)?;
+    plan["peer"] = json!(format!("127.0.0.1:{PEER_PORT}"));
+    plan["camera_s"] = json!(CAMERA_S);
+    let told = step("detecting beside Python and for cameras", || measure(&plan));
     peer.kill()?;
     peer.wait()?;
-    let told: Value = serde_json::from_str(&printed?)?;
-    let loaded = resident(pid)?;
-    let after = step("waiting until the model is unloaded", || idle(pid, loaded))?;
     session.alive()?;
     session.stop()?;
-    rows(&told, before, loaded, after)
+    let mut rows = compared(starts)?;
+    rows.extend(others(&told?)?);
+    let ((loaded, after), mb) = (memory, |bytes: u64| bytes as f64 / 1e6);
+    rows.push(Row::plain("worker's memory with the model", mb(loaded), "MB", None));
+    rows.push(Row::at_most("… unloaded, more than before", mb(after) - mb(before), "MB", None, 10.0));
+    Ok(rows)
 }
 
-fn rows(told: &Value, before: u64, loaded: u64, after: u64) -> Result<Vec<Row>> {
+/// Beside the bare session: of all starts, the one whose ratio is the median.
+fn compared(starts: Vec<Value>) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (kind, name, goal) in [("jpeg_ms", "JPEG", 1.15), ("rgb_ms", "raw RGB", 1.08)] {
+        let mut told: Vec<(f64, f64, &Value)> = Vec::new();
+        for start in &starts {
+            let number = |key: &str| start[key].as_f64().with_context(|| format!("{key} was not measured"));
+            told.push((number(kind)?, number("bare_ms")?, start));
+        }
+        told.sort_by(|one, other| (one.0 / one.1).total_cmp(&(other.0 / other.1)));
+        let Some((ours, bare, start)) = told.get(told.len() / 2).copied() else { continue };
+        let title = format!("YOLOX-nano, {name} 640x480 over TCP / bare session");
+        rows.push(Row::plain(&title, ours, "ms", Some(bare)));
+        rows.push(Row::at_most("… ratio", ours / bare, "ratio", None, goal));
+        if kind == "jpeg_ms" {
+            for part in ["decode", "resize", "inference", "postprocess", "wire"] {
+                let ms = start[format!("{part}_ms")].as_f64().unwrap_or_default();
+                rows.push(Row::plain(&format!("  of it {part}"), ms, "ms", None));
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Beside the worker in Python, and for cameras.
+fn others(told: &Value) -> Result<Vec<Row>> {
     let number = |pointer: &str| {
         told.pointer(pointer).and_then(Value::as_f64).with_context(|| format!("{pointer} was not measured"))
     };
-    let bare = number("/bare_ms")?;
-    let mut rows = vec![
-        Row::plain("YOLOX-nano, JPEG 640x480 over TCP / bare session", number("/jpeg_ms")?, "ms", Some(bare)),
-        Row::at_most("… ratio", number("/jpeg_ms")? / bare, "ratio", None, 1.15),
-        Row::plain("raw RGB 640x480 over TCP / bare session", number("/rgb_ms")?, "ms", Some(bare)),
-        Row::at_most("… ratio", number("/rgb_ms")? / bare, "ratio", None, 1.08),
-    ];
-    for part in ["decode", "resize", "inference", "postprocess", "wire"] {
-        rows.push(Row::plain(&format!("  of it {part}"), number(&format!("/{part}_ms"))?, "ms", None));
-    }
+    let mut rows = Vec::new();
     let (fps, peer) = (number("/fps")?, number("/peer_fps")?);
     rows.push(Row::plain("frames a second / worker in Python", fps, "fps", Some(peer)));
     rows.push(Row::at_least("… ratio", fps / peer, "ratio", None, 1.5));
@@ -112,9 +146,6 @@ fn rows(told: &Value, before: u64, loaded: u64, after: u64) -> Result<Vec<Row>> 
         None,
         0.05,
     ));
-    let mb = |bytes: u64| bytes as f64 / 1e6;
-    rows.push(Row::plain("worker's memory with the model", mb(loaded), "MB", None));
-    rows.push(Row::at_most("… unloaded, more than before", mb(after) - mb(before), "MB", None, 10.0));
     Ok(rows)
 }
 
