@@ -206,6 +206,16 @@ async function chat(page) {
 
 async function makeAndKeep(page) {
   const kept = page.getByTestId('asset');
+  await check('the box lets its own pages show pictures that were fetched with a session', async () => {
+    const width = await page.evaluate(async () => {
+      const file = await fetch('/favicon.svg');
+      const picture = new Image();
+      picture.src = URL.createObjectURL(new Blob([await file.arrayBuffer()], { type: 'image/svg+xml' }));
+      await picture.decode();
+      return picture.width;
+    });
+    assert.ok(width > 0);
+  });
   await check('a text is made, kept and deleted', async () => {
     await page.getByRole('link', { name: 'Galería' }).click();
     await page.getByLabel('¿Qué hay que hacer?').fill(QUESTION);

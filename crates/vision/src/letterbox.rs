@@ -177,6 +177,10 @@ fn blend_wide(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
 }
 
 #[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "only as a part of its caller it is compiled for the caller's registers"
+)]
 fn blend_with(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
     let rest = LINE_WHOLE - share;
     for ((out, above), below) in row.iter_mut().zip(above).zip(below) {

@@ -11,7 +11,7 @@ use actionbooster_wire::ai::v1 as ai;
 use actionbooster_wire::frames::{self, Frames};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;

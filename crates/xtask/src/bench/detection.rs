@@ -88,7 +88,7 @@ pub fn run(builder: &Builder) -> Result<Vec<Row>> {
     peer.wait()?;
     session.alive()?;
     session.stop()?;
-    let mut rows = compared(starts)?;
+    let mut rows = compared(&starts)?;
     rows.extend(others(&told?)?);
     let ((loaded, after), mb) = (memory, |bytes: u64| bytes as f64 / 1e6);
     rows.push(Row::plain("worker's memory with the model", mb(loaded), "MB", None));
@@ -97,11 +97,11 @@ pub fn run(builder: &Builder) -> Result<Vec<Row>> {
 }
 
 /// Beside the bare session: of all starts, the one whose ratio is the median.
-fn compared(starts: Vec<Value>) -> Result<Vec<Row>> {
+fn compared(starts: &[Value]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (kind, name, goal) in [("jpeg_ms", "JPEG", 1.15), ("rgb_ms", "raw RGB", 1.08)] {
         let mut told: Vec<(f64, f64, &Value)> = Vec::new();
-        for start in &starts {
+        for start in starts {
             let number = |key: &str| start[key].as_f64().with_context(|| format!("{key} was not measured"));
             told.push((number(kind)?, number("bare_ms")?, start));
         }
