@@ -1,5 +1,8 @@
 //! What cameras need besides the agent: a real worker, pictures, and an ear.
 
+#[path = "../../../../tests/ports.rs"]
+mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::{ADMIN_KEY, Agent, Events, LIMIT};
+use ports::port;
 
 /// The folder of the shapes detector.
 pub fn shapes() -> PathBuf {
@@ -31,9 +35,7 @@ impl Worker {
         for file in ["manifest.toml", "shapes.onnx"] {
             std::fs::copy(shapes().join(file), folder.join(file)).expect("copied");
         }
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
-        let port = free.local_addr().expect("address").port();
-        drop(free);
+        let port = port();
         std::fs::create_dir_all(root.path().join("etc/actionbooster")).expect("folder");
         let config = format!("listen = \"127.0.0.1:{port}\"\n");
         std::fs::write(root.path().join("etc/actionbooster/worker.toml"), config).expect("config");

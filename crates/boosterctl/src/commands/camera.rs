@@ -20,7 +20,7 @@ use crate::table::{cell, pairs, table};
 
 const PATH: &str = "/api/v1/cameras";
 /// What the box tells of a camera besides its settings.
-const STATE: [&str; 5] = ["running", "state", "source_state", "detector", "session"];
+const STATE: [&str; 6] = ["running", "state", "source_state", "detector", "session", "recording_stopped"];
 
 /// Runs one of the commands on cameras.
 pub async fn run(client: &Client, command: Camera, json: bool) -> Result<()> {

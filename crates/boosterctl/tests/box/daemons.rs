@@ -1,12 +1,15 @@
 //! A box of real daemons below a root of its own.
 
-use std::net::TcpListener;
+#[path = "../../../../tests/ports.rs"]
+mod ports;
+
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Run, program};
+use ports::port;
 
 /// Long enough for a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,10 +30,7 @@ impl RealBox {
     /// A box on which nothing runs yet.
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        // A port that was free a moment ago; other tests have others.
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let worker_port = free.local_addr().unwrap().port();
-        Self { root, daemons: Vec::new(), worker_port }
+        Self { root, daemons: Vec::new(), worker_port: port() }
     }
 
     /// Puts the built-in detector where the image has it.

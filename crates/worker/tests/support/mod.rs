@@ -1,5 +1,8 @@
 //! A real worker below a root of its own, and a client of its port.
 
+#[path = "../../../../tests/ports.rs"]
+mod ports;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +13,7 @@ use actionbooster_wire::ai::v1 as ai;
 use actionbooster_wire::frames::Frames;
 use futures::{SinkExt, StreamExt};
 use nix::unistd::Pid;
+use ports::port;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
@@ -62,10 +66,7 @@ impl Worker {
 
     /// Starts a worker at a prepared root by a command that ends in [`PROGRAM`].
     pub async fn start_as(root: tempfile::TempDir, config: &str, mut command: Command) -> Self {
-        // A port that was free a moment ago; workers of other tests have others.
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
-        let address = free.local_addr().expect("address");
-        drop(free);
+        let address = SocketAddr::from(([127, 0, 0, 1], port()));
         let etc = root.path().join("etc/actionbooster");
         std::fs::create_dir_all(&etc).expect("folder");
         let text = if config.contains("listen") {

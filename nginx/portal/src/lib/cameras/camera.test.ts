@@ -42,6 +42,11 @@ describe('what is said of a camera', () => {
       ['source.live good', 'detector.lost bad refused'],
     ],
     ['a session is open', { state: 'active' }, ['source.live good', 'detector.ready good', 'session.active good']],
+    [
+      'the disk is full',
+      { state: 'active', recording_stopped: 'the disk is full' },
+      ['source.live good', 'detector.ready good', 'session.active good', 'recording.stopped bad the disk is full'],
+    ],
     ['something is there', { state: 'dwell', detector: null }, ['source.live good', 'session.dwell plain']],
   ])('when %s', (_, change, expected) => {
     expect(said(change)).toEqual(expected);
@@ -50,9 +55,9 @@ describe('what is said of a camera', () => {
 
 describe('settings', () => {
   it('are sent back without the state, and with what a newer box adds', () => {
-    const told = { ...camera, weather: 'fair' } as Camera;
+    const told = { ...camera, recording_stopped: 'the disk is full', weather: 'fair' } as Camera;
     const settings = settingsOf(told) as unknown as Record<string, unknown>;
-    expect(Object.keys(settings).filter((key) => ['running', 'state', 'source_state', 'detector', 'session'].includes(key))).toEqual([]);
+    expect(Object.keys(settings).filter((key) => ['running', 'state', 'source_state', 'detector', 'session', 'recording_stopped'].includes(key))).toEqual([]);
     expect(settings.weather).toBe('fair');
     expect(settings.id).toBe('door');
   });

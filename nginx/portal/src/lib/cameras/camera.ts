@@ -59,13 +59,15 @@ export interface Standing {
   detector: Link | null;
   /** The session that is open. */
   session: string | null;
+  /** Why it is not recorded any further. */
+  recording_stopped?: string | null;
 }
 
 export type Camera = CameraSettings & Standing;
 
 /** The settings alone, as the box takes them back. What a newer box adds to them stays. */
 export function settingsOf(camera: Camera): CameraSettings {
-  const { running: _1, state: _2, source_state: _3, detector: _4, session: _5, ...settings } = camera;
+  const { running: _1, state: _2, source_state: _3, detector: _4, session: _5, recording_stopped: _6, ...settings } = camera;
   return settings;
 }
 
@@ -81,6 +83,7 @@ export interface Remark {
     | 'starting'
     | `source.${SourceState['state']}`
     | `detector.${Link['state']}`
+    | 'recording.stopped'
     | `session.${Exclude<NonNullable<Standing['state']>, 'idle'>}`;
   tone: 'plain' | 'good' | 'bad';
   reason: string;
@@ -97,6 +100,7 @@ export function remarks(camera: Camera): Remark[] {
   const said = [remark(`source.${source.state}`, source.state, source.reason)];
   if (detector) said.push(remark(`detector.${detector.state}`, detector.state, detector.reason));
   if (state && state !== 'idle') said.push(remark(`session.${state}`, state));
+  if (camera.recording_stopped) said.push(remark('recording.stopped', 'lost', camera.recording_stopped));
   return said;
 }
 

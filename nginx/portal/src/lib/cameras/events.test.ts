@@ -33,6 +33,12 @@ describe('events', () => {
     expect(after('camera.back', { camera: 'door', part: 'detector' }).detector).toEqual({ state: 'ready' });
   });
 
+  it('of a recording that stopped tell why, until a keep-alive says otherwise', () => {
+    const stopped = fold(both, 'camera.recording_stopped', { camera: 'door', reason: 'the disk is full' });
+    expect(stopped[0]!.recording_stopped).toBe('the disk is full');
+    expect(fold(stopped, 'ai.keepalive', { camera: 'door' })[0]!.recording_stopped).toBeNull();
+  });
+
   it('change only the camera they are about', () => {
     const [, yard] = fold(both, 'ai.session_started', { camera: 'door', session: 's' });
     expect(yard).toBe(both[1]);

@@ -14,6 +14,7 @@ export interface CameraEvent {
   source?: Standing['source_state'];
   detector?: Standing['detector'];
   detections?: Detection[];
+  recording_stopped?: string | null;
 }
 
 /** What a camera sees now, and since when by the clock of this page. */
@@ -45,11 +46,14 @@ function changed(camera: Camera, kind: string, event: CameraEvent): Partial<Stan
         source_state: event.source ?? null,
         detector: event.detector ?? null,
         session: event.session ?? null,
+        recording_stopped: event.recording_stopped ?? null,
       };
     case 'ai.session_started':
       return { session: event.session ?? null, state: 'active' };
     case 'ai.session_ended':
       return { session: null, state: 'idle' };
+    case 'camera.recording_stopped':
+      return { recording_stopped: event.reason ?? '' };
     case 'camera.lost': {
       const reason = event.reason ?? '';
       return event.part === 'detector'

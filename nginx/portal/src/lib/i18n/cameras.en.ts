@@ -29,6 +29,7 @@ export const cameras = {
   'cameras.session.dwell': 'something is there',
   'cameras.session.active': 'session',
   'cameras.session.closing': 'session is ending',
+  'cameras.recording.stopped': 'not recording',
   'cameras.live.alt': 'Live picture of {name}',
   'cameras.live.open': 'Open {name}',
   'cameras.live.waiting': 'Waiting for a picture…',

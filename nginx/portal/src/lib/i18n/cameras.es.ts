@@ -31,6 +31,7 @@ export const cameras: Record<keyof typeof en, string> = {
   'cameras.session.dwell': 'hay algo',
   'cameras.session.active': 'sesión',
   'cameras.session.closing': 'la sesión termina',
+  'cameras.recording.stopped': 'no graba',
   'cameras.live.alt': 'Imagen en directo de {name}',
   'cameras.live.open': 'Abrir {name}',
   'cameras.live.waiting': 'Esperando una imagen…',
