@@ -175,7 +175,7 @@ fn a_password_is_never_shown_and_survives_a_change() {
     // The password that is kept does not go to another host.
     let hidden = "rtsp://ana:***@127.0.0.2:9/live";
     let run = real.run(&["camera", "set", "door", "--rtsp", hidden]);
-    assert!(run.code == 1 && run.stderr.contains("write its password"), "{run:?}");
+    assert!(run.code == 1 && run.stderr.contains("write the password again"), "{run:?}");
     assert_eq!(url_of(), "rtsp://ana:other@127.0.0.1:9/live");
 }
 
