@@ -11,7 +11,6 @@ use crate::builder::Builder;
 use crate::progress::human;
 
 mod boot;
-mod cameras;
 mod code;
 mod guide;
 mod live;
@@ -26,6 +25,9 @@ pub use live::environment as client_environment;
 pub struct Arguments {
     /// Suites to run: code, portal, units, guide, live, boot, storm. All when none is named.
     suites: Vec<String>,
+    /// Sections of `boot` to run, all when none is named.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
     /// How often `storm` cuts the power during the first boot.
     #[arg(long, default_value_t = 2)]
     cuts: u32,
@@ -100,7 +102,7 @@ const SUITES: &[Suite] = &[
     ("units", |builder, _| units::run(builder)),
     ("guide", |builder, _| guide::run(builder)),
     ("live", |builder, _| live::run(builder)),
-    ("boot", |builder, _| boot::run(builder)),
+    ("boot", |builder, arguments| boot::run(builder, &arguments.only)),
     ("storm", |builder, arguments| storm::run(builder, arguments.cuts, arguments.seed)),
 ];
 

@@ -1,27 +1,23 @@
 //! Cameras in the virtual machine: agent, ffmpeg and worker in their units, with a worker that dies and a
 //! camera that is unplugged.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::Tally;
-use super::boot::{contains, until};
-use crate::appliance::{Appliance, Ready};
+use super::{Session, contains, until};
 use crate::http::Credentials;
-use crate::qemu::Vm;
+use crate::test::Tally;
 
 /// Where the guest has a folder of pictures.
 const PICTURES: &str = "/var/lib/shapes";
-const SAMPLE: &[u8] = include_bytes!("../../../../tests/models/shapes/sample.jpg");
+const SAMPLE: &[u8] = include_bytes!("../../../../../tests/models/shapes/sample.jpg");
 /// The kernel's own camera, which gives a test picture, as a platform device.
 const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
 
 /// Runs all checks of cameras. The guest is left without any.
-pub fn run(tally: &mut Tally, vm: &mut Vm, key: &Path, appliance: &Appliance, ready: &Ready) -> Result<()> {
-    let credentials = Credentials::Key(ready.api_key.clone().context("no API key")?);
-    let mut watch = Watch { vm, key, appliance, credentials, heard: 0 };
+pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
+    let credentials = session.credentials()?;
+    let mut watch = Watch { session, credentials, heard: 0 };
     tally.check("a camera's pictures become a session, detected in by the worker", watch.folder());
     tally.check(
         "a camera outlives a restart of the worker",
@@ -38,9 +34,7 @@ pub fn run(tally: &mut Tally, vm: &mut Vm, key: &Path, appliance: &Appliance, re
 }
 
 struct Watch<'a, 'b> {
-    vm: &'a mut Vm<'b>,
-    key: &'a Path,
-    appliance: &'a Appliance<'a>,
+    session: &'a mut Session<'b>,
     credentials: Credentials,
     /// The last event that was looked at.
     heard: u64,
@@ -49,10 +43,10 @@ struct Watch<'a, 'b> {
 impl Watch<'_, '_> {
     /// Waits for an event of this kind, and for nothing that was heard before.
     fn hear(&mut self, kind: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
-        let (appliance, credentials) = (self.appliance, &self.credentials);
+        let credentials = &self.credentials;
         let (mut heard, mut found, mut others) = (self.heard, None, Vec::new());
-        until(self.vm, |_| {
-            for event in appliance.portal.events(heard, credentials)? {
+        until(self.session, |session| {
+            for event in session.appliance.portal.events(heard, credentials)? {
                 heard = event["id"].as_u64().context("an event without an id")?;
                 if event["kind"] == kind && fits(&event) {
                     found = Some(event);
@@ -69,12 +63,13 @@ impl Watch<'_, '_> {
     }
 
     fn send(&self, method: &str, path: &str, body: Option<&Value>, expected: u16) -> Result<Value> {
-        let answer = self.appliance.portal.send(method, path, body, &self.credentials)?.expect(expected)?;
+        let answer =
+            self.session.appliance.portal.send(method, path, body, &self.credentials)?.expect(expected)?;
         if answer.body.is_empty() { Ok(Value::Null) } else { answer.json() }
     }
 
     fn jpeg(&self, path: &str) -> Result<()> {
-        let bytes = self.appliance.portal.bytes(path, &self.credentials)?;
+        let bytes = self.session.appliance.portal.bytes(path, &self.credentials)?;
         ensure!(bytes.starts_with(&[0xff, 0xd8]), "{path} is no JPEG: {} bytes", bytes.len());
         Ok(())
     }
@@ -98,7 +93,7 @@ impl Watch<'_, '_> {
         let script = format!(
             "sudo mkdir -p {PICTURES} && printf '{octal}' | sudo tee {PICTURES}/shapes.jpg >/dev/null"
         );
-        self.vm.ssh(self.key, &script)?;
+        self.session.shell(&script)?;
         let source = json!({"kind": "folder", "path": PICTURES, "repeat": true});
         self.send("POST", "/api/v1/cameras", Some(&Self::slow("shapes", &source)), 201)?;
         self.hear("ai.session_started", |_| true)?;
@@ -111,7 +106,7 @@ impl Watch<'_, '_> {
     fn worker(&mut self, script: &str) -> Result<()> {
         let part = |event: &Value| event["camera"] == "shapes" && event["part"] == "detector";
         let open = self.send("GET", "/api/v1/cameras/shapes", None, 200)?["session"].clone();
-        self.vm.ssh(self.key, script)?;
+        self.session.shell(script)?;
         self.hear("camera.lost", part)?;
         self.hear("camera.back", part)?;
         let seen = self.hear("ai.detection", |event| event["camera"] == "shapes")?;
@@ -129,29 +124,30 @@ impl Watch<'_, '_> {
             "/api/v1/cameras/shapes/sessions/{}",
             ended["session"].as_str().context("a session without a name")?
         );
-        let mut session = Value::Null;
-        let (appliance, credentials) = (self.appliance, &self.credentials);
-        until(self.vm, |_| {
-            session = appliance.portal.get(&path, credentials)?.expect(200)?.json()?;
-            ensure!(session["ended"].is_string(), "not ended: {session:.600}");
+        let mut recorded = Value::Null;
+        let credentials = &self.credentials;
+        until(self.session, |session| {
+            recorded = session.appliance.portal.get(&path, credentials)?.expect(200)?.json()?;
+            ensure!(recorded["ended"].is_string(), "not ended: {recorded:.600}");
             Ok(())
         })?;
         // One before the worker was restarted, one after that, one after it was killed.
-        let frames = session["frames"].as_array().map_or(0, Vec::len);
-        ensure!(frames >= 3, "{frames} frames: {session:.600}");
-        ensure!(session["recording_stopped"].is_null(), "recording stopped: {session:.600}");
+        let frames = recorded["frames"].as_array().map_or(0, Vec::len);
+        ensure!(frames >= 3, "{frames} frames: {recorded:.600}");
+        ensure!(recorded["recording_stopped"].is_null(), "recording stopped: {recorded:.600}");
         self.jpeg(&format!("{path}/best.jpg"))?;
         self.jpeg(&format!("{path}/clip.mjpeg"))
     }
 
     /// The driver is loaded long after the agent was started, as that of the first camera is.
     fn plugged(&mut self) -> Result<()> {
-        self.vm.ssh(self.key, "sudo modprobe vivid n_devs=1 node_types=0x1 && test -c /dev/video0")?;
+        self.session.shell("sudo modprobe vivid n_devs=1 node_types=0x1 && test -c /dev/video0")?;
         let source = json!({"kind": "v4l2", "device": "/dev/video0"});
         self.send("POST", "/api/v1/cameras", Some(&Self::slow("plugged", &source)), 201)?;
-        let (appliance, credentials) = (self.appliance, &self.credentials);
-        until(self.vm, |_| {
-            let camera = appliance.portal.get("/api/v1/cameras/plugged", credentials)?.expect(200)?.json()?;
+        let credentials = &self.credentials;
+        until(self.session, |session| {
+            let camera =
+                session.appliance.portal.get("/api/v1/cameras/plugged", credentials)?.expect(200)?.json()?;
             ensure!(camera["source_state"]["state"] == "live", "{camera}");
             Ok(())
         })?;
@@ -160,16 +156,16 @@ impl Watch<'_, '_> {
 
     fn unplugged(&mut self) -> Result<()> {
         let part = |event: &Value| event["camera"] == "plugged" && event["part"] == "source";
-        self.vm.ssh(self.key, &format!("echo vivid.0 | sudo tee {DRIVER}/unbind"))?;
+        self.session.shell(&format!("echo vivid.0 | sudo tee {DRIVER}/unbind"))?;
         self.hear("camera.lost", part)?;
-        self.vm.ssh(self.key, &format!("echo vivid.0 | sudo tee {DRIVER}/bind"))?;
+        self.session.shell(&format!("echo vivid.0 | sudo tee {DRIVER}/bind"))?;
         self.hear("camera.back", part)?;
         self.jpeg("/api/v1/cameras/plugged/snapshot")
     }
 
     fn forget(&self) -> Result<()> {
         for camera in ["shapes", "plugged"] {
-            self.appliance.portal.send(
+            self.session.appliance.portal.send(
                 "DELETE",
                 &format!("/api/v1/cameras/{camera}"),
                 None,
