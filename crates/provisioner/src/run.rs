@@ -97,7 +97,10 @@ pub fn apply(root: &Path, json: bool) -> Result<String> {
 /// `apply` in a given world.
 pub fn apply_in(world: &World) -> Result<Report> {
     let (layout, system) = (world.layout, world.system);
+    // Before anything of it is read.
+    let migrated = steps::migrate(layout);
     let (plan, mut steps, changes) = provision(world);
+    steps.insert(0, migrated);
     let writes = [
         ("settings for daemons", report::write_provisioned(&plan, layout, system)),
         ("inventory", report::write_inventory(world.inventory, layout, system)),

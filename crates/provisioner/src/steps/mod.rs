@@ -11,6 +11,7 @@ mod hostname;
 mod limits;
 mod machine_id;
 mod memory;
+mod migrate;
 mod services;
 mod ssh;
 mod tls;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use debts::{Debt, Debts};
+pub use migrate::migrate;
 pub use tls::Certificate;
 
 use crate::decide::Plan;
