@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::builder::Builder;
 
 /// The version that detection is measured with.
-const VERSION: &str = "1.31.1";
+pub const VERSION: &str = "1.31.1";
 /// Architecture, and the SHA-256 of its wheel for CPython 3.12, whichever Python reads it.
 const WHEELS: [(&str, &str); 2] = [
     ("x86_64", "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536"),

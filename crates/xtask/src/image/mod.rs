@@ -9,6 +9,7 @@ mod disk;
 mod fingerprint;
 mod initrd;
 mod keys;
+pub mod lints;
 mod sbom;
 mod tree;
 mod units;
@@ -99,10 +100,14 @@ pub fn build(builder: &Builder, options: &Options) -> Result<Artifacts> {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", folder.display()))?;
         }
         fs::create_dir_all(&folder)?;
-        let tree = tree::build(builder, &stage, options.force)?;
+        let tree = tree::build(builder, &stage, options.force, version)?;
+        let bill = sbom::of(builder, &tree, version)?;
+        step("checking the tree against its rules", || {
+            lints::enforce(&lints::apply(builder, &tree, &bill)?)
+        })?;
+        sbom::write(&bill, &folder.join(format!("{name}.cdx.json")))?;
         let initrd = initrd::build(builder, &tree, &init)?;
         disk::build(builder, &tree, &initrd, &folder, &name)?;
-        sbom::write(builder, &tree, &folder.join(format!("{name}.cdx.json")), version)?;
         disk::finish(builder, &folder, &name)?;
         fs::write(&stamp, &inputs)?;
     }
@@ -116,6 +121,14 @@ pub fn build(builder: &Builder, options: &Options) -> Result<Artifacts> {
     };
     check_sizes(&artifacts)?;
     Ok(artifacts)
+}
+
+/// Builds the image, or finds that it is up to date, and applies the rules for finished trees to it.
+pub fn lint(builder: &Builder) -> Result<Vec<lints::Outcome>> {
+    build(builder, &Options::default())?;
+    let tree = tree::path(builder);
+    let bill = sbom::of(builder, &tree, env!("CARGO_PKG_VERSION"))?;
+    lints::apply(builder, &tree, &bill)
 }
 
 /// Writes Debian's package sources for mkosi into a sandbox tree: the ones the builder itself uses.

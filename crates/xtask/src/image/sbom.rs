@@ -1,7 +1,7 @@
 //! The bill of materials of an image, in CycloneDX 1.6 JSON.
 //!
-//! Three sources: the tree's package database, the crates our programs link, and the portal's
-//! packages.
+//! Its sources: the tree's package database, the crates our programs link, the portal's packages,
+//! and what we bring as files: ONNX Runtime and the built-in models.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +11,11 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::builder::Builder;
+use crate::onnxruntime;
 use crate::payload::PROGRAMS;
 
-/// Writes the bill for `tree` to `path`.
-pub fn write(builder: &Builder, tree: &Path, path: &Path, version: &str) -> Result<()> {
+/// The bill for `tree`.
+pub fn of(builder: &Builder, tree: &Path, version: &str) -> Result<Value> {
     let status = tree.join("var/lib/dpkg/status");
     let status = fs::read_to_string(&status).with_context(|| format!("cannot read {}", status.display()))?;
     let metadata = builder.output(&[
@@ -29,7 +30,8 @@ pub fn write(builder: &Builder, tree: &Path, path: &Path, version: &str) -> Resu
     let mut components = debian(&status);
     components.extend(crates(&serde_json::from_str(&metadata)?));
     components.extend(npm(&serde_json::from_str(&lock)?));
-    let bill = json!({
+    components.extend(files(tree, version)?);
+    Ok(json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
@@ -37,8 +39,12 @@ pub fn write(builder: &Builder, tree: &Path, path: &Path, version: &str) -> Resu
             "component": {"type": "operating-system", "name": "actionbooster", "version": version},
         },
         "components": components,
-    });
-    fs::write(path, serde_json::to_vec_pretty(&bill)?)
+    }))
+}
+
+/// Writes a bill.
+pub fn write(bill: &Value, path: &Path) -> Result<()> {
+    fs::write(path, serde_json::to_vec_pretty(bill)?)
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -57,7 +63,10 @@ fn debian(status: &str) -> Vec<Value> {
             "name": name,
             "version": version,
             "purl": format!("pkg:deb/debian/{name}@{}?arch={architecture}&distro=trixie", version.replace('+', "%2B")),
-            "properties": [{"name": "debian:source", "value": source}],
+            "properties": [
+                {"name": "debian:source", "value": source},
+                {"name": "debian:section", "value": field("Section").unwrap_or_default()},
+            ],
         }))
     });
     packages.collect()
@@ -111,14 +120,55 @@ fn npm(lock: &Value) -> Vec<Value> {
     let packages = lock["packages"].as_object().into_iter().flatten().filter_map(|(path, package)| {
         let (_, name) = path.rsplit_once("node_modules/")?;
         let version = package["version"].as_str()?;
-        Some(json!({
+        let mut component = json!({
             "type": "library",
             "name": name,
             "version": version,
             "purl": format!("pkg:npm/{}@{version}", name.replace('@', "%40")),
-        }))
+        });
+        if let Some(licence) = package["license"].as_str() {
+            component["licenses"] = json!([{"expression": licence}]);
+        }
+        Some(component)
     });
     packages.collect()
+}
+
+/// What is in no package: the library that detection runs on, and the models that come with us.
+fn files(tree: &Path, version: &str) -> Result<Vec<Value>> {
+    let runtime = onnxruntime::VERSION;
+    let mut found = vec![json!({
+        "type": "library",
+        "name": "onnxruntime",
+        "version": runtime,
+        "purl": format!("pkg:pypi/onnxruntime@{runtime}"),
+        "licenses": [{"expression": "MIT"}],
+    })];
+    let models = tree.join("usr/share/actionbooster/models");
+    let listing = fs::read_dir(&models).with_context(|| format!("cannot read {}", models.display()))?;
+    for entry in listing {
+        let path = entry?.path().join("manifest.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        found.push(model(&text, version).with_context(|| format!("{} is not a manifest", path.display()))?);
+    }
+    Ok(found)
+}
+
+/// A model's component, by the strings at the top of its manifest.
+fn model(manifest: &str, version: &str) -> Option<Value> {
+    let field = |name: &str| {
+        manifest.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            (key.trim() == name).then(|| value.trim().trim_matches('"'))
+        })
+    };
+    Some(json!({
+        "type": "machine-learning-model",
+        "name": field("id")?,
+        "version": version,
+        "hashes": [{"alg": "SHA-256", "content": field("sha256")?}],
+        "licenses": [{"expression": field("licence")?}],
+    }))
 }
 
 #[cfg(test)]
@@ -134,7 +184,7 @@ mod tests {
 
     #[test]
     fn installed_packages_are_listed_and_removed_ones_not() {
-        let status = "Package: nginx-light\nStatus: install ok installed\nArchitecture: amd64\nSource: nginx (1.26)\nVersion: 1.26.3-3+deb13u1\n\n\
+        let status = "Package: nginx-light\nStatus: install ok installed\nArchitecture: amd64\nSection: httpd\nSource: nginx (1.26)\nVersion: 1.26.3-3+deb13u1\n\n\
                       Package: cpio\nStatus: deinstall ok config-files\nVersion: 2.15\n";
         let found = debian(status);
         assert_eq!(
@@ -142,6 +192,7 @@ mod tests {
             ["nginx-light pkg:deb/debian/nginx-light@1.26.3-3%2Bdeb13u1?arch=amd64&distro=trixie"]
         );
         assert_eq!(found[0]["properties"][0]["value"], "nginx");
+        assert_eq!(found[0]["properties"][1]["value"], "httpd");
     }
 
     #[test]
@@ -170,11 +221,22 @@ mod tests {
     fn portal_packages_are_listed_without_the_portal_itself() {
         let lock = json!({"packages": {
             "": {"version": "0.1.0"},
-            "node_modules/svelte": {"version": "5.0.0"},
+            "node_modules/svelte": {"version": "5.0.0", "license": "MIT"},
             "node_modules/a/node_modules/@types/estree": {"version": "1.0.6"},
         }});
-        let mut found = names(&npm(&lock));
+        let found = npm(&lock);
+        assert!(found.iter().any(|one| one["licenses"][0]["expression"] == "MIT"));
+        let mut found = names(&found);
         found.sort();
         assert_eq!(found, ["@types/estree pkg:npm/%40types/estree@1.0.6", "svelte pkg:npm/svelte@5.0.0"]);
+    }
+
+    #[test]
+    fn a_model_is_a_component_with_its_licence() {
+        let manifest = "# comment\nid = \"guide\"\nsha256 = \"c5ec\"\nlicence = \"MIT\"\n[description]\nen = \"a = b\"\n";
+        let found = model(manifest, "0.1.0").unwrap();
+        assert_eq!((&found["name"], &found["version"]), (&json!("guide"), &json!("0.1.0")));
+        assert_eq!(found["licenses"][0]["expression"], "MIT");
+        assert!(model("id = \"guide\"\n", "0.1.0").is_none());
     }
 }

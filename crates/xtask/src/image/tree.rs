@@ -12,7 +12,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Builds the tree from Debian's packages, `image/` and the stage; returns its path on the host.
 ///
 /// Installed packages are kept from build to build; `fresh` installs them again, as new as they are.
-pub fn build(builder: &Builder, stage: &Path, fresh: bool) -> Result<PathBuf> {
+pub fn build(builder: &Builder, stage: &Path, fresh: bool, version: &str) -> Result<PathBuf> {
     let work = builder.cache().join("mkosi");
     for folder in ["packages", "incremental", "workspace", "output"] {
         fs::create_dir_all(work.join(folder))?;
@@ -35,10 +35,17 @@ pub fn build(builder: &Builder, stage: &Path, fresh: bool) -> Result<PathBuf> {
             &format!("--workspace-directory={}", below("workspace")?),
             &format!("--output-directory={}", below("output")?),
             &format!("--extra-tree={}", builder.inside(stage)?.display()),
+            // For mkosi.finalize.
+            &format!("--environment=ACTIONBOOSTER_VERSION={version}"),
             "build",
         ],
     )?;
-    Ok(work.join("output/tree"))
+    Ok(path(builder))
+}
+
+/// Where the tree is on the host, once it is built.
+pub fn path(builder: &Builder) -> PathBuf {
+    builder.cache().join("mkosi/output/tree")
 }
 
 /// Writes the builder's own package sources, without backports, as mkosi wants them.

@@ -17,6 +17,7 @@ use crate::{image, run};
 mod cameras;
 mod damage;
 mod firewall;
+mod privileges;
 mod reboot;
 mod system;
 mod web;
@@ -42,6 +43,7 @@ type Section = (&'static str, fn(&mut Session, &mut Tally) -> Result<()>);
 const SECTIONS: &[Section] = &[
     ("web", web::run),
     ("system", system::run),
+    ("privileges", privileges::run),
     ("firewall", firewall::run),
     ("cameras", cameras::run),
     ("reboot", reboot::run),
