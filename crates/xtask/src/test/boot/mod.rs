@@ -15,6 +15,7 @@ use crate::qemu::{BOOT_LIMIT, Forwards, Vm};
 use crate::{image, run};
 
 mod cameras;
+mod certificates;
 mod damage;
 mod firewall;
 mod reboot;
@@ -44,6 +45,7 @@ const SECTIONS: &[Section] = &[
     ("system", system::run),
     ("firewall", firewall::run),
     ("cameras", cameras::run),
+    ("certificates", certificates::run),
     ("reboot", reboot::run),
     ("damage", damage::run),
 ];
