@@ -270,6 +270,28 @@ async function plainPort() {
       assert.equal((await get('/pages/page.css', { base })).status, 200);
     }
   });
+  await check('a second authority is offered where there is one, and only there', async () => {
+    const next = place.path('var/lib/actionbooster/tls/ca-next.crt');
+    for (const base of [place.base, place.plain]) {
+      const pages = async () =>
+        (await Promise.all(['en', 'es'].map((lang) => get(`/ca?lang=${lang}`, { base })))).map(({ body }) => body);
+      for (const body of await pages()) {
+        assert.doesNotMatch(body, /ca-next|<!--#/);
+        assert.match(body, /<code>\.local<\/code>/);
+      }
+      assert.equal((await get('/ca-next.crt', { base })).status, 404);
+      assert.equal((await get('/ca/both', { base })).status, 404);
+      writeFileSync(next, ca);
+      for (const body of await pages()) {
+        assert.match(body, /href="\/ca-next\.crt"/);
+        assert.doesNotMatch(body, /<!--#/);
+      }
+      const answer = await get('/ca-next.crt', { base });
+      assert.equal(answer.headers['content-type'], 'application/x-x509-ca-cert');
+      assert.equal(answer.body, ca.toString());
+      rmSync(next);
+    }
+  });
   await check('plain HTTP on the TLS port is sent to HTTPS', async () => {
     const answer = await get('/box', { base: `http://127.0.0.1:${place.https}` });
     assert.equal(answer.status, 307);

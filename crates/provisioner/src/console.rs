@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::OFlag;
@@ -11,14 +12,16 @@ use crate::layout::Layout;
 use crate::report::{DataState, Report};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Pairs of digits of a fingerprint in one line.
+const PAIRS: usize = 16;
 
 /// The text of the consoles, Spanish beside English.
 pub fn page(report: &Report, claim_code: Option<&str>) -> String {
     let network = &report.network;
     let mut hosts = vec![network.mdns_name.clone()];
-    hosts.extend(network.addresses.iter().map(|address| match address {
-        std::net::IpAddr::V4(address) => address.to_string(),
-        std::net::IpAddr::V6(address) => format!("[{address}]"),
+    hosts.extend(certified(report).into_iter().map(|address| match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
     }));
     let mut page = format!("\nActionBooster {VERSION}\n\n");
     for (index, host) in hosts.iter().enumerate() {
@@ -28,6 +31,12 @@ pub fn page(report: &Report, claim_code: Option<&str>) -> String {
         row(&mut page, "", "(no network yet / sin red todavía)");
     }
     row(&mut page, "Trust / Confianza", &format!("http://{}/ca", network.mdns_name));
+    if let Some(tls) = &report.tls {
+        fingerprint(&mut page, "Fingerprint / Huella", &tls.ca_sha256);
+        if let Some(next) = &tls.next {
+            fingerprint(&mut page, "Next / Siguiente", &next.sha256);
+        }
+    }
     row(&mut page, "Mode / Modo", report.mode.name.as_str());
     if let Some(code) = claim_code {
         let (first, second) = code.split_at(code.len() / 2);
@@ -44,6 +53,24 @@ pub fn page(report: &Report, claim_code: Option<&str>) -> String {
 fn row(page: &mut String, name: &str, value: &str) {
     // Writing to a string cannot fail.
     _ = writeln!(page, "  {name:<20} {value}");
+}
+
+/// The addresses that the certificate is for; those of the internet cannot be among them, and are shown
+/// where there is no other.
+fn certified(report: &Report) -> Vec<IpAddr> {
+    let names = report.tls.as_ref().map(|tls| &tls.names[..]).unwrap_or_default();
+    let all = &report.network.addresses;
+    let named: Vec<_> = all.iter().filter(|address| names.contains(&address.to_string())).copied().collect();
+    if named.is_empty() { all.clone() } else { named }
+}
+
+/// SHA-256 as certificate viewers show it, in lines that fit on a screen.
+fn fingerprint(page: &mut String, name: &str, sha256: &str) {
+    let digits: Vec<char> = sha256.to_uppercase().chars().collect();
+    let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
+    for (index, line) in pairs.chunks(PAIRS).enumerate() {
+        row(page, if index == 0 { name } else { "" }, &line.join(":"));
+    }
 }
 
 /// Shows the text on every console of the kernel. A console that does not take it is no fault:

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Instant;
 
 use actionbooster_hardware::{Inventory, survey};
 use anyhow::{Context as _, Result};
@@ -13,6 +14,8 @@ use crate::settings::Settings;
 
 /// When this program was built; no clock of an appliance is earlier.
 const BUILT: &str = env!("BOOSTER_BUILD_EPOCH");
+/// Seconds by which a clock that is only kept in step never moves at once.
+const JUMP_S: u64 = 60;
 
 /// Reads the hardware of the tree, or of this machine where the tree is only a folder. What could not
 /// be understood is told on standard error, which is the journal at boot.
@@ -81,6 +84,32 @@ fn is_reachable(address: IpAddr) -> bool {
     }
 }
 
+/// The wall's clock beside one that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    wall: Timestamp,
+    steady: Instant,
+}
+
+impl Clock {
+    /// Looks at both.
+    pub fn read() -> Self {
+        Self { wall: now(), steady: Instant::now() }
+    }
+
+    /// The moment at which it was read.
+    pub const fn now(&self) -> Timestamp {
+        self.wall
+    }
+
+    /// Whether the clock was set in between.
+    pub fn jumped_since(&self, before: &Self) -> bool {
+        let steady = self.steady.duration_since(before.steady).as_secs();
+        let wall = self.wall.as_second() - before.wall.as_second();
+        wall.abs_diff(i64::try_from(steady).unwrap_or(i64::MAX)) > JUMP_S
+    }
+}
+
 /// The moment of this run: a machine without a clock of its own starts in 1970.
 pub fn now() -> Timestamp {
     let built = BUILT.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
@@ -90,6 +119,8 @@ pub fn now() -> Timestamp {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -105,6 +136,20 @@ mod tests {
         ];
         for (address, expected) in cases {
             assert_eq!(is_reachable(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed() {
+        let before = Clock::read();
+        let later = |wall: i64, steady| Clock {
+            wall: Timestamp::from_second(before.wall.as_second() + wall).unwrap(),
+            steady: before.steady + Duration::from_secs(steady),
+        };
+        let cases =
+            [(0, 0, false), (100, 100, false), (59, 0, false), (62, 0, true), (-62, 0, true), (0, 100, true)];
+        for (wall, steady, jumped) in cases {
+            assert_eq!(later(wall, steady).jumped_since(&before), jumped, "{wall} {steady}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::console;
 use crate::data::Data;
 use crate::decide::{Action, Plan, Remembered, changes, decide, tls_names};
 use crate::dry_run::DryRun;
-use crate::facts;
+use crate::facts::{self, Clock};
 use crate::layout::Layout;
 use crate::machine::{Machine, read_small};
 use crate::report::{self, Findings, Outcome, Report};
@@ -133,10 +133,19 @@ pub fn announce(root: &Path, json: bool) -> Result<String> {
     let layout = Layout::new(root);
     let machine = Machine::new(root);
     let _lock = lock(&layout)?;
-    let (report, page) = announce_in(&layout, &machine, facts::now(), &facts::addresses())?;
-    if let Some(page) = page {
-        console::show(&page, &layout);
-    }
+    let mut clock = Clock::read();
+    let report = loop {
+        let (report, page) = announce_in(&layout, &machine, clock.now(), &facts::addresses())?;
+        if let Some(page) = page {
+            console::show(&page, &layout);
+        }
+        // A jump while this runs does not start it again: systemd finds it started already.
+        let after = Clock::read();
+        if !after.jumped_since(&clock) {
+            break report;
+        }
+        clock = after;
+    };
     if json {
         return Ok(serde_json::to_string_pretty(&report)? + "\n");
     }

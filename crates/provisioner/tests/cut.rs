@@ -109,15 +109,31 @@ fn assert_tls(it: &Box, what: &str) {
     let certificate = it.tls("server.crt").unwrap();
     assert_eq!(it.system.in_force.borrow().certificate.as_deref(), Some(certificate.as_bytes()), "{what}");
     assert_pairs(it, what);
-    for name in ["ca.key", "ca.crt", "server.key"] {
+    for name in ["ca.crt", "server.key"] {
         assert!(it.tls(name).is_some(), "{what}: {name} is missing");
     }
+    let handed_out = it.tls("ca.crt").unwrap();
+    let authorities: Vec<_> = authorities(it).collect();
+    assert_eq!(authorities.len(), 1, "{what}: authorities");
+    assert!(authorities[0].ends_with(&handed_out), "{what}: another authority is handed out");
+}
+
+/// What the files of authorities hold: keys and certificates.
+fn authorities(it: &Box) -> impl Iterator<Item = String> {
+    let folder = fs::read_dir(it.path().join("var/lib/actionbooster/tls/authorities"));
+    folder.into_iter().flatten().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
 }
 
 /// Whatever pairs are there belong together.
 fn assert_pairs(it: &Box, what: &str) {
-    for (certificate, key) in [("ca.crt", "ca.key"), ("server.crt", "server.key")] {
-        let (Some(certificate), Some(key)) = (it.tls(certificate), it.tls(key)) else { continue };
+    let server = it.tls("server.key").zip(it.tls("server.crt"));
+    // A cut may leave half a file under its first name; the next run takes it away.
+    let whole = authorities(it).filter(|text| text.ends_with("END CERTIFICATE-----\n"));
+    let authorities = whole.map(|text| {
+        let begin = text.find("-----BEGIN CERTIFICATE").unwrap();
+        (text[..begin].to_owned(), text[begin..].to_owned())
+    });
+    for (key, certificate) in authorities.chain(server) {
         let (_, block) = parse_x509_pem(certificate.as_bytes()).unwrap();
         let parsed = block.parse_x509().unwrap();
         let key = KeyPair::from_pem(&key).unwrap();
@@ -245,7 +261,7 @@ fn a_full_disk_costs_one_step_and_is_made_good_later() {
         ("etc/systemd/zram-generator.conf", "memory"),
         ("etc/sysctl.d", "memory"),
         ("booster-agent.service.d", "limits"),
-        ("ca.key", "tls"),
+        ("tls/authorities", "tls"),
         ("server.crt", "tls"),
         ("auth/claim-code", "claim"),
         ("last-plan.json", "memory of the hardware"),

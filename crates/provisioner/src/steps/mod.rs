@@ -4,6 +4,7 @@
 //! must change together. What must follow a change of a file (loading rules, telling systemd) is
 //! owed: see `debts`.
 
+mod authorities;
 mod claim;
 mod debts;
 mod firewall;

@@ -1,16 +1,19 @@
 //! Making and judging certificates. No files here: PEM text in, PEM text out.
 
 mod authority;
+mod limits;
 mod server;
+mod succession;
 
 use jiff::{Timestamp, ToSpan};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use x509_parser::pem::parse_x509_pem;
 
-pub use authority::Authority;
+pub use authority::{Authority, Root};
+pub use limits::Limits;
 pub use server::Server;
+pub use succession::{Succession, handover};
 
 /// Why a certificate could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,9 @@ pub enum TlsError {
     /// The text is not a certificate.
     #[error("not a certificate in PEM form")]
     Parse,
+    /// Key and certificate do not belong together.
+    #[error("the certificate is another key's")]
+    Stranger,
     /// The date does not exist.
     #[error("the clock is out of range")]
     Clock,
@@ -49,12 +55,11 @@ impl Key {
     fn public(&self) -> Vec<u8> {
         self.0.subject_public_key_info()
     }
-}
 
-/// SHA-256 of the first certificate in the text, as browsers show it but without colons.
-pub fn fingerprint(pem: &str) -> Option<String> {
-    let (_, block) = parse_x509_pem(pem.as_bytes()).ok()?;
-    Some(hex(&Sha256::digest(&block.contents)))
+    /// Tells this key from others in names.
+    pub fn short(&self) -> String {
+        hex(&Sha256::digest(self.public())[..4])
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -75,8 +80,59 @@ fn days_from(now: Timestamp, days: i64) -> Result<OffsetDateTime, TlsError> {
     OffsetDateTime::from_unix_timestamp(moment.as_second()).map_err(|_| TlsError::Clock)
 }
 
-/// Whether a validity has begun and lasts so many days more.
-fn lasts(not_before: i64, not_after: i64, now: Timestamp, days: i64) -> bool {
-    let now = now.as_second();
-    not_before <= now && not_after - now >= days * 86_400
+/// So many days later, or earlier; the end of time where there is no such date.
+fn days_after(moment: Timestamp, days: i64) -> Timestamp {
+    let last = if days < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    moment.checked_add((days * 24).hours()).unwrap_or(last)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa};
+
+    use super::*;
+
+    /// A moment of the tests.
+    pub(super) fn day(days: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + days * 86_400).unwrap()
+    }
+
+    /// An authority as the first versions made them.
+    pub(super) fn unlimited(now: Timestamp) -> Authority {
+        let key = Key::make().unwrap();
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, "ActionBooster local authority old");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        parameters.not_before = days_from(now, -365).unwrap();
+        parameters.not_after = days_from(now, 3_650).unwrap();
+        let root = Root::read_all(&parameters.self_signed(&key.0).unwrap().pem()).remove(0);
+        assert!(!root.is_limited() && root.permits("example.com"));
+        Authority::new(key, root).unwrap()
+    }
+
+    #[test]
+    fn torn_keys_are_no_keys() {
+        let pem = Key::make().unwrap().pem();
+        assert!(Key::read(&pem).is_some());
+        for text in ["", "x", &pem[..pem.len() / 2]] {
+            assert!(Key::read(text).is_none());
+        }
+    }
+
+    #[test]
+    fn an_authority_is_read_with_its_key_or_not_at_all() {
+        let authority = Authority::make(Key::make().unwrap(), &["box-7".into()], day(0)).unwrap();
+        let text = authority.text();
+        let read = Root::read_all(&text).remove(0);
+        assert_eq!(read.fingerprint(), authority.root().fingerprint());
+        assert_eq!(read.made(), day(0));
+        assert!(read.permits("box-7") && read.permits("fd00::1") && !read.permits("example.com"));
+        assert!(Authority::new(Key::read(&text).unwrap(), read.clone()).is_ok());
+        assert!(Authority::new(Key::make().unwrap(), read).is_err(), "another key");
+        assert!(Root::read_all(&text[..text.len() - 60]).is_empty(), "torn");
+        assert!(Root::read_all("").is_empty(), "empty");
+        let two = format!("{}{}", authority.root().pem(), unlimited(day(0)).root().pem());
+        assert_eq!(Root::read_all(&two).len(), 2);
+    }
 }

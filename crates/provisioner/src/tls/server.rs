@@ -12,28 +12,30 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
 
-use super::{Authority, Key, TlsError, days_from, lasts, serial};
+use super::{Authority, Key, Root, TlsError, days_after, days_from, serial};
 
-/// Devices accept 398 days at most; one of them lies before the making.
-const VALID_DAYS: i64 = 396;
-const DAYS_BEFORE: i64 = 1;
-const RENEW_DAYS_LEFT: i64 = 30;
+/// Devices accept 398 days at most. Those before the making are for devices whose clocks are behind, and
+/// the many after it for a box whose clock is behind: where nobody tells it the time, that must be usable too.
+const VALID_DAYS: i64 = 365;
+const DAYS_BEFORE: i64 = 30;
+const RENEW_DAYS_LEFT: i64 = 120;
+/// A new one must last so much longer to be worth a renewal: near its end an authority cuts them all short.
+const WORTH_DAYS: i64 = 1;
 
 /// A certificate that was made earlier.
 pub struct Server {
     der: Vec<u8>,
     names: Vec<String>,
-    not_before: i64,
+    not_before: Timestamp,
     not_after: Timestamp,
 }
 
 impl Server {
-    /// Makes a certificate for names and addresses.
+    /// Makes a certificate for names and addresses, all of which the authority must permit.
     pub fn make(
         names: &[String],
         key: &Key,
         authority: &Authority,
-        authority_key: &Key,
         now: Timestamp,
     ) -> Result<String, TlsError> {
         let failed = |error| TlsError::Make("server's certificate", error);
@@ -47,8 +49,8 @@ impl Server {
         parameters.use_authority_key_identifier_extension = true;
         parameters.serial_number = Some(serial());
         parameters.not_before = days_from(now, -DAYS_BEFORE)?;
-        parameters.not_after = days_from(now, VALID_DAYS)?;
-        let issuer = Issuer::from_ca_cert_pem(authority.pem(), &authority_key.0).map_err(failed)?;
+        parameters.not_after = days_from(end(authority.root(), now), 0)?;
+        let issuer = Issuer::from_ca_cert_pem(authority.root().pem(), &authority.key().0).map_err(failed)?;
         Ok(parameters.signed_by(&key.0, &issuer).map_err(failed)?.pem())
     }
 
@@ -61,9 +63,9 @@ impl Server {
         let names = alternatives
             .map_or_else(Vec::new, |found| found.value.general_names.iter().filter_map(name).collect());
         let validity = certificate.validity();
-        let not_before = validity.not_before.timestamp();
-        let not_after =
-            Timestamp::from_second(validity.not_after.timestamp()).map_err(|_| TlsError::Parse)?;
+        let moment = |second| Timestamp::from_second(second).map_err(|_| TlsError::Parse);
+        let not_before = moment(validity.not_before.timestamp())?;
+        let not_after = moment(validity.not_after.timestamp())?;
         Ok(Self { der, names, not_before, not_after })
     }
 
@@ -74,18 +76,28 @@ impl Server {
         names: &[String],
         addresses: &[String],
         key: &Key,
-        authority: &Authority,
+        authority: &Root,
         now: Timestamp,
     ) -> bool {
         let is_name = |name: &&String| name.parse::<IpAddr>().is_err();
         let wanted: BTreeSet<_> = names.iter().filter(is_name).collect();
         let present: BTreeSet<_> = self.names.iter().filter(is_name).collect();
         let reachable = names.iter().chain(addresses).all(|name| self.names.contains(name));
-        let lasting = lasts(self.not_before, self.not_after.as_second(), now, RENEW_DAYS_LEFT);
-        wanted == present && reachable && lasting && self.is_signed(key, authority)
+        let permitted = self.names.iter().all(|name| authority.permits(name));
+        wanted == present
+            && reachable
+            && permitted
+            && self.lasts(authority, now)
+            && self.is_signed(key, authority)
     }
 
-    fn is_signed(&self, key: &Key, authority: &Authority) -> bool {
+    fn lasts(&self, authority: &Root, now: Timestamp) -> bool {
+        let long = self.not_after >= days_after(now, RENEW_DAYS_LEFT);
+        let as_long_as_can_be = days_after(self.not_after, WORTH_DAYS) > end(authority, now);
+        self.not_before <= now && self.not_after > now && (long || as_long_as_can_be)
+    }
+
+    fn is_signed(&self, key: &Key, authority: &Root) -> bool {
         let (Ok((_, own)), Ok((_, issuer))) =
             (X509Certificate::from_der(&self.der), X509Certificate::from_der(authority.der()))
         else {
@@ -107,6 +119,11 @@ impl Server {
     }
 }
 
+/// When a certificate that is made now ends.
+fn end(authority: &Root, now: Timestamp) -> Timestamp {
+    days_after(now, VALID_DAYS).min(authority.not_after())
+}
+
 fn name(name: &GeneralName) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -124,72 +141,63 @@ fn name(name: &GeneralName) -> Option<String> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::tls::tests::day;
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn day(days: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + days * 86_400).unwrap()
+    fn authority(days: i64) -> Authority {
+        Authority::make(Key::make().unwrap(), &names(&["box"]), day(days)).unwrap()
     }
 
     #[test]
     fn a_certificate_serves_until_something_it_stands_on_changes() {
-        let (authority_key, key) = (Key::make().unwrap(), Key::make().unwrap());
-        let authority = Authority::make(&authority_key, day(0)).unwrap();
-        let own = names(&["box.local", "box", "127.0.0.1", "::1"]);
+        let key = Key::make().unwrap();
+        let authority_of_box = authority(0);
+        let own = names(&["box.local", "localhost", "127.0.0.1", "::1"]);
         let all: Vec<_> = own.iter().cloned().chain(names(&["10.0.0.7", "fd00::7"])).collect();
-        let pem = Server::make(&all, &key, &authority, &authority_key, day(0)).unwrap();
+        let pem = Server::make(&all, &key, &authority_of_box, day(0)).unwrap();
         let server = Server::read(&pem).unwrap();
         assert_eq!(server.names(), all);
-        assert!(server.not_after().as_second() - server.not_before <= 397 * 86_400);
+        assert!(server.not_after() <= days_after(server.not_before, 398));
 
         let other_key = Key::make().unwrap();
-        let other_authority = Authority::make(&other_key, day(0)).unwrap();
-        let holds = |own: &[&str], addresses: &[&str], key, authority, now| {
-            server.serves(&names(own), &names(addresses), key, authority, now)
+        let other_authority = authority(0);
+        let holds = |own: &[&str], addresses: &[&str], key, authority: &Authority, now| {
+            server.serves(&names(own), &names(addresses), key, authority.root(), now)
         };
-        let same = ["box.local", "box", "127.0.0.1", "::1"];
-        assert!(holds(&same, &["10.0.0.7", "fd00::7"], &key, &authority, day(0)), "as made");
-        assert!(holds(&same, &[], &key, &authority, day(0)), "with an address gone");
-        assert!(holds(&same, &[], &key, &authority, day(366)), "a month before its end");
-        assert!(!holds(&same, &[], &key, &authority, day(367)), "less than that");
-        assert!(!holds(&same, &[], &key, &authority, day(-2)), "before its time");
-        assert!(!holds(&same, &["10.0.0.8"], &key, &authority, day(0)), "with a new address");
-        assert!(!holds(&["new.local", "127.0.0.1"], &[], &key, &authority, day(0)), "under a new name");
-        assert!(!holds(&["box.local", "127.0.0.1"], &[], &key, &authority, day(0)), "with a name given up");
-        assert!(!holds(&same, &[], &other_key, &authority, day(0)), "with another key");
+        let same = ["box.local", "localhost", "127.0.0.1", "::1"];
+        let own = &authority_of_box;
+        assert!(holds(&same, &["10.0.0.7", "fd00::7"], &key, own, day(0)), "as made");
+        assert!(holds(&same, &[], &key, own, day(0)), "with an address gone");
+        assert!(holds(&same, &[], &key, own, day(-30)), "for a clock that is a month behind");
+        assert!(holds(&same, &[], &key, own, day(245)), "four months before its end");
+        assert!(!holds(&same, &[], &key, own, day(246)), "less than that");
+        assert!(!holds(&same, &[], &key, own, day(-31)), "before its time");
+        assert!(!holds(&same, &["10.0.0.8"], &key, own, day(0)), "with a new address");
+        assert!(!holds(&["new.local", "127.0.0.1"], &[], &key, own, day(0)), "under a new name");
+        assert!(!holds(&["box.local", "127.0.0.1"], &[], &key, own, day(0)), "with a name given up");
+        assert!(!holds(&same, &[], &other_key, own, day(0)), "with another key");
         assert!(!holds(&same, &[], &key, &other_authority, day(0)), "with another authority");
     }
 
     #[test]
     fn an_authority_made_anew_from_its_key_still_vouches_for_the_server() {
-        let (authority_key, key) = (Key::make().unwrap(), Key::make().unwrap());
-        let first = Authority::make(&authority_key, day(0)).unwrap();
+        let (first, key) = (authority(0), Key::make().unwrap());
         let own = names(&["box.local"]);
-        let pem = Server::make(&own, &key, &first, &authority_key, day(0)).unwrap();
-        let again = Authority::make(&authority_key, day(10)).unwrap();
-        assert!(Server::read(&pem).unwrap().serves(&own, &[], &key, &again, day(10)));
+        let pem = Server::make(&own, &key, &first, day(0)).unwrap();
+        let again = Authority::make(first.into_key(), &own, day(10)).unwrap();
+        assert!(Server::read(&pem).unwrap().serves(&own, &[], &key, again.root(), day(10)));
     }
 
     #[test]
-    fn an_authority_is_kept_while_it_is_its_keys_and_long_lived() {
-        let (key, other) = (Key::make().unwrap(), Key::make().unwrap());
-        let pem = Authority::make(&key, day(0)).unwrap().pem().to_owned();
-        assert!(Authority::read(&pem, &key, day(0)).is_some());
-        assert!(Authority::read(&pem, &other, day(0)).is_none(), "another key");
-        assert!(Authority::read(&pem, &key, day(3_300)).is_none(), "near its end");
-        assert!(Authority::read(&pem, &key, day(-400)).is_none(), "from the future");
-        assert!(Authority::read(&pem[..pem.len() / 2], &key, day(0)).is_none(), "torn");
-        assert!(Authority::read("", &key, day(0)).is_none(), "empty");
-    }
-
-    #[test]
-    fn torn_keys_are_no_keys() {
-        let pem = Key::make().unwrap().pem();
-        assert!(Key::read(&pem).is_some());
-        for text in ["", "x", &pem[..pem.len() / 2]] {
-            assert!(Key::read(text).is_none());
-        }
+    fn a_certificate_ends_with_its_authority_and_is_not_renewed_for_nothing() {
+        let (old, key, own) = (authority(-1_775), Key::make().unwrap(), names(&["box.local"]));
+        let pem = Server::make(&own, &key, &old, day(0)).unwrap();
+        let server = Server::read(&pem).unwrap();
+        assert_eq!(server.not_after(), old.root().not_after());
+        assert!(server.serves(&own, &[], &key, old.root(), day(49)));
+        assert!(!server.serves(&own, &[], &key, old.root(), day(50)), "it has ended");
     }
 }

@@ -177,6 +177,18 @@ export interface Generation {
   reason: string | null;
 }
 
+/** The authority that devices trust, the one that follows it, and the server's certificate. */
+export interface Certificates {
+  ca_sha256: string;
+  ca_name: string;
+  ca_not_after: string;
+  /** Whether devices refuse what the authority signs for names beyond the home. */
+  ca_limited: boolean;
+  next: { sha256: string; name: string; from: string } | null;
+  not_after: string;
+  names: string[];
+}
+
 /** The provisioner's report. Parts are optional because a damaged box reports less. */
 export interface Provisioning {
   generated_at: string;
@@ -191,7 +203,7 @@ export interface Provisioning {
   };
   network?: { hostname: string; mdns_name: string; online: boolean; addresses: string[] };
   firewall?: { incoming: unknown[]; outgoing: unknown[] };
-  tls?: { ca_sha256: string; not_after: string; names: string[] };
+  tls?: Certificates;
   accelerators?: { device: string; groups: string[]; given_to: string[] }[];
   missing_firmware?: { driver: string; device: string; file: string; package: string | null; advice: Localized }[];
   storage?: { data: 'ok' | 'damaged'; detail: Localized | null };

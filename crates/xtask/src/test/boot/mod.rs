@@ -15,6 +15,7 @@ use crate::qemu::{BOOT_LIMIT, Forwards, Vm};
 use crate::{image, run};
 
 mod cameras;
+mod certificates;
 mod damage;
 mod firewall;
 mod privileges;
@@ -46,6 +47,7 @@ const SECTIONS: &[Section] = &[
     ("privileges", privileges::run),
     ("firewall", firewall::run),
     ("cameras", cameras::run),
+    ("certificates", certificates::run),
     ("reboot", reboot::run),
     ("damage", damage::run),
 ];

@@ -1,0 +1,84 @@
+//! The folder of authorities: one file for each, with its key and its certificate.
+//!
+//! Both in one file, because no cut may come between a key and its certificate.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{Context, current};
+use crate::system::Access;
+use crate::tls::{Authority, Key, Root, Succession};
+
+/// How the first versions kept the one authority, which had no limits: its key, and what is handed out.
+const FIRST_KEY: &str = "ca.key";
+/// Handed out: the authority that signs, and the next one where there is one.
+pub const HANDED_OUT: &str = "ca.crt";
+/// Handed out: the next one alone.
+pub const NEXT: &str = "ca-next.crt";
+
+/// The authorities for this moment, as files hold them.
+pub fn ensure(own_names: &[String], context: &Context) -> Result<Succession> {
+    let folder = context.layout.state("tls");
+    let files = folder.join("authorities");
+    adopt(&folder, &files, context)?;
+    let settled = Succession::settle(read(&files, own_names, context)?, own_names, context.now)?;
+    let all = || [&settled.signer].into_iter().chain(&settled.next).chain(&settled.kept);
+    for authority in all() {
+        context.ensure(&place(&files, authority), authority.text().as_bytes(), Access::SECRET)?;
+    }
+    let wanted: Vec<PathBuf> = all().map(|authority| place(&files, authority)).collect();
+    for path in list(&files).into_iter().filter(|path| !wanted.contains(path)) {
+        context.ensure_absent(&path)?;
+    }
+    let next = settled.next.as_ref().map(|next| next.root().pem());
+    let both = settled.signer.root().pem().to_owned() + next.unwrap_or_default();
+    context.ensure(&folder.join(HANDED_OUT), both.as_bytes(), Access::PUBLIC)?;
+    match next {
+        Some(next) => context.ensure(&folder.join(NEXT), next.as_bytes(), Access::PUBLIC)?,
+        None => context.ensure_absent(&folder.join(NEXT))?,
+    };
+    Ok(settled)
+}
+
+/// Takes over the authority of a first version, whose key lay beside its certificate.
+fn adopt(folder: &Path, files: &Path, context: &Context) -> Result<()> {
+    let text = |name: &str| current(&folder.join(name)).and_then(|text| String::from_utf8(text).ok());
+    let first = text(FIRST_KEY).and_then(|key| {
+        let root = Root::read_all(&text(HANDED_OUT)?).into_iter().next()?;
+        Authority::new(Key::read(&key)?, root).ok()
+    });
+    if let Some(first) = first {
+        context.ensure(&place(files, &first), first.text().as_bytes(), Access::SECRET)?;
+    }
+    context.ensure_absent(&folder.join(FIRST_KEY)).map(drop)
+}
+
+/// The authorities in the folder. A key whose certificate is damaged gets another: to devices it is
+/// the same authority.
+fn read(files: &Path, own_names: &[String], context: &Context) -> Result<Vec<Authority>> {
+    let mut found = Vec::new();
+    for path in list(files) {
+        let Some(text) = current(&path).and_then(|text| String::from_utf8(text).ok()) else { continue };
+        let Some(key) = Key::read(&text) else { continue };
+        let root = Root::read_all(&text).into_iter().find(|root| root.is_of(&key));
+        found.push(match root {
+            Some(root) => Authority::new(key, root)?,
+            None => Authority::make(key, own_names, context.now)?,
+        });
+    }
+    Ok(found)
+}
+
+fn place(files: &Path, authority: &Authority) -> PathBuf {
+    files.join(format!("{}.pem", authority.short()))
+}
+
+/// Everything in the folder, with what a cut may have left there.
+fn list(files: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(files).into_iter().flatten();
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    paths
+}
