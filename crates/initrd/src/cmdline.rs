@@ -1,25 +1,8 @@
 //! What GRUB asks for on the kernel command line.
 
+pub use actionbooster_updates::Slot;
+
 use crate::{Error, gpt::Guid};
-
-/// One of the two places a system lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// Partition `root-a`.
-    A,
-    /// Partition `root-b`.
-    B,
-}
-
-impl Slot {
-    /// The label of the slot's partition.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::A => "root-a",
-            Self::B => "root-b",
-        }
-    }
-}
 
 /// How much a factory reset takes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +45,10 @@ pub struct Request {
 
 /// Reads the kernel command line. The last of several equal keys counts, as with the kernel's own.
 pub fn parse(line: &str) -> Result<Request, Error> {
-    let (mut slot, mut slot_guid, mut reset) = (None, None, None);
+    let slot = Slot::started(line);
+    let (mut slot_guid, mut reset) = (None, None);
     for word in line.split_ascii_whitespace() {
         match word.split_once('=') {
-            Some(("actionbooster.slot", "A")) => slot = Some(Slot::A),
-            Some(("actionbooster.slot", "B")) => slot = Some(Slot::B),
-            Some(("actionbooster.slot", _)) => slot = None,
             Some(("actionbooster.partition", guid)) => slot_guid = Guid::parse(guid),
             Some(("actionbooster.factory-reset", grade)) => reset = Reset::parse(grade),
             _ => {}

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use actionbooster_updates::{BACKUP, GRUBENV};
 use anyhow::{Context, Result};
 
+use super::grub;
 use crate::builder::{Builder, TREE};
 
 /// The slot's file system in the artifacts' folder.
@@ -78,12 +80,18 @@ pub fn build(builder: &Builder, tree: &Path, initrd: &Path, folder: &Path, name:
 
     let parts = folder.join("parts");
     let inside = path(&parts)?;
+    let template = builder.checkout().join("image/grub/grub.cfg");
+    let template =
+        fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;
+    fs::create_dir_all(parts.join("esp/grub"))?;
+    fs::write(parts.join("esp/grub/grub.cfg"), grub::config(&template)?)?;
     let script = format!(
         "set -e; mkdir -p {inside}/esp/EFI/BOOT {inside}/esp/grub; cd {inside}
          grub-mkimage -O x86_64-efi -p /grub -o esp/EFI/BOOT/BOOTX64.EFI {modules}
-         cp {TREE}/image/grub/grub.cfg esp/grub/
-         grub-editenv esp/grub/grubenv create
-         grub-editenv esp/grub/grubenv set 'ORDER=A B' A_OK=1 A_TRY=0 B_OK=0 B_TRY=0
+         grub-script-check esp/grub/grub.cfg
+         grub-editenv esp/grub/{GRUBENV} create
+         grub-editenv esp/grub/{GRUBENV} set 'ORDER=A B' A_OK=1 A_TRY=0 B_OK=0 B_TRY=0
+         cp esp/grub/{GRUBENV} esp/grub/{BACKUP}
          ln {root} root.squashfs",
         modules = GRUB_MODULES.join(" ")
     );

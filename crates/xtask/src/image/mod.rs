@@ -7,6 +7,7 @@
 mod cpio;
 mod disk;
 mod fingerprint;
+mod grub;
 mod initrd;
 mod keys;
 pub mod lints;
