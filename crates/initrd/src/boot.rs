@@ -9,12 +9,15 @@ use std::time::Duration;
 use nix::mount::MsFlags;
 use nix::unistd::{chdir, chroot, execv};
 
+use crate::choice::{self, Choice, Waited};
 use crate::cmdline::{self, Request};
 use crate::hotplug::Hotplug;
 use crate::modules::Loader;
 use crate::partitions::{self, Partition};
 use crate::{Error, console, data, mounts};
 
+/// Disks inside a PC and on a hub have shown up after this long.
+const SETTLED: Duration = Duration::from_secs(12);
 /// Slow USB bridges take this long to show their disk.
 const SLOT_LIMIT: Duration = Duration::from_secs(45);
 const MODULES: &str = "/lib/modules";
@@ -28,14 +31,23 @@ pub fn run() -> Result<Infallible, Error> {
     mounts::kernel_file_systems()?;
     let line = fs::read_to_string("/proc/cmdline").map_err(Error::file("read", "/proc/cmdline"))?;
     let request = cmdline::parse(&line)?;
-    let slot = find_slot(&request)?;
-    name_partitions(&slot.disk)?;
-    enter(&slot)?;
-    data::provide(&slot.disk, request.reset)?;
+    let Choice { slot, doubt } = find_slot(&request)?;
+    match doubt {
+        None => {
+            name_partitions(&slot.disk)?;
+            enter(&slot)?;
+            data::provide(&slot.disk, request.reset)?;
+        }
+        // No name is given to what may be another box's: tries would be counted there.
+        Some(doubt) => {
+            enter(&slot)?;
+            data::withhold(doubt, request.reset)?;
+        }
+    }
     hand_over()
 }
 
-fn find_slot(request: &Request) -> Result<Partition, Error> {
+fn find_slot(request: &Request) -> Result<Choice, Error> {
     let (sys, dev) = (Path::new("/sys"), Path::new("/dev"));
     let label = request.slot.label();
     let hotplug = Hotplug::listen()?;
@@ -43,11 +55,21 @@ fn find_slot(request: &Request) -> Result<Partition, Error> {
     for module in ALWAYS {
         loader.load(module);
     }
-    let found = hotplug.wait_for(SLOT_LIMIT, || {
-        loader.load_for_devices(sys);
-        partitions::choose(&partitions::scan(sys, dev), label, request.slot_guid).cloned()
-    });
-    found.ok_or_else(|| {
+    let look = |waited| {
+        let candidates = choice::candidates(&partitions::scan(sys, dev), label);
+        choice::choose(&candidates, request, waited)
+    };
+    for (waited, limit) in [(Waited::Briefly, SETTLED), (Waited::Settled, SLOT_LIMIT.saturating_sub(SETTLED))]
+    {
+        let found = hotplug.wait_for(limit, || {
+            loader.load_for_devices(sys);
+            look(waited)
+        });
+        if let Some(found) = found {
+            return Ok(found);
+        }
+    }
+    look(Waited::Over).ok_or_else(|| {
         let names: Vec<String> = partitions::scan(sys, dev).into_iter().map(|one| one.name).collect();
         let seen = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
         Error::SlotMissing { label, seconds: SLOT_LIMIT.as_secs(), seen }

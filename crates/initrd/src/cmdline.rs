@@ -2,6 +2,7 @@
 
 pub use actionbooster_updates::Slot;
 
+use crate::choice::Nonce;
 use crate::{Error, gpt::Guid};
 
 /// How much a factory reset takes away.
@@ -37,8 +38,10 @@ impl Reset {
 pub struct Request {
     /// The slot to start.
     pub slot: Slot,
-    /// The partition GRUB loaded the kernel from; tells two flashed disks apart.
+    /// The partition GRUB loaded the kernel from.
     pub slot_guid: Option<Guid>,
+    /// What GRUB wrote down on the disk it was read from.
+    pub nonce: Option<Nonce>,
     /// A factory reset chosen in GRUB's menu.
     pub reset: Option<Reset>,
 }
@@ -46,15 +49,16 @@ pub struct Request {
 /// Reads the kernel command line. The last of several equal keys counts, as with the kernel's own.
 pub fn parse(line: &str) -> Result<Request, Error> {
     let slot = Slot::started(line);
-    let (mut slot_guid, mut reset) = (None, None);
+    let (mut slot_guid, mut nonce, mut reset) = (None, None, None);
     for word in line.split_ascii_whitespace() {
         match word.split_once('=') {
             Some(("actionbooster.partition", guid)) => slot_guid = Guid::parse(guid),
+            Some(("actionbooster.nonce", word)) => nonce = Nonce::parse(word),
             Some(("actionbooster.factory-reset", grade)) => reset = Reset::parse(grade),
             _ => {}
         }
     }
-    Ok(Request { slot: slot.ok_or(Error::NoSlot)?, slot_guid, reset })
+    Ok(Request { slot: slot.ok_or(Error::NoSlot)?, slot_guid, nonce, reset })
 }
 
 #[cfg(test)]
@@ -88,8 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_partition_is_ignored_rather_than_fatal() {
-        let request = parse("actionbooster.slot=A actionbooster.partition=banana").unwrap();
-        assert_eq!(request.slot_guid, None);
+    fn a_malformed_partition_or_nonce_is_ignored_rather_than_fatal() {
+        let request =
+            parse("actionbooster.slot=A actionbooster.partition=banana actionbooster.nonce=").unwrap();
+        assert_eq!((request.slot_guid, request.nonce), (None, None));
+        let request = parse("actionbooster.slot=A actionbooster.nonce=7.2026.1").unwrap();
+        assert_eq!(request.nonce, Nonce::parse("7.2026.1"));
     }
 }

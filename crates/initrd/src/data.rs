@@ -1,13 +1,17 @@
 //! The data partition: made, grown, repaired, reset, and put in place as `/var` and `/etc`.
 
 use std::fs::{self, DirBuilder, File};
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
 use nix::mount::MsFlags;
 
+use crate::choice::Doubt;
 use crate::cmdline::Reset;
-use crate::partitions::{Partition, disk_sectors, on_disk, scan};
+use crate::disk::{Disk, RANDOM, SECTOR_BYTES, sectors};
+use crate::gpt::Guid;
+use crate::partitions::{Partition, has_twin, on_disk, scan};
 use crate::superblock::{self, Superblock};
 use crate::{Error, console, mounts, reset, tools};
 
@@ -20,7 +24,6 @@ pub const DAMAGED: &str = "/run/actionbooster/data-damaged";
 
 const SYS: &str = "/sys";
 const DEV: &str = "/dev";
-const SECTOR_BYTES: u64 = 512;
 /// Free space behind the partition that is worth growing into.
 const WORTH_GROWING_SECTORS: u64 = 64 * 1024 * 1024 / SECTOR_BYTES;
 
@@ -50,6 +53,14 @@ pub fn table_step(data: Option<&Partition>, disk_sectors: u64, reset: Option<Res
     }
 }
 
+/// Whether the disk still has the GUIDs it was made with, by the image or as a copy of another disk.
+///
+/// A disk without a data partition has never been started, or not for long enough to be known to
+/// anybody by its GUIDs.
+pub fn needs_new_guids(data: Option<&Partition>, has_twin: bool) -> bool {
+    data.is_none() || has_twin
+}
+
 /// Whether the file system should be checked before it is mounted.
 ///
 /// A power cut alone is no reason: the kernel replays the journal. No superblock is one, because
@@ -69,6 +80,17 @@ pub fn needs_growing(superblock: Superblock, partition: &Partition) -> bool {
 pub fn provide(disk: &str, asked: Option<Reset>) -> Result<(), Error> {
     let Err(reason) = from_disk(disk, asked) else { return Ok(()) };
     console::tell(&format!("the data partition cannot be used: {reason}"));
+    from_memory(&reason)
+}
+
+/// Leaves the data partitions of all disks alone, because it is not certain which one is ours, and
+/// puts `/var` and `/etc` in place from memory. No reset is carried out.
+pub fn withhold(doubt: Doubt, asked: Option<Reset>) -> Result<(), Error> {
+    let reason = Error::Uncertain { doubt };
+    console::tell(&format!("no data partition is used: {reason}"));
+    if asked.is_some() {
+        console::tell("the factory reset was not carried out; nothing was erased");
+    }
     from_memory(&reason)
 }
 
@@ -105,8 +127,13 @@ fn from_disk(disk: &str, asked: Option<Reset>) -> Result<(), Error> {
 fn prepare_table(disk: &str, reset: Option<Reset>) -> Result<Partition, Error> {
     let before = scan(Path::new(SYS), Path::new(DEV));
     let existing = on_disk(&before, disk, LABEL);
-    let sectors = disk_sectors(Path::new(SYS), disk).unwrap_or(0);
-    match table_step(existing, sectors, reset) {
+    if needs_new_guids(existing, has_twin(&before, disk)) {
+        console::note("giving this disk identifiers of its own");
+        // The boot nonce keeps equal disks apart too.
+        renew_guids(disk).unwrap_or_else(|error| console::tell(&error.to_string()));
+    }
+    let length = sectors(Path::new(SYS), disk).unwrap_or(0);
+    match table_step(existing, length, reset) {
         TableStep::Keep => {}
         TableStep::Make => {
             console::note("making the data partition");
@@ -124,6 +151,16 @@ fn prepare_table(disk: &str, reset: Option<Reset>) -> Result<Partition, Error> {
     }
     let after = scan(Path::new(SYS), Path::new(DEV));
     on_disk(&after, disk, LABEL).cloned().ok_or_else(|| Error::NoData { disk: disk.to_owned() })
+}
+
+fn renew_guids(disk: &str) -> Result<(), Error> {
+    tools::relocate_table(disk)?;
+    let mut random = File::open(RANDOM).map_err(Error::file("open", RANDOM))?;
+    Disk::open_for_writing(Path::new(SYS), Path::new(DEV), disk)?.renew_guids(|| {
+        let mut bytes = [0; 16];
+        random.read_exact(&mut bytes)?;
+        Ok(Guid::random(bytes))
+    })
 }
 
 /// Mounts the partition, checking and repairing it when it asks for it or cannot be mounted.
@@ -186,7 +223,6 @@ fn from_memory(reason: &Error) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpt::Guid;
 
     const GIB: u64 = 1 << 30;
 
@@ -217,6 +253,16 @@ mod tests {
             (Some(&data), 0, None, TableStep::Keep),
         ] {
             assert_eq!(table_step(existing, disk, reset), expected, "{disk} {reset:?}");
+        }
+    }
+
+    #[test]
+    fn guids_are_renewed_on_a_fresh_disk_and_on_one_of_two_equal_ones() {
+        let data = partition(3, 5);
+        for (existing, twin, expected) in
+            [(None, false, true), (None, true, true), (Some(&data), true, true), (Some(&data), false, false)]
+        {
+            assert_eq!(needs_new_guids(existing, twin), expected, "{existing:?} {twin}");
         }
     }
 

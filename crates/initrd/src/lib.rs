@@ -1,16 +1,20 @@
 //! The first process of the appliance.
 //!
-//! It finds the slot GRUB chose, enters it, makes or grows or repairs the data partition with the
+//! It finds the slot GRUB chose, on the disk GRUB was read from, enters it, makes or grows or repairs the data partition with the
 //! slot's own tools, mounts `/var` and `/etc` from it, and becomes systemd. Because the tools are
 //! the slot's, the initrd holds nothing but this program and the kernel modules it needs.
 //!
+//! While it is not certain which of several disks that is, the data partition of none is touched.
 //! Whatever happens to the data partition the system starts; only a slot that cannot be entered
 //! ends the boot, and then the machine restarts so that GRUB can count the try.
 
 pub mod boot;
+pub mod choice;
 pub mod cmdline;
 pub mod console;
 pub mod data;
+pub mod disk;
+pub mod fat;
 pub mod gpt;
 pub mod hotplug;
 pub mod modules;
@@ -73,6 +77,18 @@ pub enum Error {
         tool: &'static str,
         /// Exit status and the last thing it said.
         detail: String,
+    },
+    /// Two disks look alike.
+    #[error("{doubt}")]
+    Uncertain {
+        /// Why it is not known which disk was started.
+        doubt: choice::Doubt,
+    },
+    /// A disk does not have both of its partition tables.
+    #[error("/dev/{disk} does not have two whole partition tables; its identifiers are left as they are")]
+    NoTable {
+        /// Kernel name of the disk.
+        disk: String,
     },
     /// The disk has no room for a data partition.
     #[error("there is no data partition on /dev/{disk} and none could be made")]

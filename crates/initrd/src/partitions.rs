@@ -1,14 +1,11 @@
 //! The partitions the kernel knows, and which of them are ours.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::Path;
 
-use crate::gpt::{Guid, HEADER_BYTES, Header};
-
-/// The unit of lengths in sysfs, whatever the disk's own blocks are.
-const SECTOR_BYTES: u64 = 512;
+use crate::disk::{Disk, SECTOR_BYTES};
+use crate::gpt::{Guid, Table};
 
 /// A partition, as the kernel and the partition table describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,56 +41,44 @@ pub fn scan(sys: &Path, dev: &Path) -> Vec<Partition> {
     found
 }
 
-type Tables = BTreeMap<String, Option<(Header, Vec<u8>)>>;
+type Tables = BTreeMap<String, Option<(u64, Table)>>;
 
 fn read(folder: &Path, sys: &Path, dev: &Path, tables: &mut Tables) -> Option<Partition> {
     let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
     let place = usize::try_from(number("partition")?).ok()?;
     // The folder is a link into the device tree, where a partition lies below its disk.
     let disk = fs::canonicalize(folder).ok()?.parent()?.file_name()?.to_str()?.to_owned();
-    let table = tables.entry(disk.clone()).or_insert_with(|| table(sys, dev, &disk));
-    let (header, bytes) = table.as_ref()?;
-    let entry = header.entry(bytes, place)?;
+    let table = tables.entry(disk.clone()).or_insert_with(|| {
+        let disk = Disk::open(sys, dev, &disk)?;
+        Some((disk.block_bytes, disk.table()?))
+    });
+    let (block_bytes, table) = table.as_ref()?;
+    let entry = table.entry(place)?;
+    let start_sectors = number("start")?;
+    // Where the kernel saw another table than the one that is there now, names would be mixed up.
+    if entry.start_block.checked_mul(*block_bytes)? / SECTOR_BYTES != start_sectors {
+        return None;
+    }
     Some(Partition {
         name: folder.file_name()?.to_str()?.to_owned(),
         disk,
         label: entry.label,
         guid: entry.guid,
-        start_sectors: number("start")?,
+        start_sectors,
         length_sectors: number("size")?,
     })
-}
-
-/// A disk's partition table: the first one, or its copy at the end of the disk.
-fn table(sys: &Path, dev: &Path, disk: &str) -> Option<(Header, Vec<u8>)> {
-    let queue = sys.join("class/block").join(disk).join("queue/logical_block_size");
-    let block_bytes: u64 = fs::read_to_string(queue).ok()?.trim().parse().ok()?;
-    let blocks = disk_sectors(sys, disk)?.checked_mul(SECTOR_BYTES)?.checked_div(block_bytes)?;
-    let file = File::open(dev.join(disk)).ok()?;
-    [1, blocks.checked_sub(1)?].into_iter().find_map(|place| {
-        let mut block = [0; HEADER_BYTES];
-        file.read_exact_at(&mut block, place.checked_mul(block_bytes)?).ok()?;
-        let header = Header::parse(&block)?;
-        let mut bytes = vec![0; header.table_bytes()];
-        file.read_exact_at(&mut bytes, header.entries_block.checked_mul(block_bytes)?).ok()?;
-        Some((header, bytes))
-    })
-}
-
-/// Length of a disk in units of 512 bytes.
-pub fn disk_sectors(sys: &Path, disk: &str) -> Option<u64> {
-    fs::read_to_string(sys.join("class/block").join(disk).join("size")).ok()?.trim().parse().ok()
-}
-
-/// The partition with `label`; of several, the one with the GUID that GRUB saw, else the first.
-pub fn choose<'a>(partitions: &'a [Partition], label: &str, wanted: Option<Guid>) -> Option<&'a Partition> {
-    let named = || partitions.iter().filter(|partition| partition.label == label);
-    named().find(|partition| Some(partition.guid) == wanted).or_else(|| named().next())
 }
 
 /// The partition with `label` on one disk.
 pub fn on_disk<'a>(partitions: &'a [Partition], disk: &str, label: &str) -> Option<&'a Partition> {
     partitions.iter().find(|partition| partition.disk == disk && partition.label == label)
+}
+
+/// Whether another disk has a partition with the GUID of one of this disk's: both were written from
+/// one image, or one is a copy of the other.
+pub fn has_twin(partitions: &[Partition], disk: &str) -> bool {
+    let (own, others): (Vec<_>, Vec<_>) = partitions.iter().partition(|partition| partition.disk == disk);
+    own.iter().any(|partition| others.iter().any(|other| other.guid == partition.guid))
 }
 
 /// The udev rule that gives our partitions names of their own.
@@ -112,16 +97,14 @@ pub fn udev_rules(partitions: &[Partition], disk: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-    use std::path::PathBuf;
-
+pub(crate) mod tests {
     use super::*;
+    use crate::disk::tests::{LAST, Machine};
 
     const ONE: &str = "3dd7e1c0-6d5a-4c40-8b4a-5f1f0c2f7f3b";
     const OTHER: &str = "00000000-6d5a-4c40-8b4a-5f1f0c2f7f3b";
 
-    fn partition(name: &str, disk: &str, label: &str, guid: &str) -> Partition {
+    pub(crate) fn partition(name: &str, disk: &str, label: &str, guid: &str) -> Partition {
         Partition {
             name: name.into(),
             disk: disk.into(),
@@ -133,69 +116,45 @@ mod tests {
     }
 
     #[test]
-    fn of_two_flashed_disks_the_one_grub_came_from_is_chosen() {
-        let partitions = [partition("sda2", "sda", "root-a", OTHER), partition("sdb2", "sdb", "root-a", ONE)];
-        for (label, wanted, expected) in [
-            ("root-a", Guid::parse(ONE), Some("sdb2")),
-            ("root-a", Guid::parse(OTHER), Some("sda2")),
-            ("root-a", None, Some("sda2")),
-            ("root-a", Guid::parse(&ONE.replace('3', "4")), Some("sda2")),
-            ("root-b", Guid::parse(ONE), None),
+    fn a_disk_with_a_guid_of_another_one_has_a_twin() {
+        let own = partition("sda2", "sda", "root-a", ONE);
+        for (others, expected) in [
+            (vec![], false),
+            (vec![partition("sda3", "sda", "root-b", ONE)], false),
+            (vec![partition("sdb2", "sdb", "root-a", OTHER)], false),
+            (vec![partition("sdb2", "sdb", "root-a", OTHER), partition("sdc7", "sdc", "data", ONE)], true),
         ] {
-            let chosen = choose(&partitions, label, wanted).map(|partition| partition.name.as_str());
-            assert_eq!(chosen, expected, "{label} {wanted:?}");
+            let all = [vec![own.clone()], others].concat();
+            assert_eq!(has_twin(&all, "sda"), expected, "{all:?}");
         }
-    }
-
-    /// A disk of 64 blocks with one partition labelled `root-a`, its table at `place`.
-    fn machine(place: usize) -> (tempfile::TempDir, PathBuf, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let (sys, dev) = (folder.path().join("sys"), folder.path().join("dev"));
-        let disk = sys.join("devices/virtio0/block/vda");
-        fs::create_dir_all(disk.join("vda1")).unwrap();
-        fs::create_dir_all(disk.join("queue")).unwrap();
-        fs::create_dir_all(sys.join("class/block")).unwrap();
-        fs::create_dir_all(&dev).unwrap();
-        for (name, text) in [
-            ("size", "64\n"),
-            ("queue/logical_block_size", "512\n"),
-            ("vda1/partition", "1\n"),
-            ("vda1/start", "34\n"),
-            ("vda1/size", "8\n"),
-        ] {
-            fs::write(disk.join(name), text).unwrap();
-        }
-        symlink(&disk, sys.join("class/block/vda")).unwrap();
-        symlink(disk.join("vda1"), sys.join("class/block/vda1")).unwrap();
-        let mut image = vec![0; 64 * 512];
-        let header = place * 512;
-        image[header..header + 8].copy_from_slice(b"EFI PART");
-        image[header + 72] = 2;
-        image[header + 80] = 4;
-        image[header + 84] = 128;
-        image[1024] = 1;
-        for (at, unit) in "root-a".encode_utf16().enumerate() {
-            image[1024 + 56 + at * 2] = unit.to_le_bytes()[0];
-        }
-        fs::write(dev.join("vda"), image).unwrap();
-        (folder, sys, dev)
     }
 
     #[test]
     fn partitions_are_found_even_if_only_the_copy_of_the_table_is_left() {
-        for place in [1, 63] {
-            let (_folder, sys, dev) = machine(place);
-            let found = scan(&sys, &dev);
-            assert_eq!(found.len(), 1, "table in block {place}");
-            assert_eq!((found[0].name.as_str(), found[0].disk.as_str()), ("vda1", "vda"));
+        for damaged in [LAST, 1] {
+            let machine = Machine::new("root-a");
+            machine.damage(damaged, 50);
+            let found = scan(&machine.sys, &machine.dev);
+            assert_eq!(found.len(), 1, "without the table in block {damaged}");
+            assert_eq!((found[0].name.as_str(), found[0].disk.as_str()), ("vda2", "vda"));
             assert_eq!((found[0].label.as_str(), found[0].start_sectors), ("root-a", 34));
         }
     }
 
     #[test]
-    fn a_disk_without_a_table_has_no_partitions_of_ours() {
-        let (_folder, sys, dev) = machine(20);
-        assert_eq!(scan(&sys, &dev), []);
+    fn a_disk_without_a_valid_table_has_no_partitions_of_ours() {
+        let machine = Machine::new("root-a");
+        for block in [1, LAST] {
+            machine.damage(block, 50);
+        }
+        assert_eq!(scan(&machine.sys, &machine.dev), []);
+    }
+
+    #[test]
+    fn a_partition_that_the_kernel_sees_elsewhere_is_not_ours() {
+        let machine = Machine::new("root-a");
+        fs::write(machine.sys.join("class/block/vda2/start"), "35\n").unwrap();
+        assert_eq!(scan(&machine.sys, &machine.dev), []);
     }
 
     #[test]

@@ -8,17 +8,21 @@ const DEFINITIONS: &str = "--definitions=/usr/share/actionbooster/repart.d";
 /// e2fsck(8): bits of the exit code from here up mean that errors are left.
 const FSCK_ERRORS_LEFT: i32 = 4;
 
+/// Moves the copy of the partition table to the disk's end, and repairs it or the first one.
+pub(crate) fn relocate_table(disk: &str) -> Result<(), Error> {
+    let device = format!("/dev/{disk}");
+    let moved =
+        run("sfdisk", "/usr/sbin/sfdisk", &["--relocate", "gpt-bak-std", "--no-tell-kernel", &device])?;
+    if moved.status.success() { Ok(()) } else { Err(failed("sfdisk", &moved)) }
+}
+
 /// Makes the data partition, or grows it to the end of the disk.
 ///
 /// systemd-repart makes the file system first and writes the partition table last. It counts as free
 /// only what the table says is usable, so the table's end has to be moved to the disk's first.
 pub(crate) fn repart(disk: &str, recreate: bool) -> Result<(), Error> {
+    relocate_table(disk)?;
     let device = format!("/dev/{disk}");
-    let moved =
-        run("sfdisk", "/usr/sbin/sfdisk", &["--relocate", "gpt-bak-std", "--no-tell-kernel", &device])?;
-    if !moved.status.success() {
-        return Err(failed("sfdisk", &moved));
-    }
     let mut arguments =
         vec!["--dry-run=no", "--pretty=no", "--empty=refuse", "--offline=no", "--seed=random", DEFINITIONS];
     if recreate {

@@ -22,6 +22,8 @@ const GRUB_MODULES: &[&str] = &[
     "normal",
     "configfile",
     "loadenv",
+    "datehook",
+    "rdmsr",
     "test",
     "regexp",
     "probe",
@@ -92,6 +94,7 @@ pub fn build(builder: &Builder, tree: &Path, initrd: &Path, folder: &Path, name:
          grub-editenv esp/grub/{GRUBENV} create
          grub-editenv esp/grub/{GRUBENV} set 'ORDER=A B' A_OK=1 A_TRY=0 B_OK=0 B_TRY=0
          cp esp/grub/{GRUBENV} esp/grub/{BACKUP}
+         grub-editenv esp/grub/nonce create
          ln {root} root.squashfs",
         modules = GRUB_MODULES.join(" ")
     );
@@ -140,6 +143,7 @@ pub fn finish(builder: &Builder, folder: &Path, name: &str) -> Result<()> {
 }
 
 /// Partition identifiers follow from the image's name, so that the same input gives the same table.
+/// Each disk gets identifiers of its own when it is started first (see the initrd).
 fn seed(name: &str) -> String {
     use sha2::{Digest, Sha256};
     let text = crate::builder::hex(&Sha256::digest(name));

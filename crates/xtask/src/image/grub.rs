@@ -32,8 +32,12 @@ mod tests {
     /// reads and writes variables: `FIRST` and `SECOND` are the two environments, empty when damaged.
     const COMMANDS: &str = r#"
 set() { printf -v "${1%%=*}" %s "${1#*=}"; }
-load_env() { case $2 in *.bak) known=$SECOND ;; *) known=$FIRST ;; esac; [ -n "$known" ] && eval "$known"; }
-save_env() { saved=${2##*/}; }
+load_env() {
+    case $2 in */nonce) known= ;; *.bak) known=$SECOND ;; *) known=$FIRST ;; esac
+    [ -n "$known" ] && eval "$known"
+}
+save_env() { case $2 in */nonce) ;; *) saved=${2##*/} ;; esac; }
+rdmsr() { :; }
 regexp() { :; }
 serial() { :; }
 terminal_input() { :; }
