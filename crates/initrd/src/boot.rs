@@ -56,7 +56,7 @@ fn find_slot(request: &Request) -> Result<Choice, Error> {
         loader.load(module);
     }
     let look = |waited| {
-        let candidates = choice::candidates(&partitions::scan(sys, dev), label);
+        let candidates = choice::candidates(&partitions::scan(sys, dev), label, dev);
         choice::choose(&candidates, request, waited)
     };
     for (waited, limit) in [(Waited::Briefly, SETTLED), (Waited::Settled, SLOT_LIMIT.saturating_sub(SETTLED))]

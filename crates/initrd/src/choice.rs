@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 
 use crate::cmdline::Request;
 use crate::fat;
@@ -113,18 +114,18 @@ pub fn choose(candidates: &[Candidate], request: &Request, waited: Waited) -> Op
     best.map(|one| Choice { slot: one.slot.clone(), doubt: Some(doubt) })
 }
 
-/// All disks that have a partition with `label`.
-pub fn candidates(partitions: &[Partition], label: &str) -> Vec<Candidate> {
+/// All disks that have a partition with `label`; their device nodes are in `dev`.
+pub fn candidates(partitions: &[Partition], label: &str, dev: &Path) -> Vec<Candidate> {
     let slots = partitions.iter().filter(|partition| partition.label == label);
     slots
         .map(|slot| {
             let esp = on_disk(partitions, &slot.disk, ESP);
-            Candidate { slot: slot.clone(), nonce: esp.and_then(|esp| nonce_on(&esp.device())) }
+            Candidate { slot: slot.clone(), nonce: esp.and_then(|esp| nonce_on(&dev.join(&esp.name))) }
         })
         .collect()
 }
 
-fn nonce_on(device: &str) -> Option<Nonce> {
+fn nonce_on(device: &Path) -> Option<Nonce> {
     let environment = fat::read(&File::open(device).ok()?, FILE.0, FILE.1)?;
     Nonce::in_environment(&String::from_utf8_lossy(&environment))
 }

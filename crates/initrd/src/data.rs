@@ -89,7 +89,7 @@ pub fn withhold(doubt: Doubt, asked: Option<Reset>) -> Result<(), Error> {
     let reason = Error::Uncertain { doubt };
     console::tell(&format!("no data partition is used: {reason}"));
     if asked.is_some() {
-        console::tell("the factory reset was not carried out; nothing was erased");
+        console::tell("factory reset refused: nothing was erased");
     }
     from_memory(&reason)
 }

@@ -1,6 +1,8 @@
 //! Virtual machines: the image on a disk of its own, in QEMU inside the builder.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +30,38 @@ const OFF_LIMIT: Duration = Duration::from_secs(180);
 pub const FAR_ADDRESS: &str = "203.0.113.80";
 const FAR_NETWORK: &str = "203.0.113.0/24";
 
+/// Where the guest's serial console takes what is typed.
+const KEYBOARD: &str = "keyboard.sock";
+/// The last entry of GRUB's menu, which erases the data partition.
+const RESET_ENTRY: &str = "Factory reset: remove everything";
+/// How long the firmware may take to start GRUB, and GRUB and the kernel to follow a key.
+const MENU_LIMIT: Duration = Duration::from_secs(180);
+/// What terminals send for Escape and for the arrow down.
+const ESCAPE: &[u8] = b"\x1b";
+const DOWN: &[u8] = b"\x1b[B";
+
+/// How a disk is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    /// As virtual machines do.
+    Virtio,
+    /// As most PCs do.
+    Ahci,
+    /// On the PCI bus.
+    Nvme,
+    /// A stick.
+    Usb,
+}
+
+/// A disk of a machine.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// Its content, in the format qcow2, below the cache.
+    pub file: PathBuf,
+    /// How it is connected.
+    pub bus: Bus,
+}
+
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Acceleration {
@@ -51,10 +85,13 @@ impl Forwards {
     }
 }
 
-/// A virtual machine with a disk and firmware variables of its own.
+/// A virtual machine with disks and firmware variables of its own.
 pub struct Vm<'a> {
     builder: &'a Builder,
     folder: PathBuf,
+    disks: Vec<Disk>,
+    /// Which of the disks the firmware starts.
+    started: usize,
     forwards: Forwards,
     /// Further ports of the host, with the guest's port behind each.
     probes: Vec<(u16, u16)>,
@@ -80,13 +117,32 @@ impl<'a> Vm<'a> {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", folder.display()))?;
         }
         fs::create_dir_all(&folder)?;
-        let vm = Self { builder, folder, forwards, probes: Vec::new(), acceleration, child: None, boots: 0 };
-        let backing = builder.inside(image)?.display().to_string();
-        let disk = vm.path("disk.qcow2")?;
-        builder
-            .output(&["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", &backing, &disk, DISK])?;
-        builder.output(&["cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", &vm.path("vars.fd")?])?;
+        let disk = Disk { file: folder.join("disk.qcow2"), bus: Bus::Virtio };
+        disk_over(builder, image, "raw", &disk.file)?;
+        let vm = Self {
+            builder,
+            folder,
+            disks: vec![disk],
+            started: 0,
+            forwards,
+            probes: Vec::new(),
+            acceleration,
+            child: None,
+            boots: 0,
+        };
+        vm.forget_firmware_settings()?;
         Ok(vm)
+    }
+
+    /// Replaces the disks by `disks`, in the order in which the machine finds them, and has the firmware
+    /// start the one at `started`. Takes effect at the next power-on.
+    pub fn plug(&mut self, disks: Vec<Disk>, started: usize) {
+        (self.disks, self.started) = (disks, started);
+    }
+
+    /// Makes the firmware's variables those of a new machine, which has started nothing yet.
+    pub fn forget_firmware_settings(&self) -> Result<()> {
+        self.builder.output(&["cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", &self.path("vars.fd")?]).map(drop)
     }
 
     /// Leads one more port of the host into the guest. Takes effect at the next power-on.
@@ -179,6 +235,36 @@ impl<'a> Vm<'a> {
         }
     }
 
+    /// Chooses the factory reset that removes everything in GRUB's menu of a machine that was just
+    /// switched on, and waits until the initrd speaks of it.
+    pub fn choose_reset(&mut self) -> Result<()> {
+        self.wait_console(MENU_LIMIT, "that the firmware starts GRUB", |text| {
+            text.contains("BdsDxe: starting").then_some(())
+        })?;
+        let mut keyboard = UnixStream::connect(self.folder.join(KEYBOARD)).context("cannot type")?;
+        keyboard.set_nonblocking(true)?;
+        // The menu is hidden and waits for a second only. The entry is the last one.
+        self.press(&mut keyboard, ESCAPE, RESET_ENTRY)?;
+        self.press(&mut keyboard, DOWN, &format!("*{RESET_ENTRY}"))?;
+        self.press(&mut keyboard, b"\r", "booster-initrd: factory reset")
+    }
+
+    /// Repeats a key until the console shows what it leads to.
+    fn press(&mut self, keyboard: &mut UnixStream, key: &[u8], shown: &str) -> Result<()> {
+        let started = Instant::now();
+        while !self.console().contains(shown) {
+            self.alive()?;
+            if started.elapsed() > MENU_LIMIT {
+                bail!("the console did not show {shown:?}; it ends with:\n{}", self.console_tail());
+            }
+            keyboard.write_all(key).context("cannot type")?;
+            std::thread::sleep(Duration::from_millis(250));
+            // The guest's output stops when nobody takes it here; what it says is in the log as well.
+            while keyboard.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {}
+        }
+        Ok(())
+    }
+
     /// Waits until the portal answers.
     pub fn reach(&mut self) -> Result<Appliance<'a>> {
         let started = Instant::now();
@@ -229,7 +315,7 @@ impl<'a> Vm<'a> {
         forwards.extend(&self.probes);
         let forwards: String =
             forwards.iter().map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}")).collect();
-        let serial = self.builder.inside(&self.console_path())?.display().to_string();
+        let console = self.builder.inside(&self.console_path())?.display().to_string();
         let mut argv: Vec<String> =
             ["setpriv", "--pdeathsig", "KILL", "--", "qemu-system-x86_64", "-nodefaults", "-display", "none"]
                 .map(str::to_owned)
@@ -240,10 +326,26 @@ impl<'a> Vm<'a> {
         add("-cpu", cpu.into());
         add("-smp", "2".into());
         add("-m", MEMORY_MIB.to_string());
-        add("-serial", format!("file:{serial}"));
+        let keyboard = self.path(KEYBOARD)?;
+        add("-chardev", format!("socket,id=console,path={keyboard},server=on,wait=off,logfile={console}"));
+        add("-serial", "chardev:console".into());
         add("-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd".into());
         add("-drive", format!("if=pflash,format=raw,file={}", self.path("vars.fd")?));
-        add("-drive", format!("if=virtio,format=qcow2,cache=writeback,file={}", self.path("disk.qcow2")?));
+        if self.disks.iter().any(|disk| disk.bus == Bus::Usb) {
+            add("-device", "qemu-xhci".into());
+        }
+        for (number, disk) in self.disks.iter().enumerate() {
+            let file = self.builder.inside(&disk.file)?.display().to_string();
+            add("-drive", format!("if=none,id=disk{number},format=qcow2,cache=writeback,file={file}"));
+            let device = match disk.bus {
+                Bus::Virtio => "virtio-blk-pci".to_owned(),
+                Bus::Ahci => format!("ide-hd,bus=ide.{number}"),
+                Bus::Nvme => format!("nvme,serial=disk{number}"),
+                Bus::Usb => "usb-storage".to_owned(),
+            };
+            let order = if number == self.started { 1 } else { number + 2 };
+            add("-device", format!("{device},drive=disk{number},bootindex={order}"));
+        }
         add("-device", "virtio-rng-pci".into());
         add("-netdev", format!("user,id=lan,restrict=on{forwards}"));
         add("-device", "virtio-net-pci,netdev=lan,romfile=".into());
@@ -278,6 +380,15 @@ impl Drop for Vm<'_> {
             eprintln!("  cannot stop QEMU: {cause:#}");
         }
     }
+}
+
+/// Makes the disk `file`, of the guest's size, which starts as a copy of `base` in `format`. The base must
+/// not change as long as the disk is used.
+pub fn disk_over(builder: &Builder, base: &Path, format: &str, file: &Path) -> Result<()> {
+    let (base, file) =
+        (builder.inside(base)?.display().to_string(), builder.inside(file)?.display().to_string());
+    let argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", &base, &file, DISK];
+    builder.output(&argv).map(drop)
 }
 
 /// Decides once whether KVM works here, by booting a real kernel: a device node alone proves nothing.

@@ -12,6 +12,7 @@ use crate::progress::human;
 
 mod boot;
 mod code;
+mod disks;
 mod guide;
 mod live;
 mod portal;
@@ -23,7 +24,7 @@ pub use live::environment as client_environment;
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Suites to run: code, portal, units, guide, live, boot, storm. All when none is named.
+    /// Suites to run: code, portal, units, guide, live, boot, disks, storm. All when none is named.
     suites: Vec<String>,
     /// Sections of `boot` to run, all when none is named.
     #[arg(long, value_delimiter = ',')]
@@ -103,6 +104,7 @@ const SUITES: &[Suite] = &[
     ("guide", |builder, _| guide::run(builder)),
     ("live", |builder, _| live::run(builder)),
     ("boot", |builder, arguments| boot::run(builder, &arguments.only)),
+    ("disks", |builder, _| disks::run(builder)),
     ("storm", |builder, arguments| storm::run(builder, arguments.cuts, arguments.seed)),
 ];
 
