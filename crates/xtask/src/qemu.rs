@@ -245,6 +245,7 @@ impl<'a> Vm<'a> {
         add("-drive", format!("if=pflash,format=raw,file={}", self.path("vars.fd")?));
         add("-drive", format!("if=virtio,format=qcow2,cache=writeback,file={}", self.path("disk.qcow2")?));
         add("-device", "virtio-rng-pci".into());
+        add("-device", "i6300esb".into());
         add("-netdev", format!("user,id=lan,restrict=on{forwards}"));
         add("-device", "virtio-net-pci,netdev=lan,romfile=".into());
         add(

@@ -20,6 +20,7 @@ mod firewall;
 mod privileges;
 mod reboot;
 mod system;
+mod users;
 mod web;
 
 const FORWARDS: Forwards = Forwards::from(20443);
@@ -46,6 +47,7 @@ const SECTIONS: &[Section] = &[
     ("privileges", privileges::run),
     ("firewall", firewall::run),
     ("cameras", cameras::run),
+    ("users", users::run),
     ("reboot", reboot::run),
     ("damage", damage::run),
 ];
