@@ -16,6 +16,7 @@ mod console;
 mod dry_run;
 mod facts;
 mod machine;
+mod overlay;
 mod run;
 mod steps;
 mod tls;

@@ -45,6 +45,9 @@ pub struct Report {
     pub missing_firmware: Vec<MissingFirmwareAdvice>,
     /// The data partition.
     pub storage: Storage,
+    /// Files below `/etc` that hide the slot's own.
+    #[serde(default)]
+    pub hidden_in_etc: Vec<String>,
     /// Whether the hardware is another than at the last run.
     pub hardware: HardwareReport,
     /// Whether the box has an owner.
@@ -121,6 +124,8 @@ pub struct Findings {
     pub damage: Option<String>,
     /// Differences of the hardware.
     pub changes: Vec<Text>,
+    /// Files below `/etc` that hide the slot's own.
+    pub hidden_in_etc: Vec<String>,
     /// What was done.
     pub steps: Vec<StepReport>,
 }
@@ -149,6 +154,7 @@ impl Report {
             accelerators: plan.accelerators.clone(),
             missing_firmware: plan.missing_firmware.clone(),
             storage: storage(findings.damage),
+            hidden_in_etc: findings.hidden_in_etc,
             hardware: HardwareReport { changed: !findings.changes.is_empty(), changes: findings.changes },
             claim: Claim { claimed: is_claimed(layout) },
             steps: findings.steps,

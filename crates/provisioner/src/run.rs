@@ -17,6 +17,7 @@ use crate::dry_run::DryRun;
 use crate::facts::{self, Clock};
 use crate::layout::Layout;
 use crate::machine::{Machine, read_small};
+use crate::overlay;
 use crate::report::{self, Findings, Outcome, Report};
 use crate::steps::{self, Context, Status, StepReport};
 use crate::system::{Access, System};
@@ -120,6 +121,7 @@ pub fn apply_in(world: &World) -> Result<Report> {
         addresses: world.addresses.clone(),
         damage: facts::data_damage(layout),
         changes,
+        hidden_in_etc: overlay::hidden(layout),
         steps,
     };
     let report = Report::new(&plan, findings, layout);

@@ -244,6 +244,9 @@ fn missing_firmware_names_the_package_that_holds_it() {
         assert_eq!(advice[0].package.as_deref(), package, "{file}");
         for text in [&advice[0].advice.en, &advice[0].advice.es] {
             assert!(text.contains(file) && text.contains("drv") && !text.contains('{'), "{text}");
+            let name = file.rsplit('/').next().unwrap();
+            let place = format!("install -D -m 644 {name} /var/lib/actionbooster/firmware/{file} ");
+            assert!(text.contains(&place), "{text}");
         }
     }
 }

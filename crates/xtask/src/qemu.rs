@@ -347,6 +347,7 @@ impl<'a> Vm<'a> {
             add("-device", format!("{device},drive=disk{number},bootindex={order}"));
         }
         add("-device", "virtio-rng-pci".into());
+        add("-device", "i6300esb".into());
         add("-netdev", format!("user,id=lan,restrict=on{forwards}"));
         add("-device", "virtio-net-pci,netdev=lan,romfile=".into());
         add(

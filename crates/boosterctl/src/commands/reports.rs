@@ -125,6 +125,12 @@ fn provisioned(report: &Value) -> String {
     }
     let firmware = |entry: &Value| vec![cell(&entry["file"]), cell(&entry["advice"]["en"])];
     section(&mut text, &["MISSING FIRMWARE", "WHAT TO DO"], &rows_of(&report["missing_firmware"], firmware));
+    let hidden = |path: &Value| vec![format!("/etc/{}", cell(path))];
+    section(
+        &mut text,
+        &["CHANGED ON THE BOX, SO NOT AS THIS VERSION HAS IT"],
+        &rows_of(&report["hidden_in_etc"], hidden),
+    );
     let step = |step: &Value| ["name", "status", "detail"].map(|field| cell(&step[field])).to_vec();
     section(&mut text, &["STEP", "STATE", "DETAIL"], &rows_of(&report["steps"], step));
     text

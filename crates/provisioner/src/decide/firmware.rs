@@ -40,6 +40,7 @@ fn advise_one(missing: &MissingFirmware, data: &Firmware) -> MissingFirmwareAdvi
     let advice = template
         .with("package", &Text::same(package.clone().unwrap_or_default()))
         .with("file", &Text::same(&missing.file))
+        .with("name", &Text::same(missing.file.rsplit('/').next().unwrap_or(&missing.file)))
         .with("driver", &Text::same(&missing.driver));
     MissingFirmwareAdvice {
         driver: missing.driver.clone(),

@@ -76,6 +76,9 @@ pub fn build(builder: &Builder, tree: &Path, initrd: &Path, folder: &Path, name:
             "-wildcards",
             "-e",
             "var/*",
+            // In the initrd, where alone the kernel takes it from.
+            "usr/lib/firmware/intel-ucode",
+            "usr/lib/firmware/amd-ucode",
         ],
     )?;
     builder.output(&["cp", &format!("{tree}/boot/vmlinuz"), &path(&folder.join("vmlinuz"))?])?;

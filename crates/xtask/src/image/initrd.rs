@@ -57,6 +57,11 @@ const MODULES: &[&str] = &[
     "crc32c_intel",
 ];
 
+/// Folder of a maker's microcode, how its files end, and the name under which the kernel looks for
+/// all of them together.
+const MICROCODE: [(&str, &str, &str); 2] =
+    [("intel-ucode", "", "GenuineIntel.bin"), ("amd-ucode", ".bin", "AuthenticAMD.bin")];
+
 /// Compiles the initrd's program and returns where it is.
 pub fn compile(builder: &Builder) -> Result<PathBuf> {
     builder.run(
@@ -116,7 +121,7 @@ pub fn build(builder: &Builder, tree: &Path, init: &Path) -> Result<PathBuf> {
     }
     let plain = folder.join("initrd.cpio");
     fs::write(&plain, archive.finish())?;
-    let compressed = folder.join("initrd.img");
+    let compressed = folder.join("initrd.zst");
     builder.output(&[
         "zstd",
         "-q",
@@ -126,7 +131,31 @@ pub fn build(builder: &Builder, tree: &Path, init: &Path) -> Result<PathBuf> {
         "-o",
         &builder.inside(&compressed)?.display().to_string(),
     ])?;
-    Ok(compressed)
+    let mut whole = microcode(&tree.join("usr/lib/firmware"))?;
+    whole.extend(fs::read(&compressed)?);
+    let path = folder.join("initrd.img");
+    fs::write(&path, whole)?;
+    Ok(path)
+}
+
+/// The archive that the kernel reads before it unpacks anything, and so uncompressed: the makers'
+/// repairs of their processors (Linux kernel documentation, "The Linux Microcode Loader").
+fn microcode(firmware: &Path) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for path in ["kernel", "kernel/x86", "kernel/x86/microcode"] {
+        archive.folder(path);
+    }
+    for (folder, ending, name) in MICROCODE {
+        let folder = firmware.join(folder);
+        let listing = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut files: Vec<PathBuf> = listing.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        files.retain(|path| path.is_file() && path.to_string_lossy().ends_with(ending));
+        files.sort();
+        ensure!(!files.is_empty(), "{} holds no microcode", folder.display());
+        let parts: Vec<Vec<u8>> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
+        archive.aligned_file(&format!("kernel/x86/microcode/{name}"), &parts.concat());
+    }
+    Ok(archive.finish())
 }
 
 fn kernel_folder(tree: &Path) -> Result<PathBuf> {
@@ -183,6 +212,28 @@ fn own_aliases(text: &str, names: &BTreeSet<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn microcode_of_both_makers_comes_first_and_uncompressed() {
+        let firmware = tempfile::tempdir().unwrap();
+        assert!(microcode(firmware.path()).is_err());
+        for (path, text) in [
+            ("intel-ucode/06-0f-02", "first"),
+            ("intel-ucode/06-0f-06", "second"),
+            ("amd-ucode/microcode_amd.bin", "third"),
+            ("amd-ucode/microcode_amd.bin.asc", "signature"),
+        ] {
+            let path = firmware.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let archive = microcode(firmware.path()).unwrap();
+        let text = String::from_utf8_lossy(&archive);
+        assert!(text.contains("kernel/x86/microcode/GenuineIntel.bin\0") && text.contains("firstsecond"));
+        assert!(text.contains("kernel/x86/microcode/AuthenticAMD.bin\0") && text.contains("third"));
+        assert!(!text.contains("signature"));
+        assert_eq!(archive.len() % 4, 0);
+    }
 
     #[test]
     fn indexes_shrink_to_what_is_in_the_initrd() {

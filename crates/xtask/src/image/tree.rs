@@ -7,6 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::builder::Builder;
 
+/// Debian's component of microcode and firmware, which the builder itself has no use for.
+const FIRMWARE: &str = "non-free-firmware";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Builds the tree from Debian's packages, `image/` and the stage; returns its path on the host.
@@ -59,13 +61,17 @@ pub fn write_package_sources(builder: &Builder, sandbox: &Path) -> Result<()> {
     fs::write(&path, sources).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// One-line sources as stanzas. Options in brackets are dropped, backports left out.
+/// One-line sources as stanzas, with the component of firmware. Options in brackets are dropped,
+/// backports left out.
 fn deb822(list: &str) -> String {
     let stanzas = list.lines().filter_map(|line| {
         let mut words =
             line.split_ascii_whitespace().filter(|word| !word.starts_with('[') && !word.ends_with(']'));
         let (kind, uri, suite) = (words.next()?, words.next()?, words.next()?);
-        let components: Vec<&str> = words.collect();
+        let mut components: Vec<&str> = words.collect();
+        if !components.contains(&FIRMWARE) {
+            components.push(FIRMWARE);
+        }
         (kind == "deb" && !suite.ends_with("-backports")).then(|| {
             format!(
                 "Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: {}\nSigned-By: {KEYRING}\n",
@@ -89,8 +95,8 @@ deb http://example.org/debian trixie-backports main
 deb-src http://example.org/debian trixie main
 ";
         let expected = format!(
-            "Types: deb\nURIs: http://example.org/debian\nSuites: trixie\nComponents: main\nSigned-By: {KEYRING}\n\n\
-             Types: deb\nURIs: http://example.org/security\nSuites: trixie-security\nComponents: main contrib\n\
+            "Types: deb\nURIs: http://example.org/debian\nSuites: trixie\nComponents: main non-free-firmware\nSigned-By: {KEYRING}\n\n\
+             Types: deb\nURIs: http://example.org/security\nSuites: trixie-security\nComponents: main contrib non-free-firmware\n\
              Signed-By: {KEYRING}\n"
         );
         assert_eq!(deb822(list), expected);

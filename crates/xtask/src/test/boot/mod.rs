@@ -21,6 +21,7 @@ mod firewall;
 mod privileges;
 mod reboot;
 mod system;
+mod users;
 mod web;
 
 const FORWARDS: Forwards = Forwards::from(20443);
@@ -48,6 +49,7 @@ const SECTIONS: &[Section] = &[
     ("firewall", firewall::run),
     ("cameras", cameras::run),
     ("certificates", certificates::run),
+    ("users", users::run),
     ("reboot", reboot::run),
     ("damage", damage::run),
 ];

@@ -3,19 +3,27 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
-use super::{SETTINGS_LIMIT, Session, system};
+use super::{SETTINGS_LIMIT, Session, contains, no_match, system, users};
 use crate::http::Credentials;
 use crate::progress::step;
 use crate::qemu::BOOT_LIMIT;
 use crate::run;
 use crate::test::Tally;
 
+/// What systemd says of a file system that it could not take away.
+const COMPLAINTS: &[&str] =
+    &["Failed unmounting", "Failed to unmount", "Could not detach", "Unable to finalize"];
+
 pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
     let before = Identity::read(session)?;
+    users::hide(session)?;
     step("reboot", || reboot(session))?;
     session.appliance = session.vm.reach()?;
     session.appliance.wait_healthy(BOOT_LIMIT, || session.vm.alive())?;
     run::wait_ssh(&mut session.vm, &session.key)?;
+    tally.check("nothing fails on the way down", goes_down_cleanly(&session.vm.console()));
+    tally.check("the data partition was unmounted", unmounted(session));
+    tally.check("a boot adds users that the database hides", users::is_back(session));
     tally.check("a reboot keeps the identity", Identity::read(session).and_then(|now| before.same_as(&now)));
     tally.check("zRAM is swap after a reboot", system::zram(session));
     tally.check("no unit failed after a reboot", system::no_unit_failed(session));
@@ -36,6 +44,21 @@ fn reboot(session: &mut Session) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the console shows between the old system's last word and the new one's first.
+fn goes_down_cleanly(console: &str) -> Result<()> {
+    let complaints: Vec<_> =
+        console.lines().filter(|line| COMPLAINTS.iter().any(|word| line.contains(word))).collect();
+    ensure!(complaints.is_empty(), "{}", complaints.join("; "));
+    Ok(())
+}
+
+/// ext4 says so when it finds that nobody unmounted it.
+fn unmounted(session: &Session) -> Result<()> {
+    let log = session.shell("sudo journalctl -k -b --no-pager -o cat | grep EXT4-fs; true")?;
+    contains(&log, "mounted filesystem")?;
+    no_match(&log, "recovery")
 }
 
 fn unchanged(session: &Session) -> Result<()> {

@@ -13,9 +13,15 @@ use super::{Session, equal};
 use crate::test::Tally;
 use table::{CALLS, Call, MARKER, Then, USERS};
 
-/// Words of a refusal by polkit, by the bus, or by the service itself.
-const REFUSALS: &[&str] =
-    &["access denied", "permission denied", "interactive authentication required", "rejected send message"];
+/// Words of a refusal: by polkit, by the bus, and by services that refuse everybody as things are.
+const REFUSALS: &[&str] = &[
+    "access denied",
+    "permission denied",
+    "interactive authentication required",
+    "rejected send message",
+    "automatic time synchronization is enabled",
+    " is managed",
+];
 /// Answers of logind's questions that mean "not you".
 const NEGATIONS: &[&str] = &["s \"no\"", "s \"challenge\"", "s \"na\""];
 
