@@ -60,8 +60,8 @@ fn row(page: &mut String, name: &str, value: &str) {
 fn certified(report: &Report) -> Vec<IpAddr> {
     let names = report.tls.as_ref().map(|tls| &tls.names[..]).unwrap_or_default();
     let all = &report.network.addresses;
-    let named: Vec<_> = all.iter().filter(|address| names.contains(&address.to_string())).copied().collect();
-    if named.is_empty() { all.clone() } else { named }
+    let covered: Vec<_> = all.iter().filter(|address| names.contains(&address.to_string())).copied().collect();
+    if covered.is_empty() { all.clone() } else { covered }
 }
 
 /// SHA-256 as certificate viewers show it, in lines that fit on a screen.

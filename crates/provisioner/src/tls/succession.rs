@@ -137,9 +137,9 @@ mod tests {
     #[test]
     fn a_box_that_was_off_hands_the_next_one_out_before_it_signs() {
         let late = settle(vec![new(-1_790)], 0);
-        assert!(handover(late.signer.root(), late.next.as_ref().unwrap().root()) == day(30));
+        assert_eq!(handover(late.signer.root(), late.next.as_ref().unwrap().root()), day(30));
         let later = settle(vec![new(-1_810)], 0);
-        assert!(handover(later.signer.root(), later.next.as_ref().unwrap().root()) == day(14));
+        assert_eq!(handover(later.signer.root(), later.next.as_ref().unwrap().root()), day(14));
         let over = settle(vec![new(-2_000)], 0);
         assert!(over.next.is_none() && over.signer.root().made() == day(0));
     }
