@@ -15,10 +15,12 @@ use crate::appliance::{Appliance, Ports};
 use crate::builder::Builder;
 use crate::progress::{human, step};
 
+mod disk;
+
+pub use disk::{Bus, Disk};
+
 /// Guest memory. Small on purpose: the image must be comfortable on a small board.
 const MEMORY_MIB: u32 = 2048;
-/// Size of the guest's disk; larger than the image, so that the data partition has to grow.
-const DISK: &str = "8G";
 /// How long a kernel may take to boot under a KVM that works.
 const KVM_PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// How long the first page may take; emulation on a busy machine is slow.
@@ -39,28 +41,6 @@ const MENU_LIMIT: Duration = Duration::from_secs(180);
 /// What terminals send for Escape and for the arrow down.
 const ESCAPE: &[u8] = b"\x1b";
 const DOWN: &[u8] = b"\x1b[B";
-
-/// How a disk is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bus {
-    /// As virtual machines do.
-    Virtio,
-    /// As most PCs do.
-    Ahci,
-    /// On the PCI bus.
-    Nvme,
-    /// A stick.
-    Usb,
-}
-
-/// A disk of a machine.
-#[derive(Debug, Clone)]
-pub struct Disk {
-    /// Its content, in the format qcow2, below the cache.
-    pub file: PathBuf,
-    /// How it is connected.
-    pub bus: Bus,
-}
 
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +97,7 @@ impl<'a> Vm<'a> {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", folder.display()))?;
         }
         fs::create_dir_all(&folder)?;
-        let disk = Disk { file: folder.join("disk.qcow2"), bus: Bus::Virtio };
-        disk_over(builder, image, "raw", &disk.file)?;
+        let disk = Disk::over(builder, image, "raw", folder.join("disk.qcow2"), Bus::Virtio)?;
         let vm = Self {
             builder,
             folder,
@@ -337,14 +316,8 @@ impl<'a> Vm<'a> {
         for (number, disk) in self.disks.iter().enumerate() {
             let file = self.builder.inside(&disk.file)?.display().to_string();
             add("-drive", format!("if=none,id=disk{number},format=qcow2,cache=writeback,file={file}"));
-            let device = match disk.bus {
-                Bus::Virtio => "virtio-blk-pci".to_owned(),
-                Bus::Ahci => format!("ide-hd,bus=ide.{number}"),
-                Bus::Nvme => format!("nvme,serial=disk{number}"),
-                Bus::Usb => "usb-storage".to_owned(),
-            };
             let order = if number == self.started { 1 } else { number + 2 };
-            add("-device", format!("{device},drive=disk{number},bootindex={order}"));
+            add("-device", format!("{},drive=disk{number},bootindex={order}", disk.device(number)));
         }
         add("-device", "virtio-rng-pci".into());
         add("-device", "i6300esb".into());
@@ -381,15 +354,6 @@ impl Drop for Vm<'_> {
             eprintln!("  cannot stop QEMU: {cause:#}");
         }
     }
-}
-
-/// Makes the disk `file`, of the guest's size, which starts as a copy of `base` in `format`. The base must
-/// not change as long as the disk is used.
-pub fn disk_over(builder: &Builder, base: &Path, format: &str, file: &Path) -> Result<()> {
-    let (base, file) =
-        (builder.inside(base)?.display().to_string(), builder.inside(file)?.display().to_string());
-    let argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", &base, &file, DISK];
-    builder.output(&argv).map(drop)
 }
 
 /// Decides once whether KVM works here, by booting a real kernel: a device node alone proves nothing.

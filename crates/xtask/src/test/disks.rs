@@ -3,11 +3,10 @@
 //!
 //! Each disk is a layer over a base that never changes, so what was written to it can be listed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::Tally;
 use crate::appliance::{Appliance, Ready};
@@ -15,7 +14,7 @@ use crate::builder::Builder;
 use crate::http::Credentials;
 use crate::image::{self, Artifacts};
 use crate::progress::step;
-use crate::qemu::{BOOT_LIMIT, Bus, Disk, Forwards, Vm, disk_over};
+use crate::qemu::{BOOT_LIMIT, Bus, Disk, Forwards, Vm};
 use crate::run;
 
 mod table;
@@ -41,7 +40,7 @@ pub fn run(builder: &Builder) -> Result<Tally> {
 
 /// A disk with an owner.
 struct Owned {
-    file: PathBuf,
+    disk: Disk,
     ready: Ready,
 }
 
@@ -51,12 +50,11 @@ struct Lab<'a, 'b> {
     vm: &'a mut Vm<'b>,
 }
 
-impl<'b> Lab<'_, 'b> {
+impl Lab<'_, '_> {
     /// Two sticks are written with the same image, and the second one is started.
     fn twins(&mut self, tally: &mut Tally) -> Result<Owned> {
         let image = &self.artifacts.disk;
-        let (other, own) = (self.layer("twin-a", image, "raw")?, self.layer("twin-b", image, "raw")?);
-        self.vm.plug(vec![on(&other, Bus::Usb), on(&own, Bus::Usb)], 1);
+        let [other, own] = self.pair("twin", image, "raw", [Bus::Usb, Bus::Usb])?;
         self.vm.power_on()?;
         let (appliance, code) = step("starting the second of two sticks from one image", || {
             let appliance = self.vm.reach()?;
@@ -71,15 +69,13 @@ impl<'b> Lab<'_, 'b> {
         run::switch_off(self.vm, &appliance, &ready)?;
         tally.check("the other stick is not written to", self.untouched(&other));
         tally.check("the started stick has the data", self.has_data(&own));
-        tally.check("it got identifiers of its own", self.no_guid_shared(&own, image));
-        Ok(Owned { file: own, ready })
+        tally.check("it got identifiers of its own", self.no_guid_shared(&own.file, image));
+        Ok(Owned { disk: own, ready })
     }
 
     /// The stick is copied, both are plugged in, and "remove everything" is chosen on the second.
-    fn copies(&mut self, tally: &mut Tally, owned: &Owned) -> Result<PathBuf> {
-        let other = self.layer("copy-a", &owned.file, "qcow2")?;
-        let own = self.layer("copy-b", &owned.file, "qcow2")?;
-        self.vm.plug(vec![on(&other, Bus::Ahci), on(&own, Bus::Ahci)], 1);
+    fn copies(&mut self, tally: &mut Tally, owned: &Owned) -> Result<Disk> {
+        let [other, own] = self.pair("copy", &owned.disk.file, "qcow2", [Bus::Ahci, Bus::Ahci])?;
         self.vm.power_on()?;
         let outcome = step("a reset of the second of two equal disks", || {
             self.vm.choose_reset()?;
@@ -91,17 +87,17 @@ impl<'b> Lab<'_, 'b> {
         tally.check("a reset chosen in the menu leaves a box that can be claimed", outcome);
         self.vm.cut_power()?;
         tally.check("the copy beside it is not written to", self.untouched(&other));
-        tally.check("two copies do not stay alike", self.no_guid_shared(&own, &other));
+        tally.check("two copies do not stay alike", self.no_guid_shared(&own.file, &other.file));
         Ok(own)
     }
 
     /// The disk with the owner comes into another machine, on another bus, where a disk with other
     /// identifiers and data of its own is found before it.
-    fn moved(&mut self, tally: &mut Tally, owned: &Owned, stranger: &Path) -> Result<()> {
-        let other = self.layer("moved-a", stranger, "qcow2")?;
-        let own = self.layer("moved-b", &owned.file, "qcow2")?;
+    fn moved(&mut self, tally: &mut Tally, owned: &Owned, stranger: &Disk) -> Result<()> {
+        let other = self.layer("moved-a", &stranger.file, "qcow2", Bus::Virtio)?;
+        let own = self.layer("moved-b", &owned.disk.file, "qcow2", Bus::Nvme)?;
         self.vm.forget_firmware_settings()?;
-        self.vm.plug(vec![on(&other, Bus::Virtio), on(&own, Bus::Nvme)], 1);
+        self.vm.plug(vec![other.clone(), own], 1);
         self.vm.power_on()?;
         let outcome = step("starting a disk in another machine", || {
             let appliance = self.vm.reach()?;
@@ -120,8 +116,7 @@ impl<'b> Lab<'_, 'b> {
         let (from, to) = (self.inside(&self.artifacts.disk)?, self.inside(&image)?);
         self.builder.output(&["cp", "--sparse=always", &from, &to])?;
         self.builder.output(&["mdel", "-i", &format!("{to}@@{ESP_START_BYTES}"), "::/grub/nonce"])?;
-        let disks = [self.layer("alike-a", &image, "raw")?, self.layer("alike-b", &image, "raw")?];
-        self.vm.plug(disks.iter().map(|file| on(file, Bus::Virtio)).collect(), 1);
+        let disks = self.pair("alike", &image, "raw", [Bus::Virtio, Bus::Virtio])?;
         self.vm.power_on()?;
         let outcome = step("a reset where the disk is not certain", || {
             self.vm.choose_reset()?;
@@ -143,10 +138,17 @@ impl<'b> Lab<'_, 'b> {
         std::fs::remove_file(image).context("cannot remove the image without a mark")
     }
 
-    fn layer(&self, name: &str, base: &Path, format: &str) -> Result<PathBuf> {
+    /// Plugs in two disks with the same content, and has the second one started.
+    fn pair(&mut self, name: &str, base: &Path, format: &str, [one, other]: [Bus; 2]) -> Result<[Disk; 2]> {
+        let first = self.layer(&format!("{name}-a"), base, format, one)?;
+        let second = self.layer(&format!("{name}-b"), base, format, other)?;
+        self.vm.plug(vec![first.clone(), second.clone()], 1);
+        Ok([first, second])
+    }
+
+    fn layer(&self, name: &str, base: &Path, format: &str, bus: Bus) -> Result<Disk> {
         let file = self.vm.folder().join(format!("{name}.qcow2"));
-        disk_over(self.builder, base, format, &file)?;
-        Ok(file)
+        Disk::over(self.builder, base, format, file, bus)
     }
 
     fn inside(&self, path: &Path) -> Result<String> {
@@ -178,26 +180,20 @@ impl<'b> Lab<'_, 'b> {
         }
     }
 
-    fn untouched(&self, disk: &Path) -> Result<()> {
-        self.written_before(disk, 0)
+    fn untouched(&self, disk: &Disk) -> Result<()> {
+        untouched(self.builder, disk)
     }
 
-    /// Nothing was written to the layer from `limit` on.
-    fn written_before(&self, disk: &Path, limit: u64) -> Result<()> {
-        let text = self.builder.output(&["qemu-img", "map", "--output=json", &self.inside(disk)?])?;
-        let extents: Vec<Value> = serde_json::from_str(&text)?;
-        for extent in extents.iter().filter(|extent| extent["depth"] == 0 && extent["present"] == true) {
-            let number =
-                |field: &str| extent[field].as_u64().with_context(|| format!("no {field}: {extent}"));
-            let end = number("start")? + number("length")?;
-            ensure!(end <= limit, "bytes {} to {end} were written", number("start")?);
-        }
+    /// Nothing was written from byte `limit` on.
+    fn written_before(&self, disk: &Disk, limit: u64) -> Result<()> {
+        let beyond = disk.written(self.builder)?.into_iter().find(|bytes| bytes.end > limit);
+        ensure!(beyond.is_none(), "bytes {beyond:?} were written");
         Ok(())
     }
 
-    fn has_data(&self, disk: &Path) -> Result<()> {
+    fn has_data(&self, disk: &Disk) -> Result<()> {
         let labels: Vec<_> =
-            table::partitions(self.builder, disk)?.into_iter().map(|one| one.label).collect();
+            table::partitions(self.builder, &disk.file)?.into_iter().map(|one| one.label).collect();
         ensure!(labels == ["esp", "root-a", "root-b", "data"], "the partitions are {labels:?}");
         Ok(())
     }
@@ -213,8 +209,11 @@ impl<'b> Lab<'_, 'b> {
     }
 }
 
-fn on(file: &Path, bus: Bus) -> Disk {
-    Disk { file: file.to_owned(), bus }
+/// Not a byte was written to the disk.
+pub fn untouched(builder: &Builder, disk: &Disk) -> Result<()> {
+    let written = disk.written(builder)?;
+    ensure!(written.is_empty(), "written were the bytes {written:?}");
+    Ok(())
 }
 
 /// The key of an owner from before opens nothing.

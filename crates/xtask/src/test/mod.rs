@@ -32,6 +32,9 @@ pub struct Arguments {
     /// How often `storm` cuts the power during the first boot.
     #[arg(long, default_value_t = 2)]
     cuts: u32,
+    /// How often `storm` cuts the power during a factory reset, and as often with a copy of the disk beside.
+    #[arg(long, default_value_t = 1)]
+    reset_cuts: u32,
     /// Seed of the instants at which `storm` cuts the power.
     #[arg(long)]
     seed: Option<u64>,
@@ -105,7 +108,10 @@ const SUITES: &[Suite] = &[
     ("live", |builder, _| live::run(builder)),
     ("boot", |builder, arguments| boot::run(builder, &arguments.only)),
     ("disks", |builder, _| disks::run(builder)),
-    ("storm", |builder, arguments| storm::run(builder, arguments.cuts, arguments.seed)),
+    ("storm", |builder, arguments| {
+        let cuts = storm::Cuts { first_boot: arguments.cuts, reset: arguments.reset_cuts };
+        storm::run(builder, cuts, arguments.seed)
+    }),
 ];
 
 /// Runs the suites and prints the closing line `N passed, N failed`.
