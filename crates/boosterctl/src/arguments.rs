@@ -1,11 +1,13 @@
 //! The command line.
 
 mod camera;
+mod slot;
 mod vision;
 
 use std::path::PathBuf;
 
 pub use camera::{Camera, Opening, Options as CameraOptions, Place};
+pub use slot::{Slot, Wait};
 pub use vision::Vision;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -103,6 +105,11 @@ pub enum Command {
     /// Configuration files.
     #[command(subcommand)]
     Config(Config),
+    /// The two slots that the system lives in: which one runs, how far each is trusted, whether this one works.
+    Slot {
+        #[command(subcommand)]
+        command: Option<Slot>,
+    },
     /// Restart the box or switch it off.
     #[command(subcommand)]
     Power(Power),

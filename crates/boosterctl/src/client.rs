@@ -38,7 +38,11 @@ pub enum Daemon {
 }
 
 impl Daemon {
-    const fn name(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Monitor, Self::Agent, Self::Worker];
+
+    /// The name in units and sockets.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Monitor => "monitor",
             Self::Agent => "agent",
@@ -177,6 +181,11 @@ impl Client {
     pub async fn post_jpeg(&self, daemon: Daemon, path: &str, jpeg: Bytes) -> Result<Value> {
         let body = Some((jpeg, JPEG));
         self.send(daemon, Method::POST, path, body, "application/json").await?.json().await
+    }
+
+    /// `GET`, for a page.
+    pub async fn get_page(&self, daemon: Daemon, path: &str) -> Result<Bytes> {
+        self.send(daemon, Method::GET, path, None, "text/html").await?.bytes().await
     }
 
     /// `GET`, for a picture.

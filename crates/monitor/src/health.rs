@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use crate::Shared;
+use crate::{Shared, slot};
 
 /// A daemon that takes longer is not healthy.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -25,6 +25,7 @@ pub(crate) async fn report(monitor: Shared) -> Report {
     }
     components.push(provisioning(&runtime.join("provisioning.json")));
     components.push(data(&runtime.join("data-damaged")));
+    components.extend(slot::component(&runtime));
     Report::of(monitor.version, components)
 }
 

@@ -17,6 +17,7 @@ mod keys;
 mod login;
 mod reports;
 mod settings;
+mod slot;
 mod system;
 
 use accounts::Accounts;

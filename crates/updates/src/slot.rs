@@ -28,8 +28,8 @@ impl Slot {
     /// The slot that was started, from the kernel's command line. The last of several words counts, as
     /// with the kernel's own.
     pub fn started(command_line: &str) -> Option<Self> {
-        let values = command_line.split_ascii_whitespace().filter_map(|word| word.split_once('='));
-        values.filter(|(key, _)| *key == KEY).last().and_then(|(_, name)| Self::parse(name))
+        let mut values = command_line.split_ascii_whitespace().filter_map(|word| word.split_once('='));
+        values.rfind(|(key, _)| *key == KEY).and_then(|(_, name)| Self::parse(name))
     }
 
     /// The name that GRUB and RAUC use.

@@ -9,6 +9,7 @@ mod model;
 mod power;
 mod reports;
 mod settings;
+mod slot;
 mod status;
 mod vision;
 
@@ -47,6 +48,7 @@ pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCo
         Command::Settings(command) => settings::run(client, command, json).await?,
         Command::Owner(command) => account::owner(client, command, json).await?,
         Command::Config(Config::Check) => return config::check(client, json),
+        Command::Slot { command } => return slot::run(client, command, json).await,
         Command::Power(action) => power::power(client, action, json).await?,
         Command::Console => console::run(client).await?,
     }

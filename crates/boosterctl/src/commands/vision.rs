@@ -1,6 +1,6 @@
 //! `boosterctl vision …`.
 
-mod selftest;
+pub mod selftest;
 
 use std::path::Path;
 use std::process::ExitCode;

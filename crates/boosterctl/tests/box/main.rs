@@ -6,5 +6,6 @@ mod commands;
 mod console;
 mod daemons;
 mod remote;
+mod slot;
 mod support;
 mod vision;

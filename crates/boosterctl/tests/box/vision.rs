@@ -6,7 +6,7 @@ use crate::daemons::{RealBox, shipped};
 use crate::support::{FakeBox, JSON, PROBLEM};
 
 /// What a worker that does its work right would answer, with one thing changed.
-fn answer(change: impl FnOnce(&mut Vec<Value>)) -> String {
+pub fn answer(change: impl FnOnce(&mut Vec<Value>)) -> String {
     let sample: Value =
         serde_json::from_slice(&std::fs::read(shipped("tests/models/shapes/sample.json")).unwrap()).unwrap();
     let side = |thing: &Value, name: &str| thing[name].as_f64().unwrap();

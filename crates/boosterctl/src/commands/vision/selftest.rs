@@ -32,8 +32,16 @@ struct Thing {
     bottom: f64,
 }
 
-/// Has the worker look twice, since the first time loads the model, and judges what it found.
+/// Tells what the worker finds, and judges it.
 pub async fn run(client: &Client, json: bool) -> Result<ExitCode> {
+    let report = examine(client).await?;
+    show(&report, json, text);
+    Ok(if report["ok"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Has the worker look twice, since the first time loads the model, and compares what it found with what
+/// it must find.
+pub async fn examine(client: &Client) -> Result<Value> {
     let expected = expected()?;
     let (_, first) = look(client).await?;
     let (answer, again) = look(client).await?;
@@ -53,7 +61,7 @@ pub async fn run(client: &Client, json: bool) -> Result<ExitCode> {
         })
         .collect();
     let ms = |time: Duration| (time.as_secs_f64() * 1e4).round() / 10.0;
-    let report = json!({
+    Ok(json!({
         "ok": verdict.problems.is_empty(),
         "problems": verdict.problems,
         "model": answer["model"],
@@ -63,9 +71,7 @@ pub async fn run(client: &Client, json: bool) -> Result<ExitCode> {
         "again_ms": ms(again),
         "timings": answer["timings"],
         "found": rows,
-    });
-    show(&report, json, text);
-    Ok(if verdict.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }))
 }
 
 /// Sends the picture; gives the answer and how long it took.

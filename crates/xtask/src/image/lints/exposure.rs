@@ -26,6 +26,9 @@ fn limit(unit: &str) -> u32 {
         "booster-provisioner.service" | "booster-announce.service" | "booster-console@.service" => 55,
         // It holds a model and, where there is one, a GPU.
         "booster-runner@.service" => 20,
+        // Root without capabilities: it writes to the boot partition, asks the daemons as their owner,
+        // and reads the first bytes of the other slot.
+        "booster-mark-good.service" => 16,
         // Its master reads the TLS key and opens the ports as root; its workers are www-data.
         "nginx.service" => 25,
         _ => 15,
