@@ -13,6 +13,7 @@ pub mod console;
 pub mod data;
 pub mod gpt;
 pub mod hotplug;
+mod limits;
 pub mod modules;
 pub mod mounts;
 pub mod partitions;
