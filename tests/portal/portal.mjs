@@ -18,7 +18,7 @@ const ANSWER_LIMIT_MS = 240_000;
 const PAGE_LIMIT_MS = 20_000;
 const PHONE = { width: 360, height: 740 };
 const DESKTOP = { width: 1280, height: 850 };
-const VIEWS = { ask: '/', chat: '/chat', gallery: '/gallery', cameras: '/cameras', models: '/models', box: '/box', settings: '/settings' };
+const VIEWS = { ask: '/', chat: '/chat', gallery: '/gallery', cameras: '/cameras', models: '/models', box: '/box', space: '/space', settings: '/settings' };
 /** The committed guide, which is added once more under another name. */
 const GUIDE = new URL('../models/guide/guide.gguf', import.meta.url).pathname;
 /** The committed detector, for the same. */
@@ -335,6 +335,13 @@ async function seeBox(page) {
   await check('the certificate it hands out is the authority’s', async () => {
     const given = await page.evaluate(async () => (await fetch('/ca.crt')).text());
     assert.equal(given.trim(), readFileSync(ready.ca_cert, 'utf8').trim());
+  });
+  await check('the box tells what takes its space, and where it is freed', async () => {
+    await page.getByTestId('space').getByRole('link', { name: 'Qué ocupa el espacio' }).click();
+    await seen(page.getByRole('heading', { level: 1, name: 'Espacio' }));
+    await seen(page.getByTestId('space-system'));
+    assert.match(await page.getByTestId('space').innerText(), /libres de/);
+    await shot(page, 'space');
   });
 }
 

@@ -23,7 +23,8 @@ const SLOT_LIMIT: Duration = Duration::from_secs(45);
 const MODULES: &str = "/lib/modules";
 const SLOT: &str = "/slot";
 /// What no device asks for by itself.
-const ALWAYS: &[&str] = &["loop", "squashfs", "overlay", "crc32c_generic", "crc32c_intel", "ext4", "sd_mod"];
+const ALWAYS: &[&str] =
+    &["loop", "squashfs", "overlay", "crc32c_generic", "crc32c_intel", "ext4", "quota_v2", "sd_mod"];
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 /// Starts the system. Comes back only when there is none to start.

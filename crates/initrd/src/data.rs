@@ -13,7 +13,7 @@ use crate::disk::{Disk, RANDOM, SECTOR_BYTES, sectors};
 use crate::gpt::Guid;
 use crate::partitions::{Partition, has_twin, on_disk, scan};
 use crate::superblock::{self, Superblock};
-use crate::{Error, console, mounts, reset, tools};
+use crate::{Error, console, limits, mounts, reset, tools};
 
 /// Label of the partition.
 pub const LABEL: &str = "data";
@@ -170,20 +170,34 @@ fn open(partition: &Partition) -> Result<(), Error> {
         console::tell("checking the data partition");
         tools::repair(&device)?;
     }
-    mount_data(partition).or_else(|error| {
-        console::tell(&format!("{error}; checking the data partition"));
-        tools::repair(&device)?;
-        mount_data(partition)
-    })?;
+    if let Some(found) = read_superblock(&device) {
+        limits::prepare(&device, found);
+    }
+    mount_data(partition)
+        .or_else(|error| {
+            console::tell(&format!("{error}; checking the data partition"));
+            tools::repair(&device)?;
+            mount_data(partition)
+        })
+        .or_else(|error| {
+            if !read_superblock(&device).is_some_and(|found| found.user_quota) {
+                return Err(error);
+            }
+            // What users take can be counted anew at the next start.
+            console::tell(&format!("{error}; trying without quotas"));
+            tools::drop_quota(&device)?;
+            mount_data(partition)
+        })?;
     if read_superblock(&device).is_some_and(|found| needs_growing(found, partition)) {
         tools::grow(&device).unwrap_or_else(|error| console::tell(&error.to_string()));
     }
+    limits::set(&device, MOUNT);
     Ok(())
 }
 
 fn mount_data(partition: &Partition) -> Result<(), Error> {
     let flags = MsFlags::MS_NOATIME | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mounts::attach(&partition.device(), MOUNT, "ext4", flags, "errors=remount-ro")
+    mounts::attach(&partition.device(), MOUNT, "ext4", flags, &limits::mount_options())
 }
 
 fn read_superblock(device: &str) -> Option<Superblock> {
@@ -237,6 +251,10 @@ mod tests {
         }
     }
 
+    fn superblock(errors: bool, size_bytes: u64) -> Superblock {
+        Superblock { errors, size_bytes, block_bytes: 4096, reserved_blocks: 0, user_quota: true }
+    }
+
     #[test]
     fn the_table_changes_only_when_it_must() {
         let data = partition(3, 5);
@@ -268,11 +286,9 @@ mod tests {
 
     #[test]
     fn only_a_missing_or_complaining_file_system_is_checked() {
-        for (superblock, expected) in [
-            (None, true),
-            (Some(Superblock { errors: true, size_bytes: GIB }), true),
-            (Some(Superblock { errors: false, size_bytes: GIB }), false),
-        ] {
+        for (superblock, expected) in
+            [(None, true), (Some(superblock(true, GIB)), true), (Some(superblock(false, GIB)), false)]
+        {
             assert_eq!(needs_check(superblock), expected, "{superblock:?}");
         }
     }
@@ -282,8 +298,11 @@ mod tests {
         for (size_bytes, expected) in
             [(5 * GIB, false), (5 * GIB - 4096, false), (2 * GIB, true), (6 * GIB, false)]
         {
-            let superblock = Superblock { errors: false, size_bytes };
-            assert_eq!(needs_growing(superblock, &partition(3, 5)), expected, "{size_bytes}");
+            assert_eq!(
+                needs_growing(superblock(false, size_bytes), &partition(3, 5)),
+                expected,
+                "{size_bytes}"
+            );
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod disk;
 pub mod fat;
 pub mod gpt;
 pub mod hotplug;
+mod limits;
 pub mod modules;
 pub mod mounts;
 pub mod partitions;

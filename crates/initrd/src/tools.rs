@@ -5,6 +5,10 @@ use std::process::{Command, Output, Stdio};
 use crate::{Error, console};
 
 const DEFINITIONS: &str = "--definitions=/usr/share/actionbooster/repart.d";
+/// For a new file system: what each user takes is counted from the beginning. The other extended options are
+/// those that systemd-repart gives, which these replace.
+const MKFS_OPTIONS: (&str, &str) =
+    ("SYSTEMD_REPART_MKFS_OPTIONS_EXT4", "-O quota -E nodiscard,lazy_itable_init=1,quotatype=usrquota");
 /// e2fsck(8): bits of the exit code from here up mean that errors are left.
 const FSCK_ERRORS_LEFT: i32 = 4;
 
@@ -48,6 +52,33 @@ pub(crate) fn repair(device: &str) -> Result<(), Error> {
     last.map_or(Ok(()), Err)
 }
 
+/// Has an unmounted file system count what each user takes.
+///
+/// The superblock asks for a check before anything changes, so that a cut in between is mended at the next
+/// start; the check at the end takes that back.
+pub(crate) fn add_quota(device: &str) -> Result<(), Error> {
+    for arguments in [["-E", "force_fsck"].as_slice(), &["-O", "quota", "-Q", "usrquota,^grpquota,^prjquota"]]
+    {
+        tune(device, arguments)?;
+    }
+    repair(device)
+}
+
+/// Forgets what each user takes: for a file system that cannot be mounted because of its quotas alone.
+pub(crate) fn drop_quota(device: &str) -> Result<(), Error> {
+    tune(device, &["-O", "^quota"])
+}
+
+/// Sets how many blocks of an unmounted file system only the system may use.
+pub(crate) fn reserve(device: &str, blocks: u64) -> Result<(), Error> {
+    tune(device, &["-r", &blocks.to_string()])
+}
+
+fn tune(device: &str, arguments: &[&str]) -> Result<(), Error> {
+    let output = run("tune2fs", "/usr/sbin/tune2fs", &[arguments, &[device]].concat())?;
+    if output.status.success() { Ok(()) } else { Err(failed("tune2fs", &output)) }
+}
+
 /// Grows a mounted file system to its partition.
 pub(crate) fn grow(device: &str) -> Result<(), Error> {
     let output = run("resize2fs", "/usr/sbin/resize2fs", &[device])?;
@@ -59,6 +90,7 @@ fn run(tool: &'static str, path: &'static str, arguments: &[&str]) -> Result<Out
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin")
+        .env(MKFS_OPTIONS.0, MKFS_OPTIONS.1)
         .stdin(Stdio::null())
         .output()
         .map_err(Error::file("start", path))?;

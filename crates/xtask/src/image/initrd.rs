@@ -52,6 +52,7 @@ const MODULES: &[&str] = &[
     "squashfs",
     "overlay",
     "ext4",
+    "quota_v2",
     "loop",
     "crc32c_generic",
     "crc32c_intel",

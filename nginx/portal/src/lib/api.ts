@@ -4,6 +4,7 @@
  * with status 0.
  */
 import { events } from './sse';
+import type { Storage } from './storage';
 
 /** A text in both of the product's languages. */
 export interface Localized {
@@ -241,6 +242,8 @@ export interface Problem {
   received_bytes?: number;
   /** The upload that brings the same model already. */
   upload?: string;
+  /** Bytes that would have to be free besides those that are. */
+  missing_bytes?: number;
   /** The field of the body that is refused. */
   param?: string;
 }
@@ -374,6 +377,9 @@ export const api = {
   import: (id: string) => call<Import>('GET', `/api/v1/models/imports/${encodeURIComponent(id)}`),
   provisioning: () => call<Provisioning>('GET', '/api/v1/provisioning'),
   hardware: () => call<Hardware>('GET', '/api/v1/hardware'),
+  storage: (fresh: boolean) => call<Storage>('GET', `/api/v1/storage?fresh=${fresh}`),
+  /** Deletes what a thing of the storage takes. */
+  freeStorage: (path: string) => call<unknown>('DELETE', path),
   keys: async () => (await call<{ keys: ApiKey[] }>('GET', '/api/v1/keys')).keys,
   createKey: (name: string, scopes: Scope[]) =>
     call<ApiKey & { key: string }>('POST', '/api/v1/keys', { name, scopes }),

@@ -1,5 +1,6 @@
 import { ApiError } from './api';
-import { maybe, t } from './i18n/index.svelte';
+import { bytes } from './format';
+import { i18n, maybe, t } from './i18n/index.svelte';
 
 /**
  * What to tell a person about a failure: our own words where the kind is known, because they
@@ -8,7 +9,10 @@ import { maybe, t } from './i18n/index.svelte';
 export function explain(cause: unknown): string {
   if (!(cause instanceof ApiError)) return cause instanceof Error ? cause.message : String(cause);
   if (cause.status === 0) return t(cause.kind === 'interrupted' ? 'error.interrupted' : 'error.unreachable');
-  const { detail, title } = cause.problem;
+  const { detail, title, missing_bytes } = cause.problem;
+  if (cause.kind === 'disk-full' && missing_bytes) {
+    return t('problem.disk-full.missing', { size: bytes(missing_bytes, i18n.language) });
+  }
   return (
     maybe(`problem.${cause.kind}`, { seconds: cause.retryAfter ?? 60 }) ?? detail ?? title ?? t('error.unknown', { status: cause.status })
   );

@@ -1,6 +1,6 @@
 import { tick } from 'svelte';
 
-export type Route = 'ask' | 'chat' | 'gallery' | 'cameras' | 'models' | 'box' | 'settings' | 'claim' | 'login' | 'missing';
+export type Route = 'ask' | 'chat' | 'gallery' | 'cameras' | 'models' | 'box' | 'space' | 'settings' | 'claim' | 'login' | 'missing';
 
 const paths: Record<string, Route> = {
   '/': 'ask',
@@ -10,6 +10,7 @@ const paths: Record<string, Route> = {
   '/new-camera': 'cameras',
   '/models': 'models',
   '/box': 'box',
+  '/space': 'space',
   '/settings': 'settings',
   '/claim': 'claim',
   '/login': 'login',

@@ -10,6 +10,7 @@ describe('the route', () => {
     ['/cameras/front-door/sessions/20261121-133000', 'cameras'],
     ['/new-camera', 'cameras'],
     ['/camerasx', 'missing'],
+    ['/space', 'space'],
     ['/ca', 'missing'],
   ])('of %s is %s', (path, route) => {
     expect(routeOf(path)).toBe(route);

@@ -1,8 +1,10 @@
 import { cameras } from './cameras.en';
+import { space } from './space.en';
 
 /** Every text of the portal in English. The Spanish table must have the same keys. */
 export const en = {
   ...cameras,
+  ...space,
   'app.name': 'ActionBooster',
   'app.skip': 'Skip to content',
   'app.loading': 'Connecting to the box…',
@@ -367,6 +369,8 @@ export const en = {
   'health.unreachable': 'The box does not answer',
   'health.unreachable.detail': 'Is it on, and are you on the same network? This page keeps trying.',
   'health.damaged': 'The data partition is damaged',
+  'health.space': 'The disk is short of space',
+  'health.space.detail': 'See what takes it and free some, before uploads and recordings stop for good.',
   'health.details': 'Details',
 
   'notFound.title': 'There is nothing here',
@@ -379,6 +383,8 @@ export const en = {
   'problem.too-many-attempts': 'Too many wrong attempts. Wait {seconds} seconds, then try again.',
   'problem.not-provisioned': 'The box is still setting itself up. Try again in a few seconds.',
   'problem.not-an-appliance': 'This installation does not manage the machine it runs on, so it will not switch it off.',
+  'problem.disk-full': 'The disk is full. Free some space under The box, Space, and try again.',
+  'problem.disk-full.missing': 'The disk is full: {size} too few. Free some space under The box, Space, and try again.',
   'problem.internal': 'Something went wrong inside the box. Its journal says what.',
   'problem.monitor-unavailable': 'The part that manages the box is not answering. It is restarted by itself: try again in a few seconds.',
   'problem.agent-unavailable': 'The part that talks to the models is not answering. It is restarted by itself: try again in a few seconds.',

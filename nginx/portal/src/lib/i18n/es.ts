@@ -1,9 +1,11 @@
 import { cameras } from './cameras.es';
 import type { Key } from './en';
+import { space } from './space.es';
 
 /** Todos los textos del portal en español. */
 export const es: Record<Key, string> = {
   ...cameras,
+  ...space,
   'app.name': 'ActionBooster',
   'app.skip': 'Ir al contenido',
   'app.loading': 'Conectando con la caja…',
@@ -368,6 +370,8 @@ export const es: Record<Key, string> = {
   'health.unreachable': 'La caja no responde',
   'health.unreachable.detail': '¿Está encendida, y en la misma red que tú? Esta página sigue intentándolo.',
   'health.damaged': 'La partición de datos está dañada',
+  'health.space': 'Queda poco espacio en el disco',
+  'health.space.detail': 'Mira qué lo ocupa y libera algo, antes de que se detengan subidas y grabaciones.',
   'health.details': 'Detalles',
 
   'notFound.title': 'Aquí no hay nada',
@@ -380,6 +384,8 @@ export const es: Record<Key, string> = {
   'problem.too-many-attempts': 'Demasiados intentos fallidos. Espera {seconds} segundos y vuelve a probar.',
   'problem.not-provisioned': 'La caja aún se está configurando. Vuelve a probar en unos segundos.',
   'problem.not-an-appliance': 'Esta instalación no gobierna la máquina en que se ejecuta, así que no la apagará.',
+  'problem.disk-full': 'El disco está lleno. Libera espacio en La caja, Espacio, e inténtalo de nuevo.',
+  'problem.disk-full.missing': 'El disco está lleno: faltan {size}. Libera espacio en La caja, Espacio, e inténtalo de nuevo.',
   'problem.internal': 'Algo ha ido mal dentro de la caja. Su registro dice qué.',
   'problem.monitor-unavailable': 'La parte que gobierna la caja no responde. Se reinicia sola: vuelve a probar en unos segundos.',
   'problem.agent-unavailable': 'La parte que habla con los modelos no responde. Se reinicia sola: vuelve a probar en unos segundos.',
