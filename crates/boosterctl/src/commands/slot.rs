@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use actionbooster_migrations::Data;
 use actionbooster_updates as updates;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -100,6 +101,7 @@ async fn prove(client: &Client, here: &Here, how: &Wait) -> Result<ExitCode> {
     let mut problems = settle(client, how).await?;
     // Read anew: much may have happened since.
     let outcome = if problems.is_empty() {
+        keep_data(&here.root);
         here.partition.change(|slots| slots.mark_good(here.running))
     } else {
         here.partition.read()
@@ -117,6 +119,15 @@ async fn prove(client: &Client, here: &Here, how: &Wait) -> Result<ExitCode> {
         restart(&here.root)?;
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// From now on the data is this version's: nobody goes back to what an older one left. That the copies
+/// take space is all that follows when it fails.
+fn keep_data(root: &Path) {
+    let state = root.join("var/lib/actionbooster");
+    if let Err(error) = Data::below(&state).settle() {
+        eprintln!("boosterctl: {:#}", anyhow::Error::new(error));
+    }
 }
 
 /// What does not work, once everything does or the time is over.
