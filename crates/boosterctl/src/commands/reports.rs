@@ -104,6 +104,13 @@ fn machine(inventory: &Value) -> String {
     text
 }
 
+/// A hash as pairs of digits, as certificate viewers show it.
+fn fingerprint(hash: &Value) -> String {
+    let digits: Vec<char> = cell(hash).to_uppercase().chars().collect();
+    let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
+    pairs.join(":")
+}
+
 fn provisioned(report: &Value) -> String {
     let (mode, network, memory) = (&report["mode"], &report["network"], &report["memory"]);
     let mut text = pairs(&[
@@ -117,6 +124,8 @@ fn provisioned(report: &Value) -> String {
         ("for models", bytes(&memory["model_budget_bytes"])),
         ("data", cell(&report["storage"]["data"])),
         ("claimed", cell(&report["claim"]["claimed"])),
+        ("authority", fingerprint(&report["tls"]["ca_sha256"])),
+        ("its next", fingerprint(&report["tls"]["next"]["sha256"])),
     ]);
     text.push_str("\nwhy this mode\n");
     for reason in list(&mode["reasons"]) {

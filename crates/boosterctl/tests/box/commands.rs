@@ -242,6 +242,7 @@ fn reports_are_readable() {
             "network":{"mdns_name":"box.local","addresses":["192.168.1.7"],"online":false},
             "memory":{"total_bytes":8589934592,"zram_bytes":4294967296,"model_budget_bytes":5368709120},
             "storage":{"data":"ok"},"claim":{"claimed":true},
+            "tls":{"ca_sha256":"0aff12","next":{"sha256":"b0"}},
             "missing_firmware":[{"file":"a.bin","advice":{"en":"Install it.","es":"x"}}],
             "steps":[{"name":"firewall","status":"applied","detail":""}]}"#,
     )]);
@@ -249,6 +250,7 @@ fn reports_are_readable() {
     for words in [
         "mode        Direct (dma)",
         "internet    denied",
+        "authority   0A:FF:12\nits next    B0\n",
         "  An NPU.",
         "a.bin             Install it.",
         "firewall  applied",

@@ -22,6 +22,8 @@ basicConstraints=critical,CA:FALSE
 extendedKeyUsage=serverAuth
 subjectAltName=DNS:$2
 END";
+/// systemd starts no earlier than this file says; it may have been written in the time that never was.
+const FORGET: &str = "f=/var/lib/systemd/timesync/clock; if sudo test -e $f; then sudo touch $f; fi";
 /// Whether curl believes a server with that certificate; its exit status is told.
 const VISIT: &str = "cd \"$1\"
 openssl s_server -quiet -www -accept \"$3\" -cert thief.crt -key thief.key >s_server.log 2>&1 &
@@ -37,7 +39,7 @@ pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
     tally.check("a site that the box's stolen key vouches for is refused", thief(session));
     tally.check("a clock put forward by two years gets a valid certificate at once", jump(session, "+2 years"));
     tally.check("a clock put back gets one too", jump(session, "-2 years"));
-    Ok(())
+    session.shell(FORGET).map(drop)
 }
 
 fn console(session: &Session) -> Result<()> {
