@@ -1,4 +1,5 @@
 //! The mark of a start is found on a boot partition made with the tools that make the image's.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::{self, File};
 use std::path::Path;
