@@ -44,11 +44,7 @@ pub enum PublicKeyError {
     #[error("The key is not whole. Paste the whole line again.")]
     Cut,
     /// The server would refuse it.
-    #[error(
-        "An RSA key needs {} to {} bits.",
-        PublicKey::SHORTEST_RSA_BITS,
-        PublicKey::LONGEST_RSA_BITS
-    )]
+    #[error("An RSA key needs {} to {} bits.", PublicKey::SHORTEST_RSA_BITS, PublicKey::LONGEST_RSA_BITS)]
     Bits,
 }
 

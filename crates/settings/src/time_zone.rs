@@ -71,7 +71,8 @@ mod tests {
         std::fs::create_dir(folder.path().join("Europe")).expect("made");
         std::fs::write(folder.path().join("Europe/Madrid"), b"TZif2\0\0").expect("written");
         std::fs::write(folder.path().join("tzdata"), b"# version").expect("written");
-        for (name, known) in [("Europe/Madrid", true), ("Europe/Atlantis", false), ("Europe", false), ("tzdata", false)]
+        for (name, known) in
+            [("Europe/Madrid", true), ("Europe/Atlantis", false), ("Europe", false), ("tzdata", false)]
         {
             let zone = TimeZone::parse(name).expect("a name");
             assert_eq!(zone.is_known(folder.path()), known, "{name}");

@@ -2,9 +2,7 @@
 
 use toml::{Table, Value};
 
-use crate::{
-    Address, Fault, Hostname, MOST_NODES, MOST_SSH_KEYS, Problem, PublicKey, Settings, TimeZone,
-};
+use crate::{Address, Fault, Hostname, MOST_NODES, MOST_SSH_KEYS, Problem, PublicKey, Settings, TimeZone};
 
 const ONLINE: &str = "online";
 const HOSTNAME: &str = "hostname";
@@ -55,7 +53,8 @@ impl Settings {
         settings.join = match table.get(CLUSTER) {
             None => Vec::new(),
             Some(Value::Table(cluster)) => cluster.get(JOIN).map_or_else(Vec::new, |value| {
-                let nodes = list(value, "cluster.join", MOST_NODES, &mut faults, |text| Ok(Address::parse(text)?));
+                let nodes =
+                    list(value, "cluster.join", MOST_NODES, &mut faults, |text| Ok(Address::parse(text)?));
                 nodes.unwrap_or_else(|| good.join.clone())
             }),
             Some(_) => {
