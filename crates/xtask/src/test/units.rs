@@ -13,7 +13,10 @@ fn limit(unit: &str) -> u32 {
     match unit {
         // It configures the firewall, zRAM, keys and other units, so it must be root.
         // The console is the owner's, root by physical access.
-        "booster-provisioner.service" | "booster-announce.service" | "booster-console@.service" => 55,
+        "booster-provisioner.service"
+        | "booster-announce.service"
+        | "booster-clock.service"
+        | "booster-console@.service" => 55,
         // It holds a model and, where there is one, a GPU.
         "booster-runner@.service" => 20,
         // Its master reads the TLS key and opens the ports as root; its workers are www-data.

@@ -17,6 +17,7 @@ use crate::{image, run};
 mod cameras;
 mod damage;
 mod firewall;
+mod names;
 mod reboot;
 mod system;
 mod web;
@@ -43,6 +44,7 @@ const SECTIONS: &[Section] = &[
     ("web", web::run),
     ("system", system::run),
     ("firewall", firewall::run),
+    ("names", names::run),
     ("cameras", cameras::run),
     ("reboot", reboot::run),
     ("damage", damage::run),
