@@ -388,6 +388,13 @@ async function changeSettings(page) {
     await page.getByTestId('ssh').getByRole('button', { name: 'Añadir' }).click();
     await seen(page.getByText('Esta es una clave privada', { exact: false }));
   });
+  await check('the clock is shown and the time zone changed', async () => {
+    const card = page.getByTestId('time');
+    await seen(card.getByText('La mantiene', { exact: false }));
+    await card.getByLabel('Zona horaria').fill('Europe/Madrid');
+    await card.getByRole('button', { name: 'Guardar' }).click();
+    await seen(card.getByText('Guardado', { exact: false }));
+  });
   const publicKey = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'Q'.repeat(43)} prueba@portal`;
   await check('a public key is added and removed', async () => {
     const card = page.getByTestId('ssh');

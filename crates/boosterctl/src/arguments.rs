@@ -23,7 +23,7 @@ pub struct Arguments {
     /// Folder below which the box's files are.
     #[arg(long, global = true, env = "ACTIONBOOSTER_ROOT", default_value = "/", value_name = "FOLDER")]
     pub root: PathBuf,
-    /// Another box, such as https://actionbooster.local.
+    /// Another box, such as https://actionbooster-1a2b.local.
     #[arg(long, global = true, env = "BOOSTER_URL", value_name = "URL")]
     pub url: Option<String>,
     /// API key made in the portal; root on the box needs none.
@@ -99,6 +99,13 @@ pub enum Command {
     /// Show and change settings.
     #[command(subcommand)]
     Settings(Settings),
+    /// Show the box's clock, or set it.
+    Time {
+        /// Set it to this moment, such as 2026-11-27T12:00:00Z; `now` is the clock of the machine that
+        /// this command runs on.
+        #[arg(long, value_name = "MOMENT")]
+        set: Option<String>,
+    },
     /// The owner's account.
     #[command(subcommand)]
     Owner(Owner),
@@ -238,6 +245,9 @@ pub struct Change {
     /// Name of the box on the network.
     #[arg(long)]
     pub hostname: Option<String>,
+    /// Time zone of the box, such as Europe/Madrid or UTC.
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
     /// File with the public keys that may log in over SSH, one per line; an empty one switches SSH
     /// off, `-` reads standard input.
     #[arg(long, value_name = "FILE")]
@@ -264,7 +274,7 @@ pub enum Owner {
 /// Configuration files.
 #[derive(Debug, Subcommand)]
 pub enum Config {
-    /// Check every daemon's configuration; a mistake is named with file, line and field.
+    /// Check every daemon's configuration and the owner's settings; a mistake is named with file and field.
     Check,
 }
 

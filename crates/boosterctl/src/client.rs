@@ -72,7 +72,8 @@ pub enum Target {
 impl Target {
     /// The box at this address.
     pub fn remote(url: &str, ca: Option<&Path>) -> Result<Self> {
-        let wrong = |why: &str| Usage(format!("--url {url}: {why}, such as https://actionbooster.local"));
+        let wrong =
+            |why: &str| Usage(format!("--url {url}: {why}, such as https://actionbooster-1a2b.local"));
         let uri: Uri = url.parse().map_err(|_| wrong("write the address of a box"))?;
         if uri.path() != "/" || uri.query().is_some() {
             return Err(wrong("write the address without a path").into());
@@ -279,7 +280,7 @@ fn advice(target: &Target, error: &std::io::Error, daemon: Daemon) -> String {
     match (target, error.kind()) {
         (Target::Box { .. }, ErrorKind::PermissionDenied) => "Run this as root: sudo boosterctl …".into(),
         (Target::Box { .. }, ErrorKind::NotFound) => {
-            "On another machine than the box, say which with --url https://actionbooster.local.".into()
+            "On another machine than the box, say which with --url and the address on its screen, such as https://actionbooster-1a2b.local.".into()
         }
         (Target::Box { .. }, _) => format!("Look at: systemctl status booster-{}", daemon.name()),
         (Target::Remote { tls: Some(_), .. }, ErrorKind::InvalidData) => {

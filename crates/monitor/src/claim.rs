@@ -7,12 +7,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use rand::RngExt;
-
-/// Characters of a code: none that can be mistaken for another.
-pub const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-/// Characters in a code.
-pub const LENGTH: usize = 8;
+use actionbooster_settings::claim_code::{self, LENGTH, normalise};
 
 /// The files in the auth folder.
 pub struct ClaimFiles {
@@ -51,9 +46,7 @@ impl ClaimFiles {
 
     /// Writes a fresh code and takes the marker away. Returns the code.
     pub fn renew(&self) -> std::io::Result<String> {
-        let mut generator = rand::rng();
-        let code: String =
-            (0..LENGTH).map(|_| char::from(ALPHABET[generator.random_range(0..ALPHABET.len())])).collect();
+        let code = claim_code::from_random(rand::random());
         let partial = self.folder.join("claim-code.partial");
         let mut file = File::create(&partial)?;
         use_owner_only(&partial)?;
@@ -88,10 +81,6 @@ fn remove(path: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn normalise(text: &str) -> String {
-    text.chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_uppercase).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use crate::{Shared, slot};
+use crate::{Shared, settings, slot};
 
 /// A daemon that takes longer is not healthy.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -23,6 +23,7 @@ pub(crate) async fn report(monitor: Shared) -> Report {
     for name in ["agent", "worker"] {
         components.push(daemon(name, &monitor.paths.socket(name)).await);
     }
+    components.push(settings(&monitor));
     components.push(provisioning(&runtime.join("provisioning.json")));
     components.push(data(&runtime.join("data-damaged")));
     components.extend(slot::component(&runtime));
@@ -33,6 +34,20 @@ fn accounts(monitor: &Shared) -> Component {
     match monitor.accounts.owner() {
         Ok(_) => component("monitor", Status::Ok, ""),
         Err(error) => component("monitor", Status::Degraded, error.to_string()),
+    }
+}
+
+/// Names the settings that cannot be used, and no value of them: everybody may ask for the health.
+fn settings(monitor: &Shared) -> Component {
+    let name = "settings";
+    match settings::read(&monitor.paths) {
+        Ok((_, faults)) if faults.is_empty() => component(name, Status::Ok, ""),
+        Ok((_, faults)) => {
+            let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+            let detail = format!("these cannot be used and are as they were before: {}", fields.join(", "));
+            component(name, Status::Degraded, detail)
+        }
+        Err(_) => component(name, Status::Degraded, "the owner's settings cannot be read"),
     }
 }
 

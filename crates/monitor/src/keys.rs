@@ -2,6 +2,7 @@
 
 use actionbooster_chassis::auth::Scope;
 use actionbooster_chassis::{Json, Problem, unix_now};
+use actionbooster_settings::account;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -10,8 +11,6 @@ use serde_json::{Value, json};
 use crate::Shared;
 use crate::accounts::AccountsError;
 use crate::login::invalid;
-
-const LONGEST_NAME: usize = 64;
 
 /// Body of `POST /api/v1/keys`.
 #[derive(Deserialize)]
@@ -32,10 +31,7 @@ pub(crate) async fn create(
     State(monitor): State<Shared>,
     Json(wish): Json<Wish>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let name = wish.name.trim();
-    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
-        return Err(invalid("name", format!("Name the key with 1 to {LONGEST_NAME} characters.")));
-    }
+    let name = account::name(&wish.name).map_err(|error| invalid("name", error.to_string()))?;
     let mut scopes = Vec::new();
     for word in &wish.scopes {
         let scope = Scope::parse(word).ok_or_else(|| {

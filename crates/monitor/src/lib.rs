@@ -15,10 +15,12 @@ mod claim;
 mod health;
 mod keys;
 mod login;
+mod names;
 mod reports;
 mod settings;
 mod slot;
 mod system;
+mod time;
 
 use accounts::Accounts;
 use attempts::Attempts;
@@ -73,10 +75,12 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         settings_turn: tokio::sync::Mutex::new(()),
     });
     let asked = Arc::clone(&monitor);
+    let names = tokio::spawn(names::watch(Arc::clone(&monitor)));
     Ok(Service::new(routes(monitor))
         .public(&["/api/v1/claim", "/api/v1/login"])
         .scope(Scope::Read, &["/api/v1/provisioning", "/api/v1/hardware", "/api/v1/session"])
         .scope(Scope::Admin, &["/api/v1/"])
+        .on_drain(async move { names.abort() })
         .health(move || health::report(Arc::clone(&asked))))
 }
 
@@ -93,6 +97,7 @@ fn routes(monitor: Shared) -> Router {
         .route("/api/v1/provisioning", get(reports::provisioning))
         .route("/api/v1/hardware", get(reports::hardware))
         .route("/api/v1/settings", get(settings::show).patch(settings::change))
+        .route("/api/v1/time", get(time::show).put(time::set))
         .route("/api/v1/power", post(system::power))
         .with_state(monitor)
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use actionbooster_chassis::auth::{Caller, SESSION_COOKIE, Scope};
 use actionbooster_chassis::{Json, Problem, unix_now};
+use actionbooster_settings::account::{self, LONGEST_PASSWORD_BYTES};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,12 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::accounts::AccountsError;
-use crate::{Monitor, Shared, system};
-
-const SHORTEST_PASSWORD: usize = 10;
-/// Argon2 reads the whole password; nobody types more than this.
-const LONGEST_PASSWORD: usize = 1024;
-const LONGEST_NAME: usize = 64;
+use crate::{Monitor, Shared, system, time};
 
 /// Body of `POST /api/v1/claim`.
 #[derive(Deserialize)]
@@ -25,6 +21,9 @@ pub(crate) struct Claim {
     code: String,
     name: String,
     password: String,
+    /// The time of the owner's device, in milliseconds since 1970.
+    #[serde(default)]
+    unix_ms: Option<i64>,
 }
 
 /// Body of `POST /api/v1/login`.
@@ -72,6 +71,8 @@ pub(crate) async fn claim(
         }
         let name = checked_name(&claim.name)?;
         check_password(&claim.password)?;
+        // The session that follows is dated by the clock, so the clock comes first.
+        tokio::runtime::Handle::current().block_on(time::adopt(&monitor, claim.unix_ms));
         monitor.accounts.claim(&name, &claim.password, unix_now()).map_err(|error| match error {
             AccountsError::Claimed => claimed_already(),
             other => Problem::internal(other),
@@ -177,7 +178,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn check_credentials(monitor: &Monitor, name: &str, password: &str) -> Result<(), Problem> {
-    let outcome = if password.len() > LONGEST_PASSWORD {
+    let outcome = if password.len() > LONGEST_PASSWORD_BYTES {
         Err(AccountsError::WrongCredentials)
     } else {
         monitor.accounts.check(name, password)
@@ -225,25 +226,11 @@ fn wait_turn(monitor: &Monitor) -> Result<(), Problem> {
 }
 
 fn checked_name(name: &str) -> Result<String, Problem> {
-    let name = name.trim();
-    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
-        return Err(invalid("name", format!("The name must have 1 to {LONGEST_NAME} characters.")));
-    }
-    Ok(name.to_owned())
+    account::name(name).map(str::to_owned).map_err(|error| invalid("name", error.to_string()))
 }
 
 fn check_password(password: &str) -> Result<(), Problem> {
-    let length = password.chars().count();
-    if length < SHORTEST_PASSWORD {
-        return Err(invalid(
-            "password",
-            format!("The password has {length} characters; it needs at least {SHORTEST_PASSWORD}."),
-        ));
-    }
-    if password.len() > LONGEST_PASSWORD {
-        return Err(invalid("password", format!("The password may have at most {LONGEST_PASSWORD} bytes.")));
-    }
-    Ok(())
+    account::check_password(password).map_err(|error| invalid("password", error.to_string()))
 }
 
 /// 422 about one field.

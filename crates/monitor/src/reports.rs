@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use crate::Shared;
+use crate::{Monitor, Shared};
 
 /// The provisioning report.
 pub(crate) async fn provisioning(State(monitor): State<Shared>) -> Result<Json<Value>, Problem> {
@@ -17,6 +17,13 @@ pub(crate) async fn provisioning(State(monitor): State<Shared>) -> Result<Json<V
 /// The hardware inventory.
 pub(crate) async fn hardware(State(monitor): State<Shared>) -> Result<Json<Value>, Problem> {
     report(&monitor, "inventory.json").await.map(Json)
+}
+
+/// Names and addresses as the provisioner last reported them; null before it has.
+pub(crate) fn network(monitor: &Monitor) -> Value {
+    let text = std::fs::read(monitor.paths.runtime().join("provisioning.json")).unwrap_or_default();
+    let mut report: Value = serde_json::from_slice(&text).unwrap_or_default();
+    report["network"].take()
 }
 
 async fn report(monitor: &Shared, name: &str) -> Result<Value, Problem> {

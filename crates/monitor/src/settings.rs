@@ -4,64 +4,19 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use actionbooster_chassis::{Json, Problem};
+use actionbooster_chassis::{Json, Paths, Problem};
+use actionbooster_settings::{Change, Fault, Problem as Wrong, Settings, TimeZoneError};
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Shared;
 use crate::login::invalid;
-use crate::system;
-
-const MOST_KEYS: usize = 32;
-const LONGEST_KEY: usize = 8192;
-const KEY_KINDS: [&str; 6] = [
-    "ssh-ed25519",
-    "ssh-rsa",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-];
-
-/// `settings.toml`. What other versions of the product wrote there is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Settings {
-    /// Whether connections beyond the LAN may be opened.
-    online: bool,
-    /// Name of the box on the network.
-    hostname: String,
-    /// Public keys that may log in over SSH; none switches SSH off.
-    ssh_keys: Vec<String>,
-    #[serde(flatten)]
-    others: toml::Table,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            online: false,
-            hostname: "actionbooster".into(),
-            ssh_keys: Vec::new(),
-            others: toml::Table::new(),
-        }
-    }
-}
-
-/// Body of `PATCH /api/v1/settings`: what is absent stays.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Change {
-    online: Option<bool>,
-    hostname: Option<String>,
-    ssh_keys: Option<Vec<String>>,
-}
+use crate::{reports, system};
 
 /// The settings as they are wished.
 pub(crate) async fn show(State(monitor): State<Shared>) -> Result<Json<Value>, Problem> {
-    let settings = read(&path(&monitor))?;
-    Ok(Json(shown(&settings)))
+    let (settings, faults) = read(&monitor.paths)?;
+    Ok(Json(shown(&settings, &faults, &reports::network(&monitor))))
 }
 
 /// Changes some settings and has the provisioner apply them.
@@ -69,155 +24,146 @@ pub(crate) async fn change(
     State(monitor): State<Shared>,
     Json(change): Json<Change>,
 ) -> Result<Json<Value>, Problem> {
-    let path = path(&monitor);
     let settings = {
         // Two changes at once would otherwise lose one.
         let _turn = monitor.settings_turn.lock().await;
-        let settings = applied(read(&path)?, change)?;
-        write(&path, &settings)
-            .map_err(|error| Problem::internal(format!("cannot write {}: {error}", path.display())))?;
+        // What could not be read is written down as it is used, so a change mends the file.
+        let (settings, _) = read(&monitor.paths)?;
+        let settings = settings.changed(change).map_err(|fault| refused(&fault))?;
+        check_zone(&settings, &monitor.paths)?;
+        write(&path(&monitor.paths), &settings)?;
         settings
     };
     tracing::info!(
         online = settings.online,
-        hostname = settings.hostname,
+        hostname = settings.hostname.as_ref().map(ToString::to_string),
+        time_zone = settings.time_zone.as_str(),
         ssh_keys = settings.ssh_keys.len(),
         "settings changed"
     );
     let done = system::apply_settings().await.map_err(Problem::internal)?;
-    let mut body = shown(&settings);
+    let mut body = shown(&settings, &[], &reports::network(&monitor));
     body["applied"] = done.into();
     Ok(Json(body))
 }
 
-fn shown(settings: &Settings) -> Value {
-    json!({"online": settings.online, "hostname": settings.hostname, "ssh_keys": settings.ssh_keys})
-}
-
-fn path(monitor: &Shared) -> PathBuf {
-    monitor.paths.state().join("settings/settings.toml")
-}
-
-fn applied(mut settings: Settings, change: Change) -> Result<Settings, Problem> {
-    if let Some(online) = change.online {
-        settings.online = online;
-    }
-    if let Some(hostname) = change.hostname {
-        if !is_hostname(&hostname) {
-            return Err(invalid(
-                "hostname",
-                "A name has 1 to 63 letters, digits and dashes, and neither begins nor ends with a dash.",
-            ));
-        }
-        settings.hostname = hostname.to_ascii_lowercase();
-    }
-    if let Some(keys) = change.ssh_keys {
-        if keys.len() > MOST_KEYS {
-            return Err(invalid("ssh_keys", format!("At most {MOST_KEYS} keys are accepted.")));
-        }
-        let mut checked = Vec::new();
-        for key in keys {
-            let key = key.trim().to_owned();
-            if !is_public_key(&key) {
-                return Err(invalid(
-                    "ssh_keys",
-                    "This is not an OpenSSH public key. Paste one line of a file such as ~/.ssh/id_ed25519.pub.",
-                ));
-            }
-            checked.push(key);
-        }
-        settings.ssh_keys = checked;
-    }
-    Ok(settings)
-}
-
-/// One label of RFC 1123.
-fn is_hostname(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (1..=63).contains(&name.len())
-        && name.bytes().all(allowed)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-/// `kind base64 [comment]` on one line, without options: those could run commands.
-fn is_public_key(key: &str) -> bool {
-    let mut words = key.split(' ');
-    let kind_is_known = words.next().is_some_and(|kind| KEY_KINDS.contains(&kind));
-    let base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
-    let body_is_base64 = words.next().is_some_and(|body| body.len() >= 40 && body.bytes().all(base64));
-    kind_is_known && body_is_base64 && key.len() <= LONGEST_KEY && !key.chars().any(char::is_control)
-}
-
-fn read(path: &Path) -> Result<Settings, Problem> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| {
-            Problem::internal(format!("{} is damaged: {error}; remove it to start over", path.display()))
-        }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Settings::default()),
+/// The settings as they are used, and what in the file cannot be.
+pub(crate) fn read(paths: &Paths) -> Result<(Settings, Vec<Fault>), Problem> {
+    let last_good = || {
+        // A copy that the provisioner makes; without one the defaults are all there is.
+        let path = paths.state().join("provisioner/settings.last-good.toml");
+        Settings::read(&std::fs::read_to_string(path).unwrap_or_default(), &Settings::default()).0
+    };
+    let path = path(paths);
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Settings::read(&String::from_utf8_lossy(&bytes), &last_good())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok((Settings::default(), Vec::new())),
         Err(error) => Err(Problem::internal(format!("cannot read {}: {error}", path.display()))),
     }
 }
 
+fn shown(settings: &Settings, faults: &[Fault], network: &Value) -> Value {
+    let keys: Vec<&str> = settings.ssh_keys.iter().map(|key| key.as_str()).collect();
+    let hostname =
+        settings.hostname.as_ref().map_or_else(|| network["hostname"].clone(), |name| name.as_str().into());
+    json!({
+        "online": settings.online,
+        "hostname": hostname,
+        "mdns_name": network["mdns_name"],
+        "taken_name": network["taken_name"],
+        "time_zone": settings.time_zone.as_str(),
+        "ssh_keys": keys,
+        "faults": faults.iter().map(fault).collect::<Vec<_>>(),
+    })
+}
+
+fn fault(fault: &Fault) -> Value {
+    json!({"field": fault.field, "detail": fault.problem.to_string()})
+}
+
+fn refused(fault: &Fault) -> Problem {
+    let position = fault.field.strip_prefix("ssh_keys[").and_then(|rest| rest.strip_suffix(']'));
+    let detail = match position.and_then(|index| index.parse::<usize>().ok()) {
+        Some(index) => format!("Key {}: {}", index + 1, fault.problem),
+        None => fault.problem.to_string(),
+    };
+    invalid(fault.setting(), detail)
+}
+
+/// A zone of the right shape may be none that this box knows.
+fn check_zone(settings: &Settings, paths: &Paths) -> Result<(), Problem> {
+    let database = paths.root().join("usr/share/zoneinfo");
+    if settings.time_zone.is_known(&database) || !database.is_dir() {
+        return Ok(());
+    }
+    Err(refused(&Fault::new("time_zone", Wrong::TimeZone(TimeZoneError::Unknown))))
+}
+
+fn path(paths: &Paths) -> PathBuf {
+    paths.state().join("settings/settings.toml")
+}
+
 /// Written beside, synced, renamed: a cut leaves the old or the new settings.
-fn write(path: &Path, settings: &Settings) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder)?;
-    let partial = path.with_extension("partial");
-    let text = toml::to_string(settings).map_err(std::io::Error::other)?;
-    let mut file = File::create(&partial)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path)?;
-    File::open(folder)?.sync_all()
+fn write(path: &Path, settings: &Settings) -> Result<(), Problem> {
+    let written = || {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(folder)?;
+        let partial = path.with_extension("partial");
+        let mut file = File::create(&partial)?;
+        file.write_all(settings.to_toml().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&partial, path)?;
+        File::open(folder)?.sync_all()
+    };
+    written().map_err(|error: std::io::Error| {
+        Problem::internal(format!("cannot write {}: {error}", path.display()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const KEY: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1aWx0IGZvciB0ZXN0cyBvbmx5LCBubyBzZWNyZXQ me@home";
-
-    fn change(text: &str) -> Change {
-        serde_json::from_str(text).expect("change")
+    #[test]
+    fn a_change_keeps_what_it_does_not_name_and_mends_what_is_damaged() {
+        let root = tempfile::tempdir().expect("folder");
+        let paths = Paths::below(root.path());
+        let file = path(&paths);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        std::fs::write(&file, "hostname = \"kitchen\"\nonline = 3\n[cluster]\nfuture = true\n")
+            .expect("written");
+        let (settings, faults) = read(&paths).expect("reads");
+        assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), ["online"]);
+        let change = serde_json::from_str("{\"time_zone\": \"Europe/Madrid\"}").expect("a change");
+        write(&file, &settings.changed(change).expect("accepted")).expect("writes");
+        let (settings, faults) = read(&paths).expect("reads");
+        assert_eq!((faults, settings.online), (vec![], false));
+        assert_eq!(settings.hostname.map(|name| name.to_string()).as_deref(), Some("kitchen"));
+        assert!(std::fs::read_to_string(&file).expect("reads").contains("future = true"));
     }
 
     #[test]
-    fn names_and_keys_are_checked() {
-        for (name, good) in [
-            ("box", true),
-            ("Box-1", true),
-            ("", false),
-            ("-a", false),
-            ("a-", false),
-            ("a.b", false),
-            ("ñ", false),
+    fn the_last_good_settings_stand_in_for_a_damaged_file() {
+        let root = tempfile::tempdir().expect("folder");
+        let paths = Paths::below(root.path());
+        for (name, bytes) in [
+            ("settings/settings.toml", &b"hostname = \xff"[..]),
+            ("provisioner/settings.last-good.toml", b"hostname = \"kitchen\"\nonline = true\n"),
         ] {
-            assert_eq!(is_hostname(name), good, "{name:?}");
+            let path = paths.state().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, bytes).expect("written");
         }
-        let options = format!("command=\"sh\" {KEY}");
-        let lines = format!("{KEY}\n{KEY}");
-        for (key, good) in [
-            (KEY, true),
-            (options.as_str(), false),
-            (lines.as_str(), false),
-            ("ssh-ed25519 short", false),
-            ("", false),
-        ] {
-            assert_eq!(is_public_key(key), good, "{key:?}");
-        }
+        let (settings, faults) = read(&paths).expect("reads");
+        let shown = shown(&settings, &faults, &Value::Null);
+        assert_eq!((&shown["hostname"], &shown["online"]), (&json!("kitchen"), &json!(false)));
+        assert_eq!(shown["faults"][0]["field"], "settings.toml");
     }
 
     #[test]
-    fn a_change_keeps_what_it_does_not_name_and_what_it_does_not_know() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("settings/settings.toml");
-        let start: Settings = toml::from_str("hostname = \"a\"\n[cluster]\njoin = true\n").expect("parses");
-        let changed = applied(start, change("{\"online\": true}")).expect("accepted");
-        write(&path, &changed).expect("writes");
-        let back = read(&path).expect("reads");
-        assert_eq!((back.online, back.hostname.as_str()), (true, "a"));
-        assert!(back.others.contains_key("cluster"));
+    fn a_refused_key_is_counted_as_people_do() {
+        let problem = refused(&Fault::new("ssh_keys[1]", Wrong::TooMany(2)));
+        let text = format!("{problem:?}");
+        assert!(text.contains("Key 2: at most 2 are accepted") && text.contains("\"ssh_keys\""), "{text}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use actionbooster_chassis::{Json, Problem};
 use axum::http::StatusCode;
+use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,6 +16,16 @@ use serde_json::{Value, json};
 )]
 trait Manager {
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<zbus::OwnedObjectPath>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<zbus::OwnedObjectPath>;
+    fn subscribe(&self) -> zbus::Result<()>;
+    #[zbus(signal)]
+    fn job_removed(
+        &self,
+        id: u32,
+        job: zbus::OwnedObjectPath,
+        unit: String,
+        result: String,
+    ) -> zbus::Result<()>;
 }
 
 #[zbus::proxy(
@@ -51,6 +62,34 @@ pub(crate) async fn apply_settings() -> zbus::Result<bool> {
     Ok(true)
 }
 
+/// Starts a unit and waits until it has done its work.
+pub(crate) async fn run_unit(name: &str) -> anyhow::Result<()> {
+    let bus = zbus::Connection::system().await?;
+    let manager = ManagerProxy::new(&bus).await?;
+    // Without a subscriber systemd sends no signals; listening first, a quick job is not missed.
+    manager.subscribe().await?;
+    let mut ended = manager.receive_job_removed().await?;
+    let job = manager.start_unit(name, "replace").await?;
+    while let Some(signal) = ended.next().await {
+        let ended = signal.args()?;
+        if *ended.job() == job {
+            anyhow::ensure!(ended.result() == "done", "`journalctl -u {name}` says why it failed");
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the system bus went away")
+}
+
+/// 409: what is asked would change a machine that is not ours.
+pub(crate) fn not_an_appliance() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "not-an-appliance",
+        "This is not the appliance",
+        "The daemons run on a machine that they do not manage, so they will not change it.",
+    )
+}
+
 /// Has the consoles show the claim code that is true now. Without systemd nobody shows one.
 pub(crate) async fn announce() {
     if !systemd_runs() {
@@ -68,12 +107,7 @@ pub(crate) async fn announce() {
 /// Restarts the box or switches it off.
 pub(crate) async fn power(Json(power): Json<Power>) -> Result<(StatusCode, Json<Value>), Problem> {
     if !systemd_runs() {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "not-an-appliance",
-            "This is not the appliance",
-            "The daemons run on a machine that they do not manage, so they will not switch it off.",
-        ));
+        return Err(not_an_appliance());
     }
     let ask = async {
         let bus = zbus::Connection::system().await?;

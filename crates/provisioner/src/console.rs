@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 
+use actionbooster_settings::claim_code;
 use nix::fcntl::OFlag;
 
 use crate::layout::Layout;
@@ -30,6 +31,9 @@ pub fn page(report: &Report, claim_code: Option<&str>) -> String {
     if network.addresses.is_empty() {
         row(&mut page, "", "(no network yet / sin red todavía)");
     }
+    if let Some(taken) = &network.taken_name {
+        row(&mut page, "", &format!("(another device is called {taken} / otro equipo se llama {taken})"));
+    }
     row(&mut page, "Trust / Confianza", &format!("http://{}/ca", network.mdns_name));
     if let Some(tls) = &report.tls {
         fingerprint(&mut page, "Fingerprint / Huella", &tls.ca_sha256);
@@ -39,8 +43,7 @@ pub fn page(report: &Report, claim_code: Option<&str>) -> String {
     }
     row(&mut page, "Mode / Modo", report.mode.name.as_str());
     if let Some(code) = claim_code {
-        let (first, second) = code.split_at(code.len() / 2);
-        row(&mut page, "Claim code / Código", &format!("{first}-{second}"));
+        row(&mut page, "Claim code / Código", &claim_code::shown(code));
     }
     if report.storage.data == DataState::Damaged {
         let detail = report.storage.detail.as_ref();

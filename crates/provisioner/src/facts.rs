@@ -1,19 +1,21 @@
-//! What is, beside the hardware: the owner's settings, addresses, groups, the clock.
+//! What is, beside the hardware: the owner's settings, names, addresses, groups, the clock.
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use actionbooster_hardware::{Inventory, survey};
+use actionbooster_settings::{Fault, Hostname, Problem, Settings};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
+use crate::decide::FIRST_NAME;
 use crate::layout::Layout;
 use crate::machine::read_small;
-use crate::settings::Settings;
+use crate::report::LastRun;
 
-/// When this program was built; no clock of an appliance is earlier.
-const BUILT: &str = env!("BOOSTER_BUILD_EPOCH");
 /// Seconds by which a clock that is only kept in step never moves at once.
 const JUMP_S: u64 = 60;
 
@@ -29,20 +31,79 @@ pub fn inventory(layout: &Layout) -> Result<Inventory> {
     Ok(found.inventory)
 }
 
-/// Reads the owner's settings, with what is wrong in them.
-pub fn settings(layout: &Layout) -> (Settings, Vec<String>) {
-    let path = layout.state("settings/settings.toml");
-    match read_small(&path) {
-        Ok(None) => (Settings::default(), Vec::new()),
-        Ok(Some(bytes)) => match String::from_utf8(bytes) {
-            Ok(text) => Settings::parse(&text),
-            Err(_) => (Settings::default(), vec!["settings.toml is not text, so defaults are used".into()]),
-        },
-        Err(error) => (
-            Settings::default(),
-            vec![format!("settings.toml cannot be read, so defaults are used: {error}")],
-        ),
+/// The last settings without a fault, below the product's state.
+pub const LAST_GOOD: &str = "provisioner/settings.last-good.toml";
+
+/// The owner's settings.
+pub struct OwnersSettings {
+    /// As they are used.
+    pub settings: Settings,
+    /// What in the file cannot be used.
+    pub faults: Vec<Fault>,
+    /// The file, while nothing in it is wrong.
+    pub good: Option<String>,
+}
+
+/// Reads the owner's settings; what is wrong in them is as it was last good.
+pub fn settings(layout: &Layout) -> OwnersSettings {
+    let text = |path: &Path| {
+        let bytes = read_small(path).map_err(|error| error.to_string())?;
+        bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| "it is not text".to_owned())).transpose()
+    };
+    let last_good = || {
+        let text = text(&layout.state(LAST_GOOD)).ok().flatten().unwrap_or_default();
+        Settings::read(&text, &Settings::default()).0
+    };
+    match text(&layout.state("settings/settings.toml")) {
+        Ok(None) => OwnersSettings { settings: Settings::default(), faults: Vec::new(), good: None },
+        Ok(Some(text)) => {
+            let (settings, faults) = Settings::read(&text, &last_good());
+            let good = faults.is_empty().then_some(text);
+            OwnersSettings { settings, faults, good }
+        }
+        Err(reason) => {
+            let faults = vec![Fault::new("settings.toml", Problem::Syntax(reason))];
+            OwnersSettings { settings: Settings { online: false, ..last_good() }, faults, good: None }
+        }
     }
+}
+
+/// The name of a box whose owner gave it none. Two boxes on one network must not answer for the same
+/// name, so it ends in four letters that follow from the machine's identity. A name that was given
+/// once stays: also the bare one of earlier versions, which wrote none down.
+pub fn own_name(last: Option<&LastRun>, machine_id: Option<&str>) -> Result<Hostname> {
+    let name = match (last, machine_id) {
+        (Some(LastRun { own_name: Some(name), .. }), _) if Hostname::parse(name).is_ok() => name.clone(),
+        (Some(LastRun { own_name: None, .. }), _) | (_, None) => FIRST_NAME.to_owned(),
+        (_, Some(machine_id)) => {
+            // The identity itself is nothing for strangers to see (see machine-id(5)).
+            let digest = Sha256::digest(format!("ActionBooster host name {machine_id}"));
+            format!("{FIRST_NAME}-{:02x}{:02x}", digest[0], digest[1])
+        }
+    };
+    Ok(Hostname::parse(&name)?)
+}
+
+/// The machine's identity.
+pub fn machine_id(layout: &Layout) -> Option<String> {
+    let text = read_small(&layout.at("etc/machine-id")).ok().flatten()?;
+    Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The name that systemd-resolved answers for: another than the machine's where a device on the
+/// network had that already. `None` where it does not say.
+pub fn published_name() -> Option<Hostname> {
+    let property = ["org.freedesktop.resolve1", "/org/freedesktop/resolve1"];
+    let output = Command::new("busctl")
+        .args(["--json=short", "--timeout=5", "get-property"])
+        .args(property)
+        .args(["org.freedesktop.resolve1.Manager", "LLMNRHostname"])
+        .stdin(Stdio::null())
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    Hostname::parse(answer["data"].as_str()?).ok()
 }
 
 /// Why the data partition is not in use, if it is not.
@@ -112,8 +173,7 @@ impl Clock {
 
 /// The moment of this run: a machine without a clock of its own starts in 1970.
 pub fn now() -> Timestamp {
-    let built = BUILT.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
-    Timestamp::now().max(built.unwrap_or(Timestamp::UNIX_EPOCH))
+    Timestamp::now().max(Timestamp::from_second(actionbooster_clock::built_s()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -155,6 +215,27 @@ mod tests {
 
     #[test]
     fn the_clock_is_never_before_the_build() {
-        assert!(now().as_second() >= BUILT.parse::<i64>().unwrap());
+        assert!(now().as_second() >= actionbooster_clock::built_s());
+    }
+
+    #[test]
+    fn a_box_is_called_after_its_identity_and_keeps_the_name_it_had() {
+        let last = |own_name: Option<&str>| {
+            let hardware = serde_json::json!({"board": "b", "processor": "p", "memory_bytes": 1, "accelerators": [], "disks": [], "interfaces": []});
+            let text = serde_json::json!({"hardware": hardware, "own_name": own_name});
+            serde_json::from_value::<LastRun>(text).unwrap()
+        };
+        let name = |last: Option<&LastRun>, id| own_name(last, id).unwrap().to_string();
+        let (one, other) =
+            (Some("0a1b2c3d0a1b4c3d8a1b2c3d0a1b2c3d"), Some("1a1b2c3d0a1b4c3d8a1b2c3d0a1b2c3d"));
+        let first = name(None, one);
+        assert!(first.starts_with("actionbooster-") && first.len() == 18, "{first}");
+        assert_eq!(name(None, one), first);
+        assert_ne!(name(None, other), first, "another machine");
+        assert_eq!(name(Some(&last(Some(&first))), other), first, "another identity");
+        assert_eq!(name(Some(&last(None)), one), "actionbooster", "after an update");
+        assert_eq!(name(Some(&last(Some("actionbooster"))), one), "actionbooster", "ever after");
+        assert_eq!(name(Some(&last(Some("a b"))), one), first, "a damaged note");
+        assert_eq!(name(None, None), "actionbooster", "no identity yet");
     }
 }

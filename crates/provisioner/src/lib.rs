@@ -8,10 +8,10 @@ pub mod data;
 pub mod decide;
 pub mod layout;
 pub mod report;
-pub mod settings;
 pub mod system;
 pub mod text;
 
+mod clock;
 mod console;
 mod dry_run;
 mod facts;
@@ -22,5 +22,5 @@ mod steps;
 mod tls;
 
 pub use machine::Machine;
-pub use run::{World, announce, announce_in, apply, apply_in, plan};
+pub use run::{World, announce, announce_in, apply, apply_in, plan, tend_clock};
 pub use steps::{Status, StepReport};

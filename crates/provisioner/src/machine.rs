@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -58,6 +58,15 @@ impl System for Machine {
             drop(fs::remove_file(&beside));
         }
         written
+    }
+
+    fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
+        let (folder, beside) = beside(path)?;
+        fs::create_dir_all(folder)?;
+        remove_if_there(&beside)?;
+        symlink(target, &beside)?;
+        fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

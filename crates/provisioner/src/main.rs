@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use booster_provisioner::{announce, apply, plan};
+use booster_provisioner::{announce, apply, plan, tend_clock};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Apply,
     /// Fit the certificate to the addresses of now and show the way to the portal on every console.
     Announce,
+    /// Set the clock as the owner asked, and keep the last known time.
+    Clock,
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Plan => plan(&arguments.root, arguments.json),
         Command::Apply => apply(&arguments.root, arguments.json),
         Command::Announce => announce(&arguments.root, arguments.json),
+        Command::Clock => tend_clock(&arguments.root),
     };
     match outcome {
         Ok(text) => {

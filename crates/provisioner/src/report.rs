@@ -71,8 +71,11 @@ pub enum Outcome {
 pub struct NetworkReport {
     /// One DNS label.
     pub hostname: String,
-    /// The name on the LAN.
+    /// The name on the LAN, as the network finds it at the moment of the report.
     pub mdns_name: String,
+    /// The name that it should have and another device on the LAN has.
+    #[serde(default)]
+    pub taken_name: Option<String>,
     /// Whether connections to the internet are allowed.
     pub online: bool,
     /// Addresses at the moment of the report.
@@ -146,6 +149,7 @@ impl Report {
             network: NetworkReport {
                 hostname: network.hostname.clone(),
                 mdns_name: network.mdns_name.clone(),
+                taken_name: None,
                 online: network.online,
                 addresses: findings.addresses,
             },
@@ -226,24 +230,29 @@ pub fn write_provisioned(plan: &Plan, layout: &Layout, system: &dyn System) -> R
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-#[derive(Serialize, Deserialize)]
-struct LastPlan {
-    hardware: Remembered,
+/// What a run leaves for the next ones.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// The hardware it found.
+    pub hardware: Remembered,
+    /// The name it gave the box where the owner gave none; earlier versions wrote none down.
+    #[serde(default)]
+    pub own_name: Option<String>,
 }
 
-/// The hardware of the last run.
-pub fn remembered(layout: &Layout) -> Option<Remembered> {
+/// What the last run left.
+pub fn last_run(layout: &Layout) -> Option<LastRun> {
     let text = read_small(&layout.state("provisioner/last-plan.json")).ok().flatten()?;
-    serde_json::from_slice::<LastPlan>(&text).ok().map(|last| last.hardware)
+    serde_json::from_slice(&text).ok()
 }
 
-/// Remembers the hardware of this run.
-pub fn remember(hardware: Remembered, layout: &Layout, system: &dyn System) -> Result<()> {
-    if remembered(layout).as_ref() == Some(&hardware) {
+/// Leaves this for the next run.
+pub fn remember(run: &LastRun, layout: &Layout, system: &dyn System) -> Result<()> {
+    if last_run(layout).as_ref() == Some(run) {
         return Ok(());
     }
     let path = layout.state("provisioner/last-plan.json");
-    let text = serde_json::to_vec_pretty(&LastPlan { hardware })?;
+    let text = serde_json::to_vec_pretty(run)?;
     system.replace(&path, &text, Access::PUBLIC).with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use actionbooster_hardware::Inventory;
+use actionbooster_settings::Hostname;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
 
+use crate::clock;
 use crate::console;
 use crate::data::Data;
 use crate::decide::{Action, Plan, Remembered, changes, decide, tls_names};
@@ -18,7 +20,7 @@ use crate::facts::{self, Clock};
 use crate::layout::Layout;
 use crate::machine::{Machine, read_small};
 use crate::overlay;
-use crate::report::{self, Findings, Outcome, Report};
+use crate::report::{self, Findings, LastRun, Outcome, Report};
 use crate::steps::{self, Context, Status, StepReport};
 use crate::system::{Access, System};
 use crate::text::Text;
@@ -55,7 +57,7 @@ pub fn plan(root: &Path, json: bool) -> Result<String> {
         now: facts::now(),
         addresses: facts::addresses(),
     };
-    let (plan, steps, changes) = provision(&world);
+    let Provisioned { plan, steps, changes, .. } = provision(&world)?;
     if json {
         let planned = Planned { plan: &plan, hardware_changes: &changes, steps: &steps };
         return Ok(serde_json::to_string_pretty(&planned)? + "\n");
@@ -69,6 +71,7 @@ pub fn apply(root: &Path, json: bool) -> Result<String> {
     let machine = Machine::new(root);
     let _lock = lock(&layout)?;
     let (inventory, data) = read(&layout)?;
+    clock::judge(&layout, &machine)?;
     let world = World {
         layout: &layout,
         system: &machine,
@@ -82,7 +85,8 @@ pub fn apply(root: &Path, json: bool) -> Result<String> {
     // network yet, and `announce` comes by itself.
     if layout.run(CONSOLE_PAGE).exists() {
         let page;
-        (report, page) = announce_in(&layout, &machine, world.now, &world.addresses)?;
+        let name = published_name(&machine);
+        (report, page) = announce_in(&layout, &machine, world.now, &world.addresses, name.as_ref())?;
         if let Some(page) = page {
             console::show(&page, &layout);
         }
@@ -100,12 +104,15 @@ pub fn apply_in(world: &World) -> Result<Report> {
     let (layout, system) = (world.layout, world.system);
     // Before anything of it is read.
     let migrated = steps::migrate(layout);
-    let (plan, mut steps, changes) = provision(world);
+    let Provisioned { plan, own_name, mut steps, changes } = provision(world)?;
     steps.insert(0, migrated);
+    let run = LastRun { hardware: Remembered::of(world.inventory), own_name: Some(own_name.to_string()) };
+    // A name for want of an identity is not for ever.
+    let remembered = facts::machine_id(layout).map_or(Ok(()), |_| report::remember(&run, layout, system));
     let writes = [
         ("settings for daemons", report::write_provisioned(&plan, layout, system)),
         ("inventory", report::write_inventory(world.inventory, layout, system)),
-        ("memory of the hardware", report::remember(Remembered::of(world.inventory), layout, system)),
+        ("memory of the hardware", remembered),
     ];
     for (name, written) in writes {
         if let Err(error) = written {
@@ -135,9 +142,11 @@ pub fn announce(root: &Path, json: bool) -> Result<String> {
     let layout = Layout::new(root);
     let machine = Machine::new(root);
     let _lock = lock(&layout)?;
+    let name = published_name(&machine);
     let mut clock = Clock::read();
     let report = loop {
-        let (report, page) = announce_in(&layout, &machine, clock.now(), &facts::addresses())?;
+        let (report, page) =
+            announce_in(&layout, &machine, clock.now(), &facts::addresses(), name.as_ref())?;
         if let Some(page) = page {
             console::show(&page, &layout);
         }
@@ -155,20 +164,39 @@ pub fn announce(root: &Path, json: bool) -> Result<String> {
     Ok(format!("{} at {}\n", report.network.mdns_name, addresses.join(", ")))
 }
 
+/// `booster-provisioner clock`: sets the clock if the owner asked for it, and keeps the last known time.
+pub fn tend_clock(root: &Path) -> Result<String> {
+    let machine = Machine::new(root);
+    anyhow::ensure!(machine.is_running(), "only the running system's own clock is tended");
+    clock::tend(&Layout::new(root), &machine)
+}
+
+fn published_name(machine: &Machine) -> Option<Hostname> {
+    machine.is_running().then(facts::published_name).flatten()
+}
+
 /// `announce` on a given machine: the new report, and the consoles' text if it is a new one.
 ///
-/// The hardware is not read again; what `apply` reported holds.
+/// The hardware is not read again; what `apply` reported holds. `published` is the name that the
+/// network finds, where that is known.
 pub fn announce_in(
     layout: &Layout,
     system: &dyn System,
     now: Timestamp,
     addresses: &[IpAddr],
+    published: Option<&Hostname>,
 ) -> Result<(Report, Option<String>)> {
     let before = Report::read(layout)?;
     let mut report = before.clone();
     let context = Context::new(layout, system, now, addresses);
-    let step = steps::announce(&tls_names(&before.network.hostname), &context);
+    let hostname = before.network.hostname.as_str();
+    // Anything else is a name that the box had a moment ago.
+    let published = published.map(Hostname::as_str).filter(|name| stem(name) == stem(hostname));
+    let published = published.unwrap_or(hostname);
+    let step = steps::announce(&tls_names(hostname, published), &context);
     report.network.addresses = addresses.to_vec();
+    report.network.mdns_name = format!("{published}.local");
+    report.network.taken_name = (published != hostname).then(|| format!("{hostname}.local"));
     report.tls = steps::certificate(layout);
     report.claim.claimed = steps::is_claimed(layout);
     if step.status == Status::Failed {
@@ -191,6 +219,11 @@ pub fn announce_in(
     Ok((report, Some(page)))
 }
 
+/// A name without the number at its end, which systemd-resolved adds or raises where it is taken.
+fn stem(name: &str) -> &str {
+    name.trim_end_matches(|letter: char| letter.is_ascii_digit())
+}
+
 fn read(layout: &Layout) -> Result<(Inventory, Data)> {
     let inventory = facts::inventory(layout)?;
     let data = Data::read(&layout.vendor()).context("the product's own rules cannot be used")?;
@@ -207,18 +240,26 @@ fn lock(layout: &Layout) -> Result<Flock<std::fs::File>> {
         .with_context(|| format!("cannot lock {}", path.display()))
 }
 
-fn provision(world: &World) -> (Plan, Vec<StepReport>, Vec<Text>) {
+/// What was decided and done.
+struct Provisioned {
+    plan: Plan,
+    own_name: Hostname,
+    steps: Vec<StepReport>,
+    changes: Vec<Text>,
+}
+
+fn provision(world: &World) -> Result<Provisioned> {
     let layout = world.layout;
-    let (settings, problems) = facts::settings(layout);
-    let plan = decide(world.inventory, &settings, world.data, &facts::groups(layout));
     let context = Context::new(layout, world.system, world.now, &world.addresses);
-    let status = if problems.is_empty() { Status::Unchanged } else { Status::Failed };
-    let mut all = vec![StepReport { name: "settings".into(), status, detail: problems.join("; ") }];
-    all.extend(steps::apply(&plan, &context));
-    let before = report::remembered(layout);
-    let differences =
-        before.map_or_else(Vec::new, |before| changes(&before, &Remembered::of(world.inventory)));
-    (plan, all, differences)
+    let found = facts::settings(layout);
+    let mut steps = vec![steps::keep_settings(&found, &context), steps::identify(&context)];
+    let last = report::last_run(layout);
+    let own_name = facts::own_name(last.as_ref(), facts::machine_id(layout).as_deref())?;
+    let plan = decide(world.inventory, &found.settings, world.data, &facts::groups(layout), &own_name);
+    steps.extend(steps::apply(&plan, &context));
+    let now = Remembered::of(world.inventory);
+    let changes = last.map_or_else(Vec::new, |last| changes(&last.hardware, &now));
+    Ok(Provisioned { plan, own_name, steps, changes })
 }
 
 #[derive(Serialize)]

@@ -28,6 +28,9 @@ pub trait System {
     /// Missing folders are made.
     fn replace(&self, path: &Path, contents: &[u8], access: Access) -> io::Result<()>;
 
+    /// Puts a symbolic link in place, as safely as a file.
+    fn link(&self, path: &Path, target: &Path) -> io::Result<()>;
+
     /// Takes a file away; it may be missing already.
     fn remove(&self, path: &Path) -> io::Result<()>;
 

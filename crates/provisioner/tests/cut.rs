@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use actionbooster_hardware::DiskBus;
+use actionbooster_settings::Hostname;
 use booster_provisioner::data::Data;
 use booster_provisioner::layout::Layout;
 use booster_provisioner::report::{Outcome, Report};
@@ -68,7 +69,7 @@ impl Box {
     }
 
     fn announce(&self) -> anyhow::Result<(Report, Option<String>)> {
-        announce_in(&self.layout(), &self.system, now(), &addresses())
+        announce_in(&self.layout(), &self.system, now(), &addresses(), None)
     }
 
     /// What comes after the power is back.
@@ -88,7 +89,24 @@ impl Box {
         }
         let mut in_force = self.system.in_force.borrow().clone();
         in_force.certificate = None;
+        // Follows from the identity, which is random.
+        let own_name = self.own_name();
+        for text in all.values_mut() {
+            if let Ok(words) = std::str::from_utf8(text) {
+                *text = words.replace(&own_name, "own-name").into_bytes();
+            }
+        }
+        for value in in_force.kernel.values_mut() {
+            *value = value.replace(&own_name, "own-name");
+        }
         (all, in_force)
+    }
+
+    /// What the box is called where its owner gave it no name.
+    fn own_name(&self) -> String {
+        let last = fs::read(self.path().join("var/lib/actionbooster/provisioner/last-plan.json")).unwrap();
+        let last: serde_json::Value = serde_json::from_slice(&last).unwrap();
+        last["own_name"].as_str().unwrap().to_owned()
     }
 
     fn tls(&self, name: &str) -> Option<String> {
@@ -199,7 +217,9 @@ fn each_daemon_finds_its_own_settings() {
 }
 
 fn change_settings(it: &Box) {
-    let text = format!("online = true\nhostname = \"kitchen\"\nssh_keys = [\"{KEY}\"]\n");
+    let text = format!(
+        "online = true\nhostname = \"kitchen\"\ntime_zone = \"Europe/Madrid\"\nssh_keys = [\"{KEY}\"]\n"
+    );
     write(it.path(), SETTINGS, &text);
 }
 
@@ -297,6 +317,8 @@ fn broken_files_are_made_whole() {
         {
             let it = Box::new();
             it.start();
+            // A link would lead the garbage elsewhere.
+            fs::remove_file(it.path().join(name)).unwrap();
             fs::write(it.path().join(name), garbage).unwrap();
             let what = format!("{} holds {garbage:?}", name.display());
             assert_eq!(it.start().result, Outcome::Ok, "{what}");
@@ -307,17 +329,116 @@ fn broken_files_are_made_whole() {
 
 #[test]
 fn an_owners_bad_settings_leave_a_working_and_closed_box_that_says_so() {
-    for text in ["online = ", "\u{0}", "online = 1", "hostname = \"a b\""] {
+    for (text, field) in [
+        ("online = ", "settings.toml: "),
+        ("\u{0}", "settings.toml: "),
+        ("online = 1", "online: "),
+        ("hostname = \"a b\"", "hostname: "),
+    ] {
         let it = Box::new();
         write(it.path(), SETTINGS, text);
         let report = it.start();
         assert_eq!(report.result, Outcome::Degraded, "{text:?}");
         let step = report.steps.iter().find(|step| step.name == "settings").unwrap();
         assert_eq!(step.status, Status::Failed, "{text:?}");
-        assert!(step.detail.contains("hostname") || step.detail.contains("defaults"));
+        assert!(step.detail.starts_with(field), "{}", step.detail);
         assert!(!report.network.online);
-        assert_eq!(report.network.hostname, "actionbooster");
+        assert!(report.network.hostname.starts_with("actionbooster-"), "{}", report.network.hostname);
     }
+}
+
+#[test]
+fn damaged_settings_are_as_they_were_last_good_but_never_online() {
+    let it = changed();
+    assert_eq!(it.start().result, Outcome::Ok);
+    for text in ["hostname = \"kit", "\u{0}\u{0}", "online = 1\nhostname = 2\ntime_zone = 3\nssh_keys = 4"] {
+        write(it.path(), SETTINGS, text);
+        let report = it.start();
+        assert_eq!(report.result, Outcome::Degraded, "{text:?}");
+        assert_eq!((report.network.hostname.as_str(), report.network.online), ("kitchen", false), "{text:?}");
+        let keys = fs::read_to_string(it.path().join("var/lib/actionbooster/ssh/authorized_keys")).unwrap();
+        assert_eq!(keys, format!("{KEY}\n"), "{text:?}");
+        assert_eq!(zone(&it), "../usr/share/zoneinfo/Europe/Madrid", "{text:?}");
+    }
+    // Whoever takes the file away starts over.
+    fs::remove_file(it.path().join(SETTINGS)).unwrap();
+    let report = it.start();
+    assert_eq!(report.result, Outcome::Ok);
+    assert!(report.network.hostname.starts_with("actionbooster-"));
+    assert_eq!(zone(&it), "../usr/share/zoneinfo/UTC");
+}
+
+fn zone(it: &Box) -> String {
+    fs::read_link(it.path().join("etc/localtime")).unwrap().display().to_string()
+}
+
+#[test]
+fn a_time_zone_that_this_box_does_not_know_is_named_and_the_old_one_stays() {
+    let it = Box::new();
+    write(it.path(), "usr/share/zoneinfo/UTC", "TZif2");
+    it.start();
+    write(it.path(), SETTINGS, "time_zone = \"Europe/Atlantis\"\n");
+    let report = it.apply().unwrap();
+    let step = report.steps.iter().find(|step| step.status == Status::Failed).unwrap();
+    assert!(step.name == "time" && step.detail.contains("Europe/Atlantis"), "{step:?}");
+    assert_eq!(zone(&it), "../usr/share/zoneinfo/UTC");
+}
+
+#[test]
+fn a_box_without_a_name_of_its_own_is_called_after_its_identity_everywhere() {
+    let (it, other) = (Box::new(), Box::new());
+    let report = it.start();
+    let name = report.network.hostname.clone();
+    assert!(name.starts_with("actionbooster-") && name.len() == 18, "{name}");
+    assert_eq!(report.network.mdns_name, format!("{name}.local"));
+    let read = |path: &str| fs::read_to_string(it.path().join(path)).unwrap();
+    assert_eq!(read("etc/hostname"), format!("{name}\n"));
+    assert!(read("etc/hosts").contains(&format!("{name}.local {name}")));
+    assert!(read("run/actionbooster/console.txt").contains(&format!("https://{name}.local")));
+    let names = report.tls.unwrap().names;
+    assert!(
+        names.contains(&format!("{name}.local")) && names.contains(&"actionbooster.local".into()),
+        "{names:?}"
+    );
+    assert_ne!(other.start().network.hostname, name);
+    assert_eq!(it.start().network.hostname, name);
+}
+
+#[test]
+fn an_update_does_not_rename_a_box_whose_owner_gave_it_no_name() {
+    let it = Box::new();
+    it.start();
+    // As earlier versions left it.
+    let path = it.path().join("var/lib/actionbooster/provisioner/last-plan.json");
+    let mut last: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    last.as_object_mut().unwrap().remove("own_name");
+    fs::write(&path, last.to_string()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(it.start().network.hostname, "actionbooster");
+    }
+}
+
+#[test]
+fn a_name_that_another_device_has_is_told_and_the_real_one_certified() {
+    let it = Box::new();
+    write(it.path(), SETTINGS, "hostname = \"kitchen\"\n");
+    it.start();
+    let announce = |name: &str| {
+        let name = Hostname::parse(name).unwrap();
+        announce_in(&it.layout(), &it.system, now(), &addresses(), Some(&name)).unwrap()
+    };
+    let (report, page) = announce("kitchen7");
+    assert_eq!(report.network.mdns_name, "kitchen7.local");
+    assert_eq!(report.network.taken_name.as_deref(), Some("kitchen.local"));
+    assert!(report.tls.as_ref().unwrap().names.contains(&"kitchen7.local".into()), "{:?}", report.tls);
+    assert_tls(&it, "under another name");
+    let page = page.unwrap();
+    assert!(page.contains("https://kitchen7.local") && page.contains("kitchen.local"), "{page}");
+    let (report, _) = announce("bathroom");
+    assert_eq!(report.network.taken_name, None, "the name it had before");
+    let (report, _) = announce("kitchen");
+    assert_eq!((report.network.mdns_name.as_str(), report.network.taken_name), ("kitchen.local", None));
+    assert!(!report.tls.unwrap().names.contains(&"kitchen7.local".into()));
 }
 
 #[test]

@@ -4,9 +4,9 @@
 mod support;
 
 use actionbooster_hardware::{BoardKind, GpuVendor, Inventory, MissingFirmware};
+use actionbooster_settings::{Address, Hostname, PublicKey, Settings};
 use booster_provisioner::data::ModeName::{Cluster, Dma, Legacy};
-use booster_provisioner::decide::{Action, Plan, decide};
-use booster_provisioner::settings::Settings;
+use booster_provisioner::decide::{Action, Plan, decide, tls_names};
 use support::{machines, rules};
 
 const MIB: u64 = 1 << 20;
@@ -16,7 +16,11 @@ fn plan(inventory: &Inventory) -> Plan {
 }
 
 fn plan_for(inventory: &Inventory, settings: &Settings) -> Plan {
-    decide(inventory, settings, &rules(), &["root".into(), "render".into()])
+    decide(inventory, settings, &rules(), &["root".into(), "render".into()], &own_name())
+}
+
+fn own_name() -> Hostname {
+    Hostname::parse("actionbooster-1a2b").unwrap()
 }
 
 #[test]
@@ -54,7 +58,10 @@ fn every_machine_gets_the_mode_that_fits_it() {
 
 #[test]
 fn joining_other_nodes_makes_it_a_cluster() {
-    let settings = Settings { join: vec!["10.0.0.2".into(), "10.0.0.3".into()], ..Settings::default() };
+    let settings = Settings {
+        join: ["10.0.0.2", "10.0.0.3"].map(|node| Address::parse(node).unwrap()).into(),
+        ..Settings::default()
+    };
     let plan = plan_for(&machines::amd_pc(), &settings);
     assert_eq!(plan.mode.name, Cluster);
     assert_eq!(plan.mode.reasons[0].es, "Uniste este equipo a otros nodos: 10.0.0.2, 10.0.0.3.");
@@ -170,7 +177,8 @@ fn accelerators_go_to_the_programs_that_hold_models() {
         (&["render".into()][..], &["runner".into(), "worker".into()][..])
     );
 
-    let without_group = decide(&machines::amd_pc(), &Settings::default(), &rules(), &["root".into()]);
+    let without_group =
+        decide(&machines::amd_pc(), &Settings::default(), &rules(), &["root".into()], &own_name());
     assert!(without_group.accelerators[0].groups.is_empty(), "a unit with an unknown group does not start");
 
     let mut hostile = machines::amd_pc();
@@ -196,7 +204,9 @@ fn the_internet_is_reached_only_in_online_mode_and_ssh_only_with_a_key() {
     assert_eq!(ports(&closed), [80, 443, 5353]);
     assert!(!anywhere(&closed));
 
-    let settings = Settings { online: true, ssh_keys: vec!["ssh-ed25519 A".into()], ..Settings::default() };
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1aWx0IGZvciB0ZXN0cyBvbmx5LCBubyBzZWNyZXQh me@home";
+    let settings =
+        Settings { online: true, ssh_keys: vec![PublicKey::parse(key).unwrap()], ..Settings::default() };
     let open = plan_for(&machines::qemu_vm(), &settings);
     assert_eq!(ports(&open), [80, 443, 5353, 22]);
     assert!(anywhere(&open));
@@ -204,14 +214,18 @@ fn the_internet_is_reached_only_in_online_mode_and_ssh_only_with_a_key() {
 
 #[test]
 fn a_renamed_box_keeps_its_first_name_in_the_certificate() {
-    let settings = Settings { hostname: "kitchen".into(), ..Settings::default() };
+    let settings = Settings { hostname: Some(Hostname::parse("kitchen").unwrap()), ..Settings::default() };
     assert_eq!(
         plan_for(&machines::qemu_vm(), &settings).network.tls_names,
         ["kitchen.local", "kitchen", "actionbooster.local", "localhost"]
     );
     assert_eq!(
         plan(&machines::qemu_vm()).network.tls_names,
-        ["actionbooster.local", "actionbooster", "localhost"]
+        ["actionbooster-1a2b.local", "actionbooster-1a2b", "actionbooster.local", "localhost"]
+    );
+    assert_eq!(
+        tls_names("kitchen", "kitchen7"),
+        ["kitchen.local", "kitchen", "kitchen7.local", "actionbooster.local", "localhost"]
     );
 }
 

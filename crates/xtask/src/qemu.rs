@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use actionbooster_settings::claim_code;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -416,13 +417,11 @@ fn kvm_boots(builder: &Builder, kernel: &Path) -> Result<bool> {
     Ok(String::from_utf8_lossy(&text).contains("Unable to mount root fs"))
 }
 
-/// A claim code is two groups of four characters without 0, 1, I and O.
+/// A claim code is shown in two groups.
 fn find_claim_code(console: &str) -> Option<String> {
-    let allowed = |character: char| "ABCDEFGHJKLMNPQRSTUVWXYZ23456789".contains(character);
-    let group = |text: &str| text.len() == 4 && text.chars().all(allowed);
     console.split(|character: char| character.is_whitespace() || character.is_control()).find_map(|word| {
-        let (first, second) = word.split_once('-')?;
-        (group(first) && group(second)).then(|| word.to_owned())
+        let code = claim_code::normalise(word);
+        (claim_code::is_code(&code) && claim_code::shown(&code) == word).then(|| word.to_owned())
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use actionbooster_settings::account::SHORTEST_PASSWORD;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -24,13 +25,18 @@ pub async fn claim(
         Some(code) => code,
         None => prompt::line("Claim code on the box's screen: ")?,
     };
-    let password = prompt::new_password("Password of the owner, at least 10 characters: ", from_stdin)?;
+    let password = prompt::new_password(&new("Password of the owner"), from_stdin)?;
     let body = json!({"code": code, "name": name, "password": password});
     let answer = client.post(Daemon::Monitor, "/api/v1/claim", &body).await?;
     show(&answer, json, |answer| {
         format!("{} owns this box now. Log in to the portal.\n", cell(&answer["owner"]["name"]))
     });
     Ok(())
+}
+
+/// The question for a new password.
+fn new(what: &str) -> String {
+    format!("{what}, at least {SHORTEST_PASSWORD} characters: ")
 }
 
 /// Says who is asking.
@@ -83,7 +89,7 @@ pub async fn reset(client: &Client) -> Result<Value> {
 fn passwords(from_stdin: bool) -> Result<(String, String)> {
     if !from_stdin {
         let current = prompt::password("Current password: ", false)?;
-        return Ok((current, prompt::new_password("New password, at least 10 characters: ", false)?));
+        return Ok((current, prompt::new_password(&new("New password"), false)?));
     }
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;

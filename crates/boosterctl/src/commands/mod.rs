@@ -11,6 +11,7 @@ mod reports;
 mod settings;
 mod slot;
 mod status;
+mod time;
 mod vision;
 
 pub use account::reset;
@@ -46,6 +47,7 @@ pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCo
         Command::Vision(command) => return vision::run(client, command, json).await,
         Command::Keys(command) => keys::run(client, command, json).await?,
         Command::Settings(command) => settings::run(client, command, json).await?,
+        Command::Time { set } => time::run(client, set.as_deref(), json).await?,
         Command::Owner(command) => account::owner(client, command, json).await?,
         Command::Config(Config::Check) => return config::check(client, json),
         Command::Slot { command } => return slot::run(client, command, json).await,

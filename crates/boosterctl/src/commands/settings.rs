@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::show;
 use crate::arguments::{Change, Settings};
 use crate::client::{Client, Daemon};
-use crate::table::{cell, pairs};
+use crate::table::{cell, pairs, plain};
 
 const PATH: &str = "/api/v1/settings";
 
@@ -18,13 +18,16 @@ const PATH: &str = "/api/v1/settings";
 pub async fn run(client: &Client, command: Settings, json: bool) -> Result<()> {
     match command {
         Settings::Get => show(&client.get(Daemon::Monitor, PATH).await?, json, text),
-        Settings::Set(Change { online, hostname, ssh_keys }) => {
+        Settings::Set(Change { online, hostname, time_zone, ssh_keys }) => {
             let mut change = Map::new();
             if let Some(online) = online {
                 change.insert("online".into(), online.into());
             }
             if let Some(hostname) = hostname {
                 change.insert("hostname".into(), hostname.into());
+            }
+            if let Some(zone) = time_zone {
+                change.insert("time_zone".into(), zone.into());
             }
             if let Some(file) = ssh_keys {
                 change.insert("ssh_keys".into(), json!(keys(&read(&file)?)));
@@ -42,11 +45,24 @@ pub async fn run(client: &Client, command: Settings, json: bool) -> Result<()> {
 
 fn text(settings: &Value) -> String {
     let keys = settings["ssh_keys"].as_array().map_or(0, Vec::len);
-    pairs(&[
+    let mut text = pairs(&[
         ("hostname", cell(&settings["hostname"])),
+        ("address", cell(&settings["mdns_name"])),
         ("online", cell(&settings["online"])),
+        ("time zone", cell(&settings["time_zone"])),
         ("ssh keys", if keys == 0 { "none, so SSH is off".into() } else { keys.to_string() }),
-    ])
+    ]);
+    let mut remark = |remark: String| {
+        text.push_str(&plain(&remark));
+        text.push('\n');
+    };
+    if let Some(taken) = settings["taken_name"].as_str() {
+        remark(format!("Another device on the network is called {taken}; choose another name."));
+    }
+    for fault in settings["faults"].as_array().into_iter().flatten() {
+        remark(format!("{} cannot be used: {}", cell(&fault["field"]), cell(&fault["detail"])));
+    }
+    text
 }
 
 fn read(file: &Path) -> Result<String> {

@@ -16,7 +16,14 @@ fn every_command_asks_the_right_question_and_prints_the_answer() {
     let keys =
         r#"{"keys":[{"id":"k1","name":"script","scopes":["infer","read"],"created_at":0,"hint":"ab_Xy…"}]}"#;
     let key = r#"{"id":"k2","name":"new","scopes":["infer"],"hint":"ab_Zz…","key":"ab_secret"}"#;
-    let settings = r#"{"hostname":"box","online":true,"ssh_keys":[],"applied":true}"#;
+    let settings = r#"{"hostname":"box","mdns_name":"box7.local","taken_name":"box.local","online":true,"time_zone":"Europe/Madrid","ssh_keys":[],"faults":[{"field":"ssh_keys[0]","detail":"Cut."}],"applied":true}"#;
+    let shown = "hostname   box\naddress    box7.local\nonline     true\ntime zone  Europe/Madrid\n\
+                 ssh keys   none, so SSH is off\n\
+                 Another device on the network is called box.local; choose another name.\n\
+                 ssh_keys[0] cannot be used: Cut.\n";
+    let clock =
+        r#"{"unix_ms":1800000000000,"time_zone":"UTC","source":"ntp","believed":true,"synchronised":true}"#;
+    let shown_clock = "time       2027-01-15 08:00:00 +0000\ntime zone  UTC\nset by     a time server\n";
     let models = r#"{"models":[{"id":"guide","name":"Guide","languages":["en","es"],"roles":["guide"],"size_bytes":4063232,"built_in":true,"licence":"MIT","state":"ready"}],"errors":["broken: not a GGUF file"]}"#;
     let cases: &[Case] = &[
         (
@@ -59,21 +66,23 @@ fn every_command_asks_the_right_question_and_prints_the_answer() {
             Value::Null,
             "The key k1 is revoked.\n",
         ),
+        (&["settings", "get"], 200, settings, "GET /api/v1/settings", Value::Null, shown),
         (
-            &["settings", "get"],
-            200,
-            settings,
-            "GET /api/v1/settings",
-            Value::Null,
-            "hostname  box\nonline    true\nssh keys  none, so SSH is off\n",
-        ),
-        (
-            &["settings", "set", "--online", "false", "--hostname", "box"],
+            &["settings", "set", "--online", "false", "--hostname", "box", "--time-zone", "Europe/Madrid"],
             200,
             settings,
             "PATCH /api/v1/settings",
-            json!({"online": false, "hostname": "box"}),
-            "hostname  box\nonline    true\nssh keys  none, so SSH is off\n",
+            json!({"online": false, "hostname": "box", "time_zone": "Europe/Madrid"}),
+            shown,
+        ),
+        (&["time"], 200, clock, "GET /api/v1/time", Value::Null, shown_clock),
+        (
+            &["time", "--set", "2027-01-15T08:00:00Z"],
+            200,
+            clock,
+            "PUT /api/v1/time",
+            json!({"unix_ms": 1_800_000_000_000_i64}),
+            shown_clock,
         ),
         (
             &["owner", "reset", "--yes"],
@@ -293,7 +302,9 @@ fn a_wrong_configuration_is_named_and_fails() {
         .env("ACTIONBOOSTER_ROOT", fake.root.path())
         .output();
     let run = Run::of(output.unwrap());
-    assert_eq!(run.stdout, "agent: agent.toml:3: keep_alive_s: expected a number\nmonitor: ok\nworker: ok\n");
+    let expected =
+        "agent: agent.toml:3: keep_alive_s: expected a number\nmonitor: ok\nworker: ok\nsettings: ok\n";
+    assert_eq!(run.stdout, expected);
     assert_eq!(run.code, 1);
 }
 
@@ -305,11 +316,53 @@ fn what_the_provisioner_decides_is_a_sound_configuration_of_the_real_daemons() {
                    [worker]\nthreads = 4\ncpus = \"0-3\"\n";
     real.provision(decided);
     let run = real.run(&["config", "check"]);
-    assert_eq!((run.code, run.stdout.as_str()), (0, "agent: ok\nmonitor: ok\nworker: ok\n"), "{run:?}");
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (0, "agent: ok\nmonitor: ok\nworker: ok\nsettings: ok\n"),
+        "{run:?}"
+    );
     real.provision(&decided.replace("\"0-3\"", "3"));
     let run = real.run(&["config", "check"]);
     assert_eq!(run.code, 1, "{run:?}");
     for words in ["agent: ok", "worker: ", "provisioned.toml", "line 10"] {
         assert!(run.stdout.contains(words), "no {words:?} in {run:?}");
     }
+}
+
+#[test]
+fn the_real_monitor_takes_what_the_rules_allow_and_names_what_they_do_not() {
+    let real = RealBox::new().with_monitor();
+    let cases: serde_json::Value =
+        serde_json::from_str(include_str!("../../../settings/tests/cases.json")).unwrap();
+    let keys = cases["ssh_key"]["good"].as_array().unwrap();
+    let lines: Vec<&str> = keys.iter().map(|pair| pair[1].as_str().unwrap()).collect();
+    let file = real.root().join("keys.pub");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let run =
+        real.run(&["settings", "set", "--hostname", "Kitchen", "--time-zone", "UTC", "--ssh-keys", file]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("hostname   kitchen\n"), "{run:?}");
+    for (arguments, words) in [
+        (["--hostname", "a.b"], "1 to 63 letters"),
+        (["--hostname", "localhost"], "another name"),
+        (["--time-zone", "../UTC"], "Europe/Madrid"),
+    ] {
+        let run = real.run(&[&["settings", "set"][..], &arguments].concat());
+        assert!(run.code == 1 && run.stderr.contains(words), "{arguments:?}: {run:?}");
+    }
+    let settings = real.root().join("var/lib/actionbooster/settings/settings.toml");
+    let good = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, good.replace("\"kitchen\"", "\"a b\"")).unwrap();
+    let run = real.run(&["config", "check"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stdout.contains("settings.toml: hostname: A name has 1 to 63"), "{run:?}");
+    let run = real.run(&["settings", "get"]);
+    assert!(run.stdout.contains("hostname cannot be used"), "{run:?}");
+    let run = real.run(&["time"]);
+    assert!(run.code == 0 && run.stdout.contains("UTC"), "{run:?}");
+    let run = real.run(&["time", "--set", "1999-01-01T00:00:00Z"]);
+    assert!(run.code == 1 && run.stderr.contains("before this version"), "{run:?}");
+    let run = real.run(&["time", "--set", "now"]);
+    assert!(run.code == 1 && run.stderr.contains("do not manage"), "{run:?}");
 }

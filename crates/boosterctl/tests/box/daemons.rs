@@ -64,6 +64,12 @@ impl RealBox {
         self
     }
 
+    /// Starts the monitor.
+    pub fn with_monitor(mut self) -> Self {
+        self.start("monitor", &[]);
+        self
+    }
+
     /// Writes what the provisioner would decide.
     pub fn provision(&self, text: &str) {
         let folder = self.root.path().join("run/actionbooster");

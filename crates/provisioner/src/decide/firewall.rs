@@ -1,8 +1,7 @@
 //! What may come in and go out.
 
+use actionbooster_settings::Settings;
 use serde::{Deserialize, Serialize};
-
-use crate::settings::Settings;
 
 /// Networks that are not the internet: private, link-local, multicast, broadcast.
 const LAN: [(&str, &str); 9] = [

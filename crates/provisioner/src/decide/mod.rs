@@ -8,7 +8,10 @@ mod memory;
 mod mode;
 mod processor;
 
+use std::collections::BTreeSet;
+
 use actionbooster_hardware::{BoardKind, Inventory};
+use actionbooster_settings::{Hostname, Settings};
 use serde::{Deserialize, Serialize};
 
 pub use accelerators::Grant;
@@ -20,8 +23,10 @@ pub use mode::ModePlan;
 pub use processor::{RunnerCpus, WorkerCpus};
 
 use crate::data::{Data, NoteWhen};
-use crate::settings::{DEFAULT_HOSTNAME, Settings};
 use crate::text::Text;
+
+/// The first name of every box of earlier versions, and the beginning of today's.
+pub const FIRST_NAME: &str = "actionbooster";
 
 /// Everything that should be so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,6 +47,8 @@ pub struct Plan {
     pub firewall: Firewall,
     /// Names of the box.
     pub network: NetworkPlan,
+    /// Name of its time zone.
+    pub time_zone: String,
     /// Lines for `authorized_keys`; empty means no SSH.
     pub ssh_keys: Vec<String>,
     /// Firmware that drivers asked for and did not find.
@@ -79,7 +86,14 @@ pub struct NetworkPlan {
 /// Decides everything.
 ///
 /// `groups` are the names of the system's groups: a unit that asks for a missing one does not start.
-pub fn decide(inventory: &Inventory, settings: &Settings, data: &Data, groups: &[String]) -> Plan {
+/// `own_name` is the box's name where the owner gave it none.
+pub fn decide(
+    inventory: &Inventory,
+    settings: &Settings,
+    data: &Data,
+    groups: &[String],
+    own_name: &Hostname,
+) -> Plan {
     let (runner, worker) = processor::share(&inventory.cpu, &inventory.npus);
     let (mode, rule) = mode::choose(inventory, settings, &data.modes);
     Plan {
@@ -90,8 +104,9 @@ pub fn decide(inventory: &Inventory, settings: &Settings, data: &Data, groups: &
         worker,
         accelerators: accelerators::grant(inventory, groups),
         firewall: firewall::rules(settings),
-        network: network(settings),
-        ssh_keys: settings.ssh_keys.clone(),
+        network: network(settings, own_name),
+        time_zone: settings.time_zone.to_string(),
+        ssh_keys: settings.ssh_keys.iter().map(ToString::to_string).collect(),
         missing_firmware: firmware::advise(&inventory.missing_firmware, &data.firmware),
     }
 }
@@ -113,27 +128,25 @@ fn board(inventory: &Inventory, data: &Data) -> BoardPlan {
     }
 }
 
-fn network(settings: &Settings) -> NetworkPlan {
-    let hostname = settings.hostname.clone();
+fn network(settings: &Settings, own_name: &Hostname) -> NetworkPlan {
+    let hostname = settings.hostname.as_ref().unwrap_or(own_name);
     NetworkPlan {
-        mdns_name: mdns_name(&hostname),
-        tls_names: tls_names(&hostname),
+        mdns_name: hostname.mdns_name(),
+        tls_names: tls_names(hostname.as_str(), hostname.as_str()),
         online: settings.online,
-        hostname,
+        hostname: hostname.to_string(),
     }
 }
 
-fn mdns_name(hostname: &str) -> String {
-    format!("{hostname}.local")
-}
-
-/// Names the certificate is for. The first name of all stays valid after the owner chose another:
-/// bookmarks and the manual use it.
-pub fn tls_names(hostname: &str) -> Vec<String> {
-    let mut names = vec![mdns_name(hostname), hostname.to_owned()];
-    if hostname != DEFAULT_HOSTNAME {
-        names.push(mdns_name(DEFAULT_HOSTNAME));
-    }
+/// Names the certificate is for: the box's own, and the one under which the LAN finds it where
+/// another device has that already. The first name of earlier versions stays valid after the owner
+/// chose another: bookmarks and manuals use it.
+pub fn tls_names(hostname: &str, published: &str) -> Vec<String> {
+    let mdns_name = |name: &str| format!("{name}.local");
+    let mut names =
+        vec![mdns_name(hostname), hostname.to_owned(), mdns_name(published), mdns_name(FIRST_NAME)];
     names.push("localhost".into());
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     names
 }

@@ -1,10 +1,10 @@
 //! Which mode, and why.
 
 use actionbooster_hardware::{CpuFeatures, GpuVendor, InterfaceKind, Inventory};
+use actionbooster_settings::{Address, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Accelerator, Feature, MemoryRule, ModeName, Modes, Rule};
-use crate::settings::Settings;
 use crate::text::{Text, memory_text};
 
 /// The chosen mode.
@@ -66,7 +66,10 @@ fn holds(rule: &Rule, inventory: &Inventory, settings: &Settings) -> Option<Text
             .with("memory", &memory_text(total))
             .with("cpu", &Text::same(&inventory.cpu.model))
             .with("device", &Text::same(device.unwrap_or_default()))
-            .with("nodes", &Text::same(settings.join.join(", ")))
+            .with(
+                "nodes",
+                &Text::same(settings.join.iter().map(Address::as_str).collect::<Vec<_>>().join(", ")),
+            )
     })
 }
 

@@ -25,12 +25,20 @@ pub enum Debt {
     LoadRules,
     /// UFW starts again with other policies.
     RestartFirewall,
+    /// systemd-timesyncd asks other servers.
+    RestartTimesync,
     /// nginx reads its certificate.
     ReloadNginx,
 }
 
-const ALL: [Debt; 5] =
-    [Debt::ReloadUnits, Debt::RestartZram, Debt::LoadRules, Debt::RestartFirewall, Debt::ReloadNginx];
+const ALL: [Debt; 6] = [
+    Debt::ReloadUnits,
+    Debt::RestartZram,
+    Debt::LoadRules,
+    Debt::RestartFirewall,
+    Debt::RestartTimesync,
+    Debt::ReloadNginx,
+];
 
 impl Debt {
     const fn name(self) -> &'static str {
@@ -39,6 +47,7 @@ impl Debt {
             Self::RestartZram => "restart-zram",
             Self::LoadRules => "load-rules",
             Self::RestartFirewall => "restart-firewall",
+            Self::RestartTimesync => "restart-timesync",
             Self::ReloadNginx => "reload-nginx",
         }
     }

@@ -4,10 +4,9 @@
 use anyhow::Result;
 
 use super::{Context, current};
-use crate::decide::Plan;
 use crate::system::Access;
 
-pub fn ensure(_: &Plan, context: &Context) -> Result<()> {
+pub fn ensure(context: &Context) -> Result<()> {
     let path = context.layout.at("etc/machine-id");
     if current(&path).is_some_and(|text| is_machine_id(&text)) {
         return Ok(());

@@ -14,7 +14,9 @@ mod machine_id;
 mod memory;
 mod migrate;
 mod services;
+mod settings;
 mod ssh;
+mod time;
 mod tls;
 mod ufw;
 
@@ -31,6 +33,7 @@ pub use migrate::migrate;
 pub use tls::Certificate;
 
 use crate::decide::Plan;
+use crate::facts::OwnersSettings;
 use crate::layout::Layout;
 use crate::machine::read_small;
 use crate::system::{Access, System};
@@ -126,6 +129,17 @@ impl<'a> Context<'a> {
         Ok(true)
     }
 
+    /// Makes a link lead there, if it does not.
+    fn ensure_link(&self, path: &Path, target: &Path) -> Result<()> {
+        if std::fs::read_link(path).is_ok_and(|current| current == target) {
+            return Ok(());
+        }
+        let shown = self.layout.inside(path);
+        self.system.link(path, target).with_context(|| format!("cannot write {}", shown.display()))?;
+        self.note(format!("wrote {}", shown.display()));
+        Ok(())
+    }
+
     /// Makes a value below `/proc/sys` be this, where the running system is provisioned.
     fn ensure_kernel(&self, key: &str, value: &str) -> Result<()> {
         if self.system.is_running() && self.system.kernel(key).as_deref() != Some(value) {
@@ -157,8 +171,8 @@ type Step = fn(&Plan, &Context) -> Result<()>;
 
 /// In this order: what the box lets in comes before what it offers.
 const APPLY: [(&str, Step); 9] = [
-    ("machine-id", machine_id::ensure),
     ("hostname", hostname::ensure),
+    ("time", time::ensure),
     ("firewall", firewall::ensure),
     ("memory", memory::ensure),
     ("limits", limits::ensure),
@@ -167,6 +181,16 @@ const APPLY: [(&str, Step); 9] = [
     ("claim", claim::ensure),
     ("ssh", ssh::ensure),
 ];
+
+/// Keeps a copy of the owner's settings while they are good; fails where something in them is wrong.
+pub fn keep_settings(found: &OwnersSettings, context: &Context) -> StepReport {
+    run_step(context, "settings", || settings::keep(found, context))
+}
+
+/// Makes sure of the machine's identity, from which its name follows.
+pub fn identify(context: &Context) -> StepReport {
+    run_step(context, "machine-id", || machine_id::ensure(context))
+}
 
 /// Runs every step; one that fails does not keep the others from running.
 pub fn apply(plan: &Plan, context: &Context) -> Vec<StepReport> {

@@ -20,6 +20,7 @@ pub struct InForce {
     pub rules: Vec<Option<Vec<u8>>>,
     pub kernel: BTreeMap<String, String>,
     pub certificate: Option<Vec<u8>>,
+    pub time_servers: Option<Vec<u8>>,
 }
 
 pub struct Failing {
@@ -64,6 +65,7 @@ impl Failing {
         *self.in_force.borrow_mut() = InForce::default();
         self.read_units();
         self.read_zram();
+        self.read_time_servers();
     }
 
     /// The process starts again in a system that went on running.
@@ -99,6 +101,11 @@ impl Failing {
         self.in_force.borrow_mut().rules = names.iter().map(|name| self.file(name)).collect();
     }
 
+    fn read_time_servers(&self) {
+        self.in_force.borrow_mut().time_servers =
+            self.file("etc/systemd/timesyncd.conf.d/50-provisioned.conf");
+    }
+
     fn read_certificate(&self) {
         self.in_force.borrow_mut().certificate = self.file("var/lib/actionbooster/tls/server.crt");
     }
@@ -128,6 +135,11 @@ impl System for Failing {
         self.machine.replace(path, contents, access)
     }
 
+    fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
+        self.effect()?;
+        self.machine.link(path, target)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.effect()?;
         self.machine.remove(path)
@@ -152,6 +164,9 @@ impl System for Failing {
                 if self.started.get() {
                     self.read_certificate();
                 }
+            }
+            ["systemctl", "try-restart", "--no-block", "systemd-timesyncd.service"] => {
+                self.read_time_servers();
             }
             ["systemctl", "enable", .., "ssh.service"] => {
                 let link = self.root.join(SSH_LINK);

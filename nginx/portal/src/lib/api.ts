@@ -147,9 +147,25 @@ export interface ApiKey {
 export interface Settings {
   online: boolean;
   hostname: string;
+  /** How the network finds the box now. */
+  mdns_name: string | null;
+  /** The name it should have and another device on the network has. */
+  taken_name: string | null;
+  time_zone: string;
   ssh_keys: string[];
+  /** What in the box's file of settings cannot be used. */
+  faults: { field: string; detail: string }[];
   /** Absent unless the box could not put the change into effect by itself. */
   applied?: boolean;
+}
+
+/** The box's clock. */
+export interface Clock {
+  unix_ms: number;
+  time_zone: string;
+  source: 'ntp' | 'owner' | 'rtc' | 'unknown';
+  believed: boolean;
+  synchronised: boolean;
 }
 
 /** A turn of a conversation. */
@@ -202,7 +218,7 @@ export interface Provisioning {
     model_budget_bytes: number;
     daemon_limits: Record<string, number>;
   };
-  network?: { hostname: string; mdns_name: string; online: boolean; addresses: string[] };
+  network?: { hostname: string; mdns_name: string; taken_name?: string | null; online: boolean; addresses: string[] };
   firewall?: { incoming: unknown[]; outgoing: unknown[] };
   tls?: Certificates;
   accelerators?: { device: string; groups: string[]; given_to: string[] }[];
@@ -340,7 +356,7 @@ export const api = {
   health: (signal?: AbortSignal) => open<Health>('GET', '/health', undefined, signal ? { signal } : {}),
   claimed: async () => (await open<{ claimed: boolean }>('GET', '/api/v1/claim')).claimed,
   claim: (code: string, name: string, password: string) =>
-    open<{ owner: Owner }>('POST', '/api/v1/claim', { code, name, password }),
+    open<{ owner: Owner }>('POST', '/api/v1/claim', { code, name, password, unix_ms: Date.now() }),
   login: (name: string, password: string) => open<{ owner: Owner }>('POST', '/api/v1/login', { name, password }),
   logout: () => call<void>('POST', '/api/v1/logout', {}),
   /** Who is signed in, or null. */
@@ -384,6 +400,8 @@ export const api = {
   createKey: (name: string, scopes: Scope[]) =>
     call<ApiKey & { key: string }>('POST', '/api/v1/keys', { name, scopes }),
   revokeKey: (id: ApiKey['id']) => call<void>('DELETE', `/api/v1/keys/${encodeURIComponent(id)}`),
+  time: () => call<Clock>('GET', '/api/v1/time'),
+  setTime: (unixMs: number) => call<Clock>('PUT', '/api/v1/time', { unix_ms: unixMs }),
   settings: () => call<Settings>('GET', '/api/v1/settings'),
   changeSettings: (change: Partial<Omit<Settings, 'applied'>>) => call<Settings>('PATCH', '/api/v1/settings', change),
   power: (action: 'reboot' | 'poweroff') => call<unknown>('POST', '/api/v1/power', { action }),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { characters, codeFault, isHostname, shownCode, sshKeyFault, sshKeyLabel } from './validate';
-
-const KEY = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'b'.repeat(43)} me@laptop`;
+import cases from '../../../../crates/settings/tests/cases.json';
+import { bareKey, sshKeyFault, sshKeyLabel } from './ssh-key';
+import { bareCode, characters, codeFault, hostname, ownerName, passwordFault, shownCode } from './validate';
 
 describe('the claim code', () => {
   it.each([
@@ -30,34 +30,29 @@ describe('the length of a password', () => {
   });
 });
 
-describe('host names', () => {
-  it.each([
-    ['actionbooster', true],
-    ['box-2', true],
-    ['Box', false],
-    ['-box', false],
-    ['box-', false],
-    ['a.b', false],
-    ['', false],
-    ['a'.repeat(64), false],
-  ])('%s is allowed: %s', (name, allowed) => {
-    expect(isHostname(name)).toBe(allowed);
+describe('the rules that the box has too', () => {
+  const describeRule = (rule: keyof typeof cases, accept: (typed: string) => unknown) => {
+    it.each(cases[rule].good.map((good) => [good].flat()))(`${rule}: %j is good`, (typed, kept) => {
+      expect(accept(typed!)).toBe(kept ?? typed);
+    });
+    it.each(cases[rule].bad.map((bad) => [bad].flat()))(`${rule}: %j is bad`, (typed, fault) => {
+      expect(accept(typed!)).toBe(rule === 'ssh_key' ? `fault ${fault}` : null);
+    });
+  };
+
+  describeRule('hostname', hostname);
+  describeRule('owner_name', ownerName);
+  describeRule('password', (typed) => (passwordFault(typed) ? null : typed));
+  describeRule('claim_code', (typed) => (codeFault(typed) ? null : bareCode(typed)));
+  describeRule('ssh_key', (typed) => {
+    const fault = sshKeyFault(typed);
+    return fault ? `fault ${fault}` : bareKey(typed);
   });
 });
 
 describe('public keys', () => {
-  it.each([
-    [KEY, null],
-    [KEY.replace(' me@laptop', ''), null],
-    ['-----BEGIN OPENSSH PRIVATE KEY-----', 'private'],
-    ['hello', 'shape'],
-    [`command="rm" ${KEY}`, 'shape'],
-    [`${KEY}\n${KEY}`, 'shape'],
-  ])('%s has the fault %s', (line, fault) => {
-    expect(sshKeyFault(line)).toBe(fault);
-  });
-
   it('are recognised by comment and tail', () => {
-    expect(sshKeyLabel(KEY)).toEqual({ type: 'ssh-ed25519', tail: 'bbbbbbbb', comment: 'me@laptop' });
+    const key = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'b'.repeat(43)} me@laptop`;
+    expect(sshKeyLabel(key)).toEqual({ type: 'ssh-ed25519', tail: 'bbbbbbbb', comment: 'me@laptop' });
   });
 });

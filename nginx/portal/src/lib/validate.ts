@@ -1,6 +1,11 @@
-/** Rules of the forms, as data: what is wrong, not how to say it. */
+/**
+ * Rules of the forms, as data: what is wrong, not how to say it. They are the box's own
+ * (`crates/settings`); both are tested against the same table.
+ */
 
 export const PASSWORD_MIN = 10;
+const PASSWORD_MAX_BYTES = 1024;
+export const NAME_MAX = 64;
 const CODE_LENGTH = 8;
 const CODE_ALPHABET = 'ABCDEFGHJKLMNPQRSTUVWXYZ23456789';
 
@@ -31,22 +36,24 @@ export function characters(text: string): number {
   return [...text].length;
 }
 
-/** RFC 1123 label, lower case. */
-export function isHostname(name: string): boolean {
-  return /^(?!-)[a-z0-9-]{1,63}(?<!-)$/.test(name);
+/** The owner's name without the blanks around it; null when it is none. */
+export function ownerName(typed: string): string | null {
+  const name = typed.trim();
+  const control = /[\0-\x1f\x7f-\x9f]/;
+  return name === '' || characters(name) > NAME_MAX || control.test(name) ? null : name;
 }
 
-export type SshFault = 'private' | 'shape';
+export type PasswordFault = 'short' | 'long';
 
-/** What keeps a line from being a public key; null when it may be one. */
-export function sshKeyFault(line: string): SshFault | null {
-  if (/PRIVATE KEY/.test(line)) return 'private';
-  const types = 'ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\\.com|sk-ecdsa-sha2-nistp256@openssh\\.com';
-  return new RegExp(`^(?:${types}) AAAA[A-Za-z0-9+/]{40,}={0,2}(?: [^\\n\\r]*)?$`).test(line.trim()) ? null : 'shape';
+/** What keeps a password from being accepted; null when nothing does. */
+export function passwordFault(password: string): PasswordFault | null {
+  if (characters(password) < PASSWORD_MIN) return 'short';
+  return new TextEncoder().encode(password).length > PASSWORD_MAX_BYTES ? 'long' : null;
 }
 
-/** The parts of a public key a person recognises: its comment and the end of its body. */
-export function sshKeyLabel(line: string): { type: string; tail: string; comment: string } {
-  const [type = '', body = '', ...comment] = line.trim().split(/\s+/);
-  return { type, tail: body.replace(/=+$/, '').slice(-8), comment: comment.join(' ') };
+/** The name on the network, an RFC 1123 label in lower case; null when it is none. */
+export function hostname(typed: string): string | null {
+  if (!/^(?!-)[a-zA-Z0-9-]{1,63}(?<!-)$/.test(typed)) return null;
+  const name = typed.toLowerCase();
+  return name === 'localhost' ? null : name;
 }

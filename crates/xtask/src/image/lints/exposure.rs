@@ -23,7 +23,10 @@ fn limit(unit: &str) -> u32 {
     match unit {
         // It configures the firewall, zRAM, keys and other units, so it must be root.
         // The console is the owner's, root by physical access.
-        "booster-provisioner.service" | "booster-announce.service" | "booster-console@.service" => 55,
+        "booster-provisioner.service"
+        | "booster-announce.service"
+        | "booster-clock.service"
+        | "booster-console@.service" => 55,
         // It holds a model and, where there is one, a GPU.
         "booster-runner@.service" => 20,
         // Root without capabilities: it writes to the boot partition, asks the daemons as their owner,

@@ -18,6 +18,7 @@ mod cameras;
 mod certificates;
 mod damage;
 mod firewall;
+mod names;
 mod privileges;
 mod reboot;
 mod slot;
@@ -48,6 +49,7 @@ const SECTIONS: &[Section] = &[
     ("system", system::run),
     ("privileges", privileges::run),
     ("firewall", firewall::run),
+    ("names", names::run),
     ("cameras", cameras::run),
     ("certificates", certificates::run),
     ("users", users::run),

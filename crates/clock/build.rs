@@ -1,4 +1,4 @@
-//! Gives the program the moment it was built, which no clock of the appliance may precede.
+//! Gives the programs the moment they were built, which no clock of the appliance may precede.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
