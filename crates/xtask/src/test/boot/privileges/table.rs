@@ -78,6 +78,7 @@ pub const CALLS: &[Call] = &[
     refused(SYSTEMD, transient!("privileges.service")),
     refused(SYSTEMD, transient!("booster-privileges.service")),
     refused(SYSTEMD, transient!("booster-announce.service")),
+    allowed(SYSTEMD, transient!("booster-clock.service"), MONITOR, EXISTS),
     refused(SYSTEMD, transient!("booster-runner.service")),
     refused(SYSTEMD, transient!("booster-runner@privileges.timer")),
     allowed(SYSTEMD, transient!("booster-runner@privileges.service"), AGENT, EXISTS),
@@ -93,6 +94,7 @@ pub const CALLS: &[Call] = &[
     // Jobs.
     allowed(SYSTEMD, "RestartUnit ss booster-announce.service replace", MONITOR, Then::Done),
     allowed(SYSTEMD, "RestartUnit ss booster-provisioner.service replace", MONITOR, Then::Done),
+    allowed(SYSTEMD, "StartUnit ss booster-clock.service replace", MONITOR, Then::Done),
     allowed(SYSTEMD, "StartUnit ss booster-runner@privileges.service replace", AGENT, Then::Done),
     allowed(SYSTEMD, "StopUnit ss booster-runner@privileges.service replace", AGENT, Then::Done),
     refused(SYSTEMD, "RestartUnit ss booster-runner@privileges.service replace"),
