@@ -1,11 +1,13 @@
 //! The command line.
 
 mod camera;
+mod storage;
 mod vision;
 
 use std::path::PathBuf;
 
 pub use camera::{Camera, Opening, Options as CameraOptions, Place};
+pub use storage::Storage;
 pub use vision::Vision;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -91,6 +93,12 @@ pub enum Command {
     /// Find things in pictures, and try whether that works.
     #[command(subcommand)]
     Vision(Vision),
+    /// Show what takes the space of the disk, and free it.
+    Storage {
+        /// What to do; shows it when absent.
+        #[command(subcommand)]
+        command: Option<Storage>,
+    },
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),

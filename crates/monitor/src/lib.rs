@@ -17,11 +17,13 @@ mod keys;
 mod login;
 mod reports;
 mod settings;
+mod storage;
 mod system;
 
 use accounts::Accounts;
 use attempts::Attempts;
 use claim::ClaimFiles;
+use storage::Storage;
 
 /// Settings of the monitor.
 #[derive(Debug, Deserialize)]
@@ -42,6 +44,7 @@ struct Monitor {
     accounts: Accounts,
     claim: ClaimFiles,
     attempts: Attempts,
+    storage: Storage,
     paths: Paths,
     session_days: u32,
     version: &'static str,
@@ -66,17 +69,32 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         accounts,
         claim,
         attempts: Attempts::default(),
+        storage: Storage::new(&boot.paths),
         paths: boot.paths,
         session_days: boot.config.session_days,
         version: boot.version,
         settings_turn: tokio::sync::Mutex::new(()),
     });
-    let asked = Arc::clone(&monitor);
+    let (asked, watched, shutdown) = (Arc::clone(&monitor), Arc::clone(&monitor), boot.shutdown);
+    let watching = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(storage::SAMPLE);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            watched.storage.sample();
+        }
+    });
     Ok(Service::new(routes(monitor))
         .public(&["/api/v1/claim", "/api/v1/login"])
-        .scope(Scope::Read, &["/api/v1/provisioning", "/api/v1/hardware", "/api/v1/session"])
+        .scope(
+            Scope::Read,
+            &["/api/v1/provisioning", "/api/v1/hardware", "/api/v1/session", "/api/v1/storage"],
+        )
         .scope(Scope::Admin, &["/api/v1/"])
-        .health(move || health::report(Arc::clone(&asked))))
+        .health(move || health::report(Arc::clone(&asked)))
+        .on_drain(async move {
+            if let Err(error) = watching.await {
+                tracing::warn!(%error, "the disk was no longer watched");
+            }
+        }))
 }
 
 fn routes(monitor: Shared) -> Router {
@@ -92,6 +110,7 @@ fn routes(monitor: Shared) -> Router {
         .route("/api/v1/provisioning", get(reports::provisioning))
         .route("/api/v1/hardware", get(reports::hardware))
         .route("/api/v1/settings", get(settings::show).patch(settings::change))
+        .route("/api/v1/storage", get(storage::show))
         .route("/api/v1/power", post(system::power))
         .with_state(monitor)
 }

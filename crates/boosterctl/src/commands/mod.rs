@@ -10,6 +10,7 @@ mod power;
 mod reports;
 mod settings;
 mod status;
+mod storage;
 mod vision;
 
 pub use account::reset;
@@ -43,6 +44,7 @@ pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCo
         }
         Command::Camera(command) => camera::run(client, command, json).await?,
         Command::Vision(command) => return vision::run(client, command, json).await,
+        Command::Storage { command } => storage::run(client, command, json).await?,
         Command::Keys(command) => keys::run(client, command, json).await?,
         Command::Settings(command) => settings::run(client, command, json).await?,
         Command::Owner(command) => account::owner(client, command, json).await?,

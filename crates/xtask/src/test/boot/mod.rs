@@ -18,6 +18,7 @@ mod cameras;
 mod damage;
 mod firewall;
 mod reboot;
+mod storage;
 mod system;
 mod web;
 
@@ -45,6 +46,7 @@ const SECTIONS: &[Section] = &[
     ("firewall", firewall::run),
     ("cameras", cameras::run),
     ("reboot", reboot::run),
+    ("storage", storage::run),
     ("damage", damage::run),
 ];
 
