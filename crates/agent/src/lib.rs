@@ -30,6 +30,7 @@ mod runners;
 mod shelf;
 mod speeds;
 mod summary;
+mod usage;
 mod wish;
 
 use cameras::Cameras;
@@ -227,6 +228,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     Ok(service
         .scope(Scope::Infer, &INFER)
         .scope(Scope::Read, &["/api/v1/cameras", "/api/v1/cameras/"])
+        .local(&[usage::PATH])
         .body_limit(BODY_LIMIT)
         .body_limit_below(library::UPLOADS, library::PIECE)
         // The first that fits counts.
@@ -263,6 +265,7 @@ fn routes(agent: Shared) -> Router {
         .route("/v1/models/{id}", get(openai::model))
         .route("/api/v1/models", get(shelf::list))
         .route("/api/v1/events", get(events::events))
+        .route(usage::PATH, get(usage::usage))
         .merge(library::routes())
         .merge(cameras::routes())
         .route("/v1/messages", post(anthropic::messages))
@@ -284,7 +287,7 @@ fn routes(agent: Shared) -> Router {
         .route("/api/v1/generations", get(generations::list))
         .route("/api/v1/generations/{id}", get(generations::show).delete(generations::cancel))
         .route("/api/v1/workflows", get(generations::workflows))
-        .route("/api/v1/assets", get(gateway::list))
+        .route("/api/v1/assets", get(gateway::list).delete(gateway::clear))
         .route("/api/v1/assets/{id}", get(gateway::show).patch(gateway::change).delete(gateway::remove))
         .route("/api/v1/assets/{id}/file", get(gateway::file))
         .route("/api/v1/assets/{id}/file/{name}", get(gateway::named_file))

@@ -2,12 +2,14 @@
 
 mod camera;
 mod slot;
+mod storage;
 mod vision;
 
 use std::path::PathBuf;
 
 pub use camera::{Camera, Opening, Options as CameraOptions, Place};
 pub use slot::{Slot, Wait};
+pub use storage::Storage;
 pub use vision::Vision;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -93,6 +95,12 @@ pub enum Command {
     /// Find things in pictures, and try whether that works.
     #[command(subcommand)]
     Vision(Vision),
+    /// Show what takes the space of the disk, and free it.
+    Storage {
+        /// What to do; shows it when absent.
+        #[command(subcommand)]
+        command: Option<Storage>,
+    },
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(Keys),

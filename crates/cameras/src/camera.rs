@@ -65,7 +65,7 @@ pub async fn run(
     tasks.spawn(async move { capture.run(&pictures, states_in, token).await });
     tasks.spawn(client(&camera, &around).run(to_detect.clone(), answers_in, link_in, parts.clone()));
     let limits = Limits {
-        reserve_bytes: around.reserve_bytes,
+        reserve_bytes: session::reserve(&around.root, around.reserve_bytes),
         clip_bytes: around.clip_bytes,
         free: session::free_bytes,
     };

@@ -70,14 +70,35 @@ pub fn sweep(root: &Path, now: Timestamp, limits: Limits) -> io::Result<Vec<Path
     Ok(going)
 }
 
+/// Removes the sessions of one camera's folder that ended so long ago, because its owner wants it. Gives how many
+/// went. Blocks.
+pub fn clear(camera: &Path, now: Timestamp, older_than: Duration) -> io::Result<usize> {
+    let mut removed = 0;
+    for session in sessions_of(camera, now)?.into_iter().filter(|session| !session.open) {
+        let age = Duration::try_from(now.duration_since(session.began)).unwrap_or_default();
+        if age >= older_than {
+            fs::remove_dir_all(&session.folder)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The sessions of one camera's folder. Blocks.
+pub fn sessions_of(camera: &Path, now: Timestamp) -> io::Result<Vec<Kept>> {
+    let mut found = Vec::new();
+    for folder in folders(camera)? {
+        let Some(named) = folder.file_name().and_then(|name| time_of(name.to_str()?)) else { continue };
+        found.extend(look(folder, named, now)?);
+    }
+    Ok(found)
+}
+
 /// The sessions under a root. What is called otherwise is not ours. Blocks.
 pub fn sessions(root: &Path, now: Timestamp) -> io::Result<Vec<Kept>> {
     let mut found = Vec::new();
     for camera in folders(root)? {
-        for folder in folders(&camera)? {
-            let Some(named) = folder.file_name().and_then(|name| time_of(name.to_str()?)) else { continue };
-            found.extend(look(folder, named, now)?);
-        }
+        found.extend(sessions_of(&camera, now)?);
     }
     Ok(found)
 }
@@ -205,6 +226,31 @@ mod tests {
         let later = Timestamp::now() + Duration::from_secs(7200);
         assert_eq!(sweep(root.path(), later, limits).expect("readable"), [running]);
         assert_eq!(sweep(&root.path().join("nowhere"), later, limits).expect("nothing"), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn an_owner_clears_what_is_old_enough_and_never_an_open_session() {
+        let root = tempfile::tempdir().expect("room");
+        let make = |name: &str, began: &str, ended: Option<&str>| {
+            let folder = root.path().join(name);
+            fs::create_dir_all(&folder).expect("room");
+            let summary = serde_json::json!({
+                "camera": "door", "began": began, "ended": ended, "reason": null, "classes": {},
+                "frames": [], "frames_left_out": 0, "snapshot": null, "clip": null, "recording_stopped": null,
+            });
+            fs::write(folder.join(SUMMARY), summary.to_string()).expect("room");
+            folder
+        };
+        let old = make("20200102-030405", "2020-01-02T03:04:05Z", Some("2020-01-02T03:05:00Z"));
+        let young = make("20200110-030405", "2020-01-10T03:04:05Z", Some("2020-01-10T03:05:00Z"));
+        let open = make("20200110-040000", "2020-01-10T04:00:00Z", None);
+        let now: Timestamp = "2020-01-10T12:00:00Z".parse().expect("time");
+        let week = Duration::from_secs(7 * 24 * 3600);
+        assert_eq!(clear(root.path(), now, week).expect("cleared"), 1);
+        assert!(!old.exists() && young.exists() && open.exists());
+        assert_eq!(clear(root.path(), now, Duration::ZERO).expect("cleared"), 1);
+        assert!(!young.exists() && open.exists());
+        assert_eq!(clear(&root.path().join("nowhere"), now, week).expect("nothing"), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use actionbooster_storage::{Shortage, Size, Space};
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -23,6 +24,8 @@ pub const BEST: &str = "best.jpg";
 pub const CLIP: &str = "clip.mjpeg";
 /// Detections that a summary tells frame by frame at most: about a megabyte.
 const MOST_DETECTIONS: usize = 10_000;
+/// Files and folders of a session.
+const FILES: u64 = 4;
 
 /// What `session.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,10 +81,19 @@ pub struct Limits {
     pub free: fn(&Path) -> io::Result<u64>,
 }
 
-/// Bytes that a program without privileges may still write there.
+/// Bytes that a program without privileges may still write there. None of them are of use without an inode.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(path)?;
-    Ok(stat.blocks_available() * stat.fragment_size())
+    let space = Space::of(path)?;
+    // Bytes have a reserve of their own.
+    match space.room_for(0, FILES) {
+        Err(shortage @ Shortage::Files { .. }) => Err(shortage.into()),
+        _ => Ok(space.free_bytes),
+    }
+}
+
+/// The reserve that is wished, but no less than what every ordinary writer leaves free on this disk.
+pub fn reserve(root: &Path, wished: u64) -> u64 {
+    Space::of(root).map_or(wished, |space| wished.max(space.floor().bytes))
 }
 
 /// A session that is open.
@@ -189,8 +201,11 @@ impl Session {
         let free = (self.limits.free)(&self.folder)?;
         if free < self.limits.reserve_bytes.saturating_add(bytes) {
             let reserve = self.limits.reserve_bytes;
-            let message =
-                format!("the disk has {free} bytes left, and {reserve} are kept for the rest of the system");
+            let message = format!(
+                "{} are left and {} are kept free; free some in the portal under The box, Space",
+                Size(free),
+                Size(reserve)
+            );
             return Err(io::Error::new(ErrorKind::StorageFull, message));
         }
         Ok(())
@@ -232,7 +247,10 @@ impl Session {
 
 fn told(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => format!("the disk is full: {error}"),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            let words = error.to_string();
+            if words.starts_with("the disk is full") { words } else { format!("the disk is full: {words}") }
+        }
         _ => format!("the disk cannot be written: {error}"),
     }
 }
@@ -389,5 +407,7 @@ mod tests {
             assert_eq!(name(root.path(), at(0)), expected);
         }
         assert!(free_bytes(root.path()).expect("there") > 0);
+        assert!(reserve(root.path(), 0) > 0, "however little is wished, some stays free");
+        assert_eq!(reserve(root.path(), u64::MAX), u64::MAX);
     }
 }

@@ -138,8 +138,8 @@ async fn guard(
         Err(problem) => return problem.into_response(),
     };
     let path = request.uri().path();
-    // A collector of metrics on the box needs no key.
-    let open = path == METRICS && client.is_on_this_box();
+    // A collector of metrics on the box needs no key, nor do the daemons among themselves.
+    let open = client.is_on_this_box() && (path == METRICS || shared.rules.is_local(path));
     if !open && let Err(problem) = shared.rules.permit(path, caller.as_ref()) {
         return problem.into_response();
     }

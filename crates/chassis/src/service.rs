@@ -34,6 +34,7 @@ pub struct Service {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rules {
     public: Vec<&'static str>,
+    local: Vec<&'static str>,
     scopes: Vec<(Scope, &'static str)>,
 }
 
@@ -55,6 +56,13 @@ impl Service {
     #[must_use]
     pub fn public(mut self, paths: &[&'static str]) -> Self {
         self.rules.public.extend(paths);
+        self
+    }
+
+    /// Lets programs on this box use exactly these paths without a key: what daemons tell each other.
+    #[must_use]
+    pub fn local(mut self, paths: &[&'static str]) -> Self {
+        self.rules.local.extend(paths);
         self
     }
 
@@ -122,6 +130,10 @@ impl Rules {
 
     fn is_public(&self, path: &str) -> bool {
         path == "/health" || self.public.contains(&path)
+    }
+
+    pub(crate) fn is_local(&self, path: &str) -> bool {
+        self.local.contains(&path)
     }
 
     /// Whether `caller` may use `path`.

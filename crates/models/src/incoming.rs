@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use nix::sys::statvfs::statvfs;
+use actionbooster_storage::{Shortage, Space};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{sync_folder, write_whole};
@@ -21,8 +21,10 @@ use crate::store::{Model, Store, StoreError, check_detector, digest};
 /// Folder of the owner's store.
 const FOLDER: &str = ".incoming";
 const ABOUT: &str = "upload.toml";
-/// Bytes that stay free on the disk for everything else.
-const RESERVE: u64 = 512 << 20;
+/// Files and folders that one model adds.
+const FILES: u64 = 4;
+/// What is being removed is called so; no model is.
+const TRASH: &str = ".trash-";
 /// What nobody went on with for so long is removed.
 const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -70,13 +72,8 @@ pub enum IncomingError {
         size: u64,
     },
     /// The disk has no room.
-    #[error("the disk has room for {free} more bytes and {needed} are needed; remove models or assets first")]
-    Full {
-        /// Bytes still needed.
-        needed: u64,
-        /// Bytes that may be used.
-        free: u64,
-    },
+    #[error(transparent)]
+    Full(#[from] Shortage),
     /// The content is not what was promised.
     #[error(
         "the file's SHA-256 is {actual} and {expected} was promised; it was changed on its way, send it again"
@@ -319,8 +316,18 @@ impl Incoming {
         self.store.discard(&folder).map_err(io_error("cannot delete the upload"))
     }
 
+    /// Where an upload grows.
+    pub fn place(&self, upload: &str) -> PathBuf {
+        self.folder().join(upload)
+    }
+
     /// Removes what nobody went on with for a week, and what was being removed when the power went.
     pub fn tidy(&self) -> Result<(), IncomingError> {
+        for entry in fs::read_dir(self.store.own()).into_iter().flatten().filter_map(Result::ok) {
+            if entry.file_name().to_string_lossy().starts_with(TRASH) {
+                remove_all(&entry.path()).map_err(io_error("cannot remove a deleted model"))?;
+            }
+        }
         let Ok(entries) = fs::read_dir(self.folder()) else { return Ok(()) };
         let now = SystemTime::now();
         for entry in entries.filter_map(Result::ok) {
@@ -365,12 +372,8 @@ impl Incoming {
     }
 
     fn check_room(&self, needed: u64) -> Result<(), IncomingError> {
-        let disk = statvfs(&self.folder()).map_err(|error| IncomingError::Io {
-            what: "cannot see how full the disk is".into(),
-            source: error.into(),
-        })?;
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size()).saturating_sub(RESERVE);
-        if needed > free { Err(IncomingError::Full { needed, free }) } else { Ok(()) }
+        let space = Space::of(&self.folder()).map_err(io_error("cannot see how full the disk is"))?;
+        Ok(space.room_for(needed, FILES)?)
     }
 }
 
@@ -380,9 +383,12 @@ impl Writer {
         if self.received + bytes.len() as u64 > self.size {
             return Err(IncomingError::TooMuch { size: self.size });
         }
+        // Others write meanwhile: what was free at the beginning may be gone.
+        let space = Space::of_file(&self.file).map_err(io_error("cannot see how full the disk is"))?;
+        space.room_for(bytes.len() as u64, 0)?;
         self.file.write_all(bytes).map_err(|source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                IncomingError::Full { needed: self.size - self.received, free: 0 }
+                Shortage::Bytes { needed: self.size - self.received, free: 0 }.into()
             }
             _ => IncomingError::Io { what: "cannot write the upload".into(), source },
         })?;
@@ -486,6 +492,14 @@ fn io_error(what: &str) -> impl FnOnce(io::Error) -> IncomingError + '_ {
     move |source| IncomingError::Io { what: what.to_owned(), source }
 }
 
+/// Removes a folder that somebody else may be removing too.
+fn remove_all(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 impl Store {
     /// Removes an owner's model: out of the store by one rename, then its bytes.
     pub fn remove(&self, model: &Model) -> Result<(), StoreError> {
@@ -514,7 +528,10 @@ impl Store {
         };
         let copied = (|| {
             let file = folder.join(&manifest.file);
-            fs::hard_link(model.file(), &file).or_else(|_| fs::copy(model.file(), &file).map(drop))?;
+            fs::hard_link(model.file(), &file).or_else(|_| {
+                Space::of(&folder)?.room_for(model.manifest.size_bytes, 0)?;
+                fs::copy(model.file(), &file).map(drop)
+            })?;
             File::open(&file)?.sync_all()?;
             let text = toml::to_string(&manifest).map_err(io::Error::other)?;
             write_whole(&folder.join("manifest.toml"), text.as_bytes())?;
@@ -529,12 +546,12 @@ impl Store {
         Ok(Model::open(&target, false)?)
     }
 
-    /// Renames a folder away and removes it; [`Incoming::tidy`] ends what a power cut interrupts.
+    /// Renames a folder away and removes it; [`Incoming::tidy`] ends what a power cut interrupts. Makes nothing
+    /// new, so that a model can be removed from a disk that has no room for one more file.
     fn discard(&self, folder: &Path) -> io::Result<()> {
-        let trash = self.own().join(FOLDER).join(format!("trash-{:016x}", rand::random::<u64>()));
-        fs::create_dir_all(self.own().join(FOLDER))?;
+        let trash = self.own().join(format!("{TRASH}{:016x}", rand::random::<u64>()));
         fs::rename(folder, &trash)?;
-        fs::remove_dir_all(&trash)
+        remove_all(&trash)
     }
 }
 

@@ -7,6 +7,7 @@ use actionbooster_chassis::health::{Component, Report, Status};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
@@ -14,7 +15,7 @@ use crate::{Shared, settings, slot};
 
 /// A daemon that takes longer is not healthy.
 const LIMIT: Duration = Duration::from_secs(2);
-const LARGEST_ANSWER: usize = 64 * 1024;
+const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// Asks everybody.
 pub(crate) async fn report(monitor: Shared) -> Report {
@@ -25,7 +26,7 @@ pub(crate) async fn report(monitor: Shared) -> Report {
     }
     components.push(settings(&monitor));
     components.push(provisioning(&runtime.join("provisioning.json")));
-    components.push(data(&runtime.join("data-damaged")));
+    components.extend(monitor.storage.components());
     components.extend(slot::component(&runtime));
     Report::of(monitor.version, components)
 }
@@ -52,7 +53,7 @@ fn settings(monitor: &Shared) -> Component {
 }
 
 async fn daemon(name: &str, socket: &Path) -> Component {
-    match tokio::time::timeout(LIMIT, ask(socket)).await {
+    match tokio::time::timeout(LIMIT, ask::<Report>(socket, "/health")).await {
         Ok(Ok(report)) => {
             let bad = report.components.iter().filter(|part| part.status != Status::Ok);
             let details: Vec<String> = bad.map(|part| format!("{}: {}", part.name, part.detail)).collect();
@@ -63,11 +64,12 @@ async fn daemon(name: &str, socket: &Path) -> Component {
     }
 }
 
-async fn ask(socket: &Path) -> anyhow::Result<Report> {
+/// What a daemon on this box answers to a question that needs no key.
+pub(crate) async fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> anyhow::Result<T> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = hyper::Request::get("/health").header("host", "box").body(Empty::<Bytes>::new())?;
+    let request = hyper::Request::get(path).header("host", "box").body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let body = Limited::new(answer.into_body(), LARGEST_ANSWER)
         .collect()
@@ -100,15 +102,6 @@ fn provisioning(path: &Path) -> Component {
         format!("these steps failed: {}", failed.join(", "))
     };
     component(name, Status::Degraded, detail)
-}
-
-fn data(marker: &Path) -> Component {
-    match std::fs::read_to_string(marker) {
-        Ok(reason) => {
-            component("data", Status::Degraded, format!("the data partition is damaged: {}", reason.trim()))
-        }
-        Err(_) => component("data", Status::Ok, ""),
-    }
 }
 
 fn component(name: &str, status: Status, detail: impl Into<String>) -> Component {

@@ -19,12 +19,14 @@ mod names;
 mod reports;
 mod settings;
 mod slot;
+mod storage;
 mod system;
 mod time;
 
 use accounts::Accounts;
 use attempts::Attempts;
 use claim::ClaimFiles;
+use storage::Storage;
 
 /// Settings of the monitor.
 #[derive(Debug, Deserialize)]
@@ -45,6 +47,7 @@ struct Monitor {
     accounts: Accounts,
     claim: ClaimFiles,
     attempts: Attempts,
+    storage: Storage,
     paths: Paths,
     session_days: u32,
     version: &'static str,
@@ -69,6 +72,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         accounts,
         claim,
         attempts: Attempts::default(),
+        storage: Storage::new(&boot.paths),
         paths: boot.paths,
         session_days: boot.config.session_days,
         version: boot.version,
@@ -76,12 +80,27 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     });
     let asked = Arc::clone(&monitor);
     let names = tokio::spawn(names::watch(Arc::clone(&monitor)));
+    let (watched, shutdown) = (Arc::clone(&monitor), boot.shutdown);
+    let watching = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(storage::SAMPLE);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            watched.storage.sample();
+        }
+    });
     Ok(Service::new(routes(monitor))
         .public(&["/api/v1/claim", "/api/v1/login"])
-        .scope(Scope::Read, &["/api/v1/provisioning", "/api/v1/hardware", "/api/v1/session"])
+        .scope(
+            Scope::Read,
+            &["/api/v1/provisioning", "/api/v1/hardware", "/api/v1/session", "/api/v1/storage"],
+        )
         .scope(Scope::Admin, &["/api/v1/"])
-        .on_drain(async move { names.abort() })
-        .health(move || health::report(Arc::clone(&asked))))
+        .health(move || health::report(Arc::clone(&asked)))
+        .on_drain(async move {
+            names.abort();
+            if let Err(error) = watching.await {
+                tracing::warn!(%error, "the disk was no longer watched");
+            }
+        }))
 }
 
 fn routes(monitor: Shared) -> Router {
@@ -98,6 +117,7 @@ fn routes(monitor: Shared) -> Router {
         .route("/api/v1/hardware", get(reports::hardware))
         .route("/api/v1/settings", get(settings::show).patch(settings::change))
         .route("/api/v1/time", get(time::show).put(time::set))
+        .route("/api/v1/storage", get(storage::show))
         .route("/api/v1/power", post(system::power))
         .with_state(monitor)
 }

@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(24 * 3600);
 const SOON_SHARE: u64 = 4;
 
 /// What to do: the words of every warning.
-const FREE: &str = "free some in the portal under Box, Space, or see `boosterctl storage`";
+const FREE: &str = "free some in the portal under The box, Space, or see `boosterctl storage`";
 
 /// How full the disk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,8 +116,8 @@ mod tests {
             ("a fifth left, filling fast", space(20 * GIB, 500_000), Some(in_hours(3)), Level::Low),
             ("near the floor", space(4 * GIB - 1, 500_000), None, Level::Low),
             ("below the floor", space(2 * GIB - 1, 500_000), None, Level::Full),
-            ("few inodes", space(50 * GIB, 39_999), None, Level::Low),
-            ("hardly any inodes", space(50 * GIB, 19_999), None, Level::Full),
+            ("few inodes", space(50 * GIB, 249_999), None, Level::Low),
+            ("hardly any inodes", space(50 * GIB, 124_999), None, Level::Full),
             ("inodes not counted", Space { total_inodes: 0, ..space(50 * GIB, 0) }, None, Level::Roomy),
         ] {
             assert_eq!(Level::of(&space, forecast.as_ref()), expected, "{name}");

@@ -43,7 +43,7 @@ pub enum Shortage {
     /// Too few inodes.
     #[error(
         "the disk is full: it has room for {free} more files and {needed} are needed; remove recordings or \
-         generated files in the portal under Box, Space, or see `boosterctl storage`"
+         generated files in the portal under The box, Space, or see `boosterctl storage`"
     )]
     Files {
         /// Files that are wanted.
@@ -137,12 +137,12 @@ mod tests {
     #[test]
     fn what_fits_leaves_the_floor() {
         let roomy = space(10 * GIB, 500_000);
-        assert_eq!(roomy.room_for(8 * GIB, 480_000), Ok(()));
+        assert_eq!(roomy.room_for(8 * GIB, 375_000), Ok(()));
         assert_eq!(
             roomy.room_for(8 * GIB + 1, 1),
             Err(Shortage::Bytes { needed: 8 * GIB + 1, free: 8 * GIB })
         );
-        assert_eq!(roomy.room_for(1, 480_001), Err(Shortage::Files { needed: 480_001, free: 480_000 }));
+        assert_eq!(roomy.room_for(1, 375_001), Err(Shortage::Files { needed: 375_001, free: 375_000 }));
         let full = space(GIB, 0);
         assert_eq!(full.room_for(1, 0), Err(Shortage::Bytes { needed: 1, free: 0 }));
         let uncounted = Space { total_inodes: 0, ..space(10 * GIB, 0) };

@@ -13,7 +13,7 @@ use actionbooster_hardware::CpuList;
 use actionbooster_models::Store;
 use anyhow::Result;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde::Deserialize;
 
 mod connection;
@@ -23,6 +23,7 @@ mod http;
 mod line;
 mod listener;
 mod record;
+mod records;
 mod session;
 mod state;
 mod turns;
@@ -135,10 +136,14 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         .route("/v1/vision/detection", post(http::deepstack))
         .route("/v1/detection", post(http::detection))
         .route("/api/v1/detectors", get(http::detectors))
+        .route("/api/v1/detectors/records", delete(records::clear))
+        .route(records::PATH, get(records::usage))
         .with_state(worker);
     Ok(Service::new(router)
         .scope(Scope::Infer, &["/v1/"])
         .scope(Scope::Read, &["/api/v1/detectors"])
+        .scope(Scope::Admin, &["/api/v1/detectors/records"])
+        .local(&[records::PATH])
         .body_limit(BODY_LIMIT)
         .error_shape("/v1/vision/", http::deepstack_error)
         .on_drain(async move {

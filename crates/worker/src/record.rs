@@ -6,8 +6,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use actionbooster_chassis::health::{Health, Status};
+use actionbooster_storage::{Space, Usage, measure};
 use actionbooster_wire::ai::v1 as ai;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -18,6 +20,8 @@ const OPEN: &str = "jsonl";
 const DONE: &str = "json";
 /// What it is called under `/health`.
 const COMPONENT: &str = "records";
+/// Files of a session: its lines, and the document that they become.
+const FILES: u64 = 2;
 /// One session may take this part of what all may.
 const SESSION_SHARE: u64 = 4;
 
@@ -67,6 +71,7 @@ impl Records {
 
     fn try_begin(&self, name: &str, client: &str, model: &str) -> io::Result<Record> {
         self.make_room()?;
+        Space::of(&self.folder)?.room_for(1, FILES)?;
         let path = self.folder.join(format!("{name}.{OPEN}"));
         let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
         let room = self.most_bytes / SESSION_SHARE;
@@ -74,6 +79,23 @@ impl Records {
         record
             .line(&json!({"session": name, "client": client, "model": model, "began": Timestamp::now()}))?;
         Ok(record)
+    }
+
+    /// Bytes and files of all sessions. Blocks, until `deadline`.
+    pub(crate) fn usage(&self, deadline: Instant) -> Usage {
+        measure(&self.folder, deadline)
+    }
+
+    /// Removes the documents of all sessions that have ended, and gives how many went. Blocks.
+    pub(crate) fn clear(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.folder)?.filter_map(Result::ok) {
+            if entry.path().extension().is_some_and(|extension| extension == DONE) {
+                fs::remove_file(entry.path())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// Removes the oldest documents until the rest fits.
@@ -114,6 +136,10 @@ impl Record {
         self.line(&json!({"frame_id": frame_id, "ts_utc_ms": ts_utc_ms, "detections": detections}))
     }
 
+    fn has_room(&self, bytes: u64) -> io::Result<()> {
+        Ok(Space::of_file(&self.file)?.room_for(bytes, 0)?)
+    }
+
     /// Makes the document.
     pub(crate) fn close(self, reason: &str) -> io::Result<()> {
         drop(self.file);
@@ -126,7 +152,8 @@ impl Record {
         let room = self.room.checked_sub(line.len() as u64);
         self.room = room.ok_or_else(|| io::Error::other("it is as long as one session may be"))?;
         // One call, so that a kill leaves whole lines.
-        self.file.write_all(line.as_bytes()).inspect_err(|error| lament(&self.health, error))
+        let written = self.has_room(line.len() as u64).and_then(|()| self.file.write_all(line.as_bytes()));
+        written.inspect_err(|error| lament(&self.health, error))
     }
 }
 
@@ -224,6 +251,19 @@ mod tests {
         }
         assert!(!folder.path().join("a.json").exists());
         assert!(folder.path().join("f.json").exists(), "the newest stays");
+    }
+
+    #[test]
+    fn ended_sessions_are_cleared_and_open_ones_go_on() {
+        let folder = tempfile::tempdir().expect("folder");
+        let records = Records::open(folder.path().into(), 1 << 20, Health::default()).expect("opens");
+        records.begin("one", "", "m").expect("begins").close("asked").expect("closed");
+        let mut open = records.begin("two", "", "m").expect("begins");
+        assert_eq!(records.usage(Instant::now() + std::time::Duration::from_secs(60)).files, 3);
+        assert_eq!(records.clear().expect("cleared"), 1);
+        open.add(1, 0, &seen("cat")).expect("added");
+        open.close("asked").expect("closed");
+        assert!(folder.path().join("two.json").exists() && !folder.path().join("one.json").exists());
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! What cameras kept: their sessions with snapshot and clip.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use actionbooster_cameras::keep;
 use actionbooster_cameras::session::{BEST, CLIP, SUMMARY, Summary};
 use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_storage::{Usage, measure};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
@@ -18,6 +24,7 @@ use crate::asker::require_admin;
 
 /// Sessions in a list at most, the newest.
 const MOST: usize = 200;
+const DAY_S: u64 = 24 * 3600;
 
 /// `GET /api/v1/cameras/{id}/sessions`: the newest first.
 pub(super) async fn list(
@@ -95,6 +102,71 @@ pub(super) async fn remove(
     let folder = session_folder(&agent.cameras, &id, &session)?;
     tokio::fs::remove_dir_all(folder).await.map_err(|_| missing(&session))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Query of [`clear`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Age {
+    older_than_days: u32,
+}
+
+/// `DELETE /api/v1/cameras/{id}/sessions?older_than_days=N`: those that began so long ago; 0 is all that ended.
+pub(super) async fn clear(
+    State(agent): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    age: Result<Query<Age>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    require_admin(&caller)?;
+    let Query(Age { older_than_days }) = age.map_err(|error| {
+        let detail =
+            format!("{}; say which go with `older_than_days`, 0 is all that ended.", error.body_text());
+        Problem::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail)
+    })?;
+    let folder = camera_folder(&agent.cameras, &id)?;
+    let age = Duration::from_secs(u64::from(older_than_days) * DAY_S);
+    let cleared = tokio::task::spawn_blocking(move || keep::clear(&folder, Timestamp::now(), age)).await;
+    let removed = cleared.map_err(Problem::internal)?.map_err(Problem::internal)?;
+    tracing::info!(camera = id, removed, older_than_days, "sessions were deleted");
+    Ok(Json(json!({"removed": removed})))
+}
+
+/// What a camera recorded.
+pub(crate) struct Recordings {
+    pub(crate) id: String,
+    /// As its owner called it; its id when it is gone.
+    pub(crate) name: String,
+    pub(crate) sessions: usize,
+    /// Name of the oldest.
+    pub(crate) oldest: Option<String>,
+    pub(crate) usage: Usage,
+}
+
+impl Cameras {
+    /// What every camera recorded, also those that were removed. Blocks, until `deadline`.
+    pub(crate) fn recordings(&self, deadline: Instant) -> Vec<Recordings> {
+        let folders = std::fs::read_dir(&self.around.root).into_iter().flatten().filter_map(Result::ok);
+        let recordings = folders.filter(|entry| entry.path().is_dir()).filter_map(|entry| {
+            let id = entry.file_name().into_string().ok()?;
+            let sessions: Vec<String> = std::fs::read_dir(entry.path())
+                .ok()?
+                .filter_map(|session| session.ok()?.file_name().into_string().ok())
+                .filter(|name| is_session(name))
+                .collect();
+            let each = sessions.iter().map(|session| measure(&entry.path().join(session), deadline));
+            let usage = each.fold(Usage::default(), Usage::and);
+            let named = self.settings.get(&id).map(|camera| camera.name).filter(|name| !name.is_empty());
+            Some(Recordings {
+                name: named.unwrap_or_else(|| id.clone()),
+                id,
+                sessions: sessions.len(),
+                oldest: sessions.into_iter().min(),
+                usage,
+            })
+        });
+        recordings.filter(|camera| camera.sessions > 0).collect()
+    }
 }
 
 /// Sessions of a camera that was removed are still there.

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Shared;
 use crate::events::Events;
+pub(crate) use kept::Recordings;
 use settings::Settings;
 
 /// Events of a camera that wait to be told.
@@ -264,7 +265,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/api/v1/cameras/{id}", get(routes::show).put(routes::change).delete(routes::remove))
         .route("/api/v1/cameras/{id}/live", get(routes::live))
         .route("/api/v1/cameras/{id}/snapshot", get(routes::snapshot))
-        .route("/api/v1/cameras/{id}/sessions", get(kept::list))
+        .route("/api/v1/cameras/{id}/sessions", get(kept::list).delete(kept::clear))
         .route("/api/v1/cameras/{id}/sessions/{session}", get(kept::show).delete(kept::remove))
         .route("/api/v1/cameras/{id}/sessions/{session}/{file}", get(kept::file))
 }

@@ -4,35 +4,58 @@
 //! The JSON is written last, so that an asset is whole or not there. When all assets together exceed
 //! the limit, the oldest that are not pinned go.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use actionbooster_storage::{Shortage, Space};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// What a description and its folder take at most.
+const DESCRIPTION_BYTES: u64 = 256 << 10;
+
+/// What the assets of a kind take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) bytes: u64,
+    pub(crate) files: u64,
+    /// Of these bytes, those that stay until somebody unpins them.
+    pub(crate) pinned_bytes: u64,
+}
 
 /// Why an asset cannot be had or kept.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AssetError {
     #[error("there is no asset {0}; it may have been removed to make room")]
     Missing(String),
-    #[error(
-        "the disk is full; {kept} could not be kept. Delete assets or models, or lower [gateway] assets_bytes"
-    )]
-    Full { kept: String },
+    #[error("{kept} could not be kept: {reason}")]
+    Full { kept: String, reason: String },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
 }
 
 /// What an asset is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Text,
     Image,
     Video,
+}
+
+impl Kind {
+    /// As it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Video => "video",
+        }
+    }
 }
 
 /// One generated thing.
@@ -92,20 +115,66 @@ impl Assets {
         let id = format!("a-{:016x}", rand::random::<u64>());
         let folder = self.root.join(created_at.strftime("%Y%m%d_%H%M").to_string());
         let mut asset = Asset { id, kind, created_at, pinned: false, parameters, files: Vec::new() };
-        match write_asset(&folder, &mut asset, contents) {
+        let bytes = contents.iter().map(|content| content.bytes.len() as u64).sum();
+        let written = self.has_room(bytes).and_then(|()| write_asset(&folder, &mut asset, contents));
+        match written {
             Ok(()) => {
                 self.make_room(&asset.id)?;
                 Ok(asset)
             }
             Err(error) => {
                 discard(&folder, &asset);
-                Err(if error.kind() == io::ErrorKind::StorageFull {
-                    AssetError::Full { kept: asset.id }
-                } else {
-                    AssetError::Io { what: format!("{} could not be kept", asset.id), source: error }
+                Err(match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        AssetError::Full { kept: asset.id, reason: error.to_string() }
+                    }
+                    _ => AssetError::Io { what: format!("{} could not be kept", asset.id), source: error },
                 })
             }
         }
+    }
+
+    /// Refuses what could not be kept, before somebody waits for it.
+    pub(crate) fn check_room(&self) -> Result<(), AssetError> {
+        self.has_room(0)
+            .map_err(|error| AssetError::Full { kept: "what is asked for".into(), reason: error.to_string() })
+    }
+
+    fn has_room(&self, bytes: u64) -> io::Result<()> {
+        Space::of(&self.root)?
+            .room_for(bytes + DESCRIPTION_BYTES, 4)
+            .map_err(|shortage: Shortage| shortage.into())
+    }
+
+    /// What the assets of each kind take.
+    pub(crate) fn sizes(&self) -> Result<BTreeMap<Kind, Sizes>, AssetError> {
+        let mut sizes = BTreeMap::<Kind, Sizes>::new();
+        for (_, asset) in self.all()? {
+            let kind = sizes.entry(asset.kind).or_default();
+            let bytes = size(&asset);
+            kind.bytes += bytes;
+            // And its description.
+            kind.files += asset.files.len() as u64 + 1;
+            kind.pinned_bytes += if asset.pinned { bytes } else { 0 };
+        }
+        Ok(sizes)
+    }
+
+    /// Deletes what is not pinned, of one kind or of all. Tells how many went.
+    pub(crate) fn clear(&self, kind: Option<Kind>) -> Result<u64, AssetError> {
+        let _changing = self.change();
+        let mut removed = 0;
+        for (folder, asset) in self.all()? {
+            if asset.pinned || kind.is_some_and(|kind| kind != asset.kind) {
+                continue;
+            }
+            remove(&folder, &asset).map_err(|source| AssetError::Io {
+                what: format!("{} could not be deleted", asset.id),
+                source,
+            })?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 
     /// All assets, newest first. What is damaged is left out and told in the log.
@@ -343,6 +412,27 @@ mod tests {
         assets.delete(&kept.id).expect("deletes");
         assert!(matches!(assets.delete(&kept.id), Err(AssetError::Missing(_))));
         assert_eq!(fs::read_dir(root.path()).expect("root").count(), 0);
+    }
+
+    #[test]
+    fn a_kind_is_cleared_without_what_is_pinned() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 0);
+        let keep = |kind, content| assets.keep(kind, json!({}), &[text(content)]).expect("keeps");
+        let pinned = keep(Kind::Image, "four");
+        assets.pin(&pinned.id, true).expect("pins");
+        keep(Kind::Image, "three");
+        let other = keep(Kind::Text, "x");
+        let sizes = assets.sizes().expect("sizes");
+        assert_eq!(sizes[&Kind::Image], Sizes { bytes: 9, files: 4, pinned_bytes: 4 });
+        assert_eq!(assets.clear(Some(Kind::Image)).expect("clears"), 1);
+        let mut left = ids(&assets);
+        left.sort();
+        let mut expected = [other.id, pinned.id.clone()];
+        expected.sort();
+        assert_eq!(left, expected);
+        assert_eq!(assets.clear(None).expect("clears"), 1);
+        assert_eq!(ids(&assets), [pinned.id]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -15,6 +16,7 @@ use tokio_util::io::ReaderStream;
 use super::assets::{Asset, Kind};
 use super::off_thread;
 use crate::Shared;
+use crate::asker::require_admin;
 
 /// Assets of one page when the request does not say, and at most.
 const PAGE: (usize, usize) = (50, 500);
@@ -34,16 +36,17 @@ pub(crate) async fn list(
     State(agent): State<Shared>,
     selection: Result<Query<Selection>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Query(selection) = selection.map_err(|error| {
-        let detail = error.body_text();
-        Problem::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail)
-    })?;
+    let Query(selection) = selection.map_err(|error| malformed(&error))?;
     let assets = Arc::clone(&agent.assets);
     let all = off_thread(move || assets.list()).await?;
     let limit = selection.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
     let (page, more) = page(all, &selection, limit);
     let next = page.last().filter(|_| more).map(|asset| asset.id.clone());
     Ok(Json(json!({"assets": page, "next_before": next})))
+}
+
+fn malformed(error: &QueryRejection) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", error.body_text())
 }
 
 /// One page, and whether more follow.
@@ -57,6 +60,27 @@ fn page(all: Vec<Asset>, selection: &Selection, limit: usize) -> (Vec<Asset>, bo
     let more = rest.len() > limit;
     rest.truncate(limit);
     (rest, more)
+}
+
+/// Query of [`clear`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cleared {
+    kind: Option<Kind>,
+}
+
+/// `DELETE /api/v1/assets?kind=image`: all of a kind, or all, that are not pinned.
+pub(crate) async fn clear(
+    State(agent): State<Shared>,
+    caller: Caller,
+    cleared: Result<Query<Cleared>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    require_admin(&caller)?;
+    let Query(Cleared { kind }) = cleared.map_err(|error| malformed(&error))?;
+    let assets = Arc::clone(&agent.assets);
+    let removed = off_thread(move || assets.clear(kind)).await?;
+    tracing::info!(removed, "generated files were deleted");
+    Ok(Json(json!({"removed": removed})))
 }
 
 /// `GET /api/v1/assets/{id}`.

@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 
 pub use address::Address;
 pub(crate) use assets::Assets;
-pub(crate) use gallery::{change, file, list, named_file, remove, show};
+pub(crate) use gallery::{change, clear, file, list, named_file, remove, show};
 pub(crate) use generations::{Generations, work};
 pub(crate) use remote::Remotes;
 pub use settings::{GatewayConfig, TextServer, TextServerKind};

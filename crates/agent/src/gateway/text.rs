@@ -43,6 +43,7 @@ pub(crate) async fn text(
     Json(request): Json<TextRequest>,
 ) -> Result<Json<Value>, Problem> {
     request.check()?;
+    agent.assets.check_room()?;
     let seed = request.seed.unwrap_or_else(rand::random);
     let written = write(&agent, &asker, &request, seed).await?;
     let asset = keep(&agent, &request, &written, seed).await?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use actionbooster_chassis::Problem;
 use actionbooster_models::{Incoming, IncomingError, StoreError};
+use actionbooster_storage::Shortage;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -105,7 +106,7 @@ impl From<IncomingError> for Failure {
             E::Offset { .. } => (StatusCode::CONFLICT, "offset", "Go on from another byte"),
             E::TooMuch { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-much", "More than announced"),
             E::Unfinished { .. } => (StatusCode::CONFLICT, "unfinished", "Some bytes are missing"),
-            E::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full"),
+            E::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full"),
             E::Digest { .. } | E::Refused(_) | E::Detector(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "model_refused", "The file is refused")
             }
@@ -117,6 +118,9 @@ impl From<IncomingError> for Failure {
                 problem.with("received_bytes", received)
             }
             E::Coming { upload, .. } => problem.with("upload", upload),
+            E::Full(Shortage::Bytes { needed, free }) => {
+                problem.with("missing_bytes", needed.saturating_sub(free))
+            }
             _ => problem,
         })
     }

@@ -11,6 +11,7 @@ mod reports;
 mod settings;
 mod slot;
 mod status;
+mod storage;
 mod time;
 mod vision;
 
@@ -45,6 +46,7 @@ pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCo
         }
         Command::Camera(command) => camera::run(client, command, json).await?,
         Command::Vision(command) => return vision::run(client, command, json).await,
+        Command::Storage { command } => storage::run(client, command, json).await?,
         Command::Keys(command) => keys::run(client, command, json).await?,
         Command::Settings(command) => settings::run(client, command, json).await?,
         Command::Time { set } => time::run(client, set.as_deref(), json).await?,

@@ -26,6 +26,7 @@ fn router(database: &str, limits: Limits) -> Router {
     let routes = Router::new()
         .route("/open", get(|| async { "open" }))
         .route("/read", get(|| async { "read" }).post(|| async { "changed" }))
+        .route("/usage", get(|| async { "usage" }))
         .route("/infer", post(|crate::Json(body): crate::Json<String>| async move { body }))
         .route("/admin", get(|| async { "admin" }))
         .route("/slow", get(std::future::pending::<()>))
@@ -34,6 +35,7 @@ fn router(database: &str, limits: Limits) -> Router {
         .route("/panic", get(panics));
     let service = Service::new(routes)
         .public(&["/open"])
+        .local(&["/usage"])
         .scope(Scope::Infer, &["/infer"])
         .scope(Scope::Admin, &["/admin"])
         .body_limit(16)
@@ -79,6 +81,8 @@ async fn requests_are_permitted_or_refused_by_rule() {
         ("GET", "/read", NGINX, "", 401),
         ("GET", "/metrics", None, "", 401),
         ("GET", "/metrics", NGINX, "", 200),
+        ("GET", "/usage", None, "", 401),
+        ("GET", "/usage", NGINX, "", 200),
         ("GET", "/unknown", None, "", 401),
         ("GET", "/read", ROOT, "", 200),
         ("GET", "/metrics", ROOT, "", 200),
@@ -166,7 +170,7 @@ async fn root_with_a_wrong_key_is_nobody() {
 #[tokio::test]
 async fn a_request_that_nginx_passes_on_is_never_the_console() {
     for forwarded in ["192.0.2.1", "", "nonsense"] {
-        for path in ["/read", "/metrics"] {
+        for path in ["/read", "/metrics", "/usage"] {
             let request = request("GET", path, ROOT, &[("x-forwarded-for", forwarded)]);
             let (status, _, _) = answer(router("/nowhere/auth.db", Limits::default()), request).await;
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{path} {forwarded:?}");

@@ -153,8 +153,9 @@ fn what_was_left_alone_is_removed() {
         File::open(path).expect("open").set_modified(long_ago).expect("time");
     }
     fs::create_dir(folder.join("trash-1")).expect("folder");
+    fs::create_dir(root.path().join(".trash-2")).expect("folder");
     incoming.tidy().expect("tidied");
     let left: Vec<String> = incoming.list().expect("list").into_iter().map(|upload| upload.upload).collect();
     assert_eq!(left, [fresh]);
-    assert!(!folder.join("trash-1").exists());
+    assert!(!folder.join("trash-1").exists() && !root.path().join(".trash-2").exists());
 }

@@ -124,6 +124,7 @@ fn comfy(agent: &Shared) -> Result<&Comfy, Problem> {
 
 /// Queues it, when the server is there and not too many wait.
 async fn accept(agent: &Shared, comfy: &Comfy, wanted: Wanted, work: Work) -> Result<Response, Problem> {
+    agent.assets.check_room()?;
     comfy.glance().await.map_err(|error| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

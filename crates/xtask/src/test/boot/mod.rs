@@ -22,6 +22,7 @@ mod names;
 mod privileges;
 mod reboot;
 mod slot;
+mod storage;
 mod system;
 mod users;
 mod web;
@@ -56,6 +57,7 @@ const SECTIONS: &[Section] = &[
     ("reboot", reboot::run),
     ("slot", slot::run),
     ("trial", slot::trial),
+    ("storage", storage::run),
     ("damage", damage::run),
 ];
 /// Take too long for every run; they must be asked for by name.
