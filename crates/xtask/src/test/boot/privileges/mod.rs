@@ -21,6 +21,8 @@ const REFUSALS: &[&str] = &[
     "rejected send message",
     "automatic time synchronization is enabled",
     " is managed",
+    "not available on non-delegated units",
+    "firmware does not support",
 ];
 /// Answers of logind's questions that mean "not you".
 const NEGATIONS: &[&str] = &["s \"no\"", "s \"challenge\"", "s \"na\""];

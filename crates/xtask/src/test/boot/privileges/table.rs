@@ -14,7 +14,7 @@ pub enum Then {
     Done,
     /// The service answers or fails with these words.
     Says(&'static str),
-    /// Nothing is asked: it would take the machine down.
+    /// Nothing is asked: it would take the machine down, or change what others are refused.
     NotAsked,
 }
 
@@ -142,7 +142,8 @@ pub const CALLS: &[Call] = &[
     allowed(LOGIN, "ScheduleShutdown st poweroff 32503680000000000", MONITOR, Then::NotAsked),
     refused(LOGIN, "Halt b false"),
     refused(LOGIN, "SetRebootToFirmwareSetup b true"),
-    refused(LOGIN, "SetWallMessage sb privileges true"),
+    // The right to reboot implies it.
+    allowed(LOGIN, "SetWallMessage sb privileges true", MONITOR, Then::NotAsked),
     refused(LOGIN, "SetUserLinger ubb 0 true false"),
     refused(LOGIN, "Inhibit ssss shutdown privileges test block"),
     refused(LOGIN, "FlushDevices b false"),
