@@ -60,8 +60,8 @@ pub fn hidden(layout: &Layout) -> Vec<String> {
 /// Unreadable folders hide nothing that could be told.
 fn collect(upper: &Path, lower: &Path, folder: &Path, found: &mut Vec<String>) {
     let Ok(entries) = fs::read_dir(upper.join(folder)) else { return };
-    for name in entries.flatten().map(|entry| entry.file_name()) {
-        let path = folder.join(name);
+    for entry in entries.flatten() {
+        let path = folder.join(entry.file_name());
         let (mine, slots) = (upper.join(&path), lower.join(&path));
         let (Ok(own), Ok(original)) = (mine.symlink_metadata(), slots.symlink_metadata()) else { continue };
         if own.is_dir() && original.is_dir() {
