@@ -9,7 +9,7 @@ from pathlib import Path
 from box import equal
 
 ROOT = Path(__file__).resolve().parents[2]
-HOST = "https://actionbooster.local"
+HOST = "https://actionbooster-1a2b.local"
 
 
 def examples(name):

@@ -56,8 +56,8 @@ fn served(session: &Session, at: Option<&str>) -> Result<()> {
     let address = format!("127.0.0.1:{}", session.vm.forwards().web.https);
     let fetch = "openssl s_client -connect \"$2\" </dev/null 2>/dev/null | openssl x509 -out \"$1/served.crt\"";
     sh(session, fetch, &[&address])?;
-    let names = ["-verify_hostname actionbooster.local", "-verify_hostname localhost", "-verify_ip 127.0.0.1"];
-    for name in names {
+    let own = format!("-verify_hostname {}.local", session.shell("hostname")?.trim());
+    for name in [own.as_str(), "-verify_hostname localhost", "-verify_ip 127.0.0.1"] {
         let mut arguments = vec!["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.crt"];
         arguments.extend(name.split(' '));
         arguments.extend(at.iter().flat_map(|at| ["-attime", at]));

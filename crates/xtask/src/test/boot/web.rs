@@ -17,6 +17,7 @@ pub fn unclaimed(builder: &Builder, vm: &Vm, appliance: &Appliance, tally: &mut 
     tally.check("a wrong claim code is refused", wrong_code(appliance));
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every section may break off")]
 pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
     let appliance = &session.appliance;
     tally.check("a claimed box cannot be claimed again", claimed_twice(appliance, &session.claim_code));
