@@ -50,7 +50,7 @@ fn captures(tree: &Tree, folder: &str, driver: &str) -> bool {
 fn capabilities(tree: &Tree, folder: &str) -> Option<String> {
     let number = tree.text(&format!("{folder}/dev"))?;
     let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
-    let text = tree.lines(&format!("run/udev/data/c{}", Some(number).filter(|_| plain)?));
+    let text = tree.lines(&format!("run/udev/data/c{}", plain.then_some(number)?));
     text.lines().find_map(|line| line.strip_prefix("E:ID_V4L_CAPABILITIES=")).map(str::to_owned)
 }
 
