@@ -159,6 +159,14 @@ impl<'a> Vm<'a> {
         Ok(())
     }
 
+    /// Stops the guest as suddenly, but keeps all that it has written, flushed or not: for looking at what
+    /// it wrote where.
+    pub fn stop(&mut self) -> Result<()> {
+        let child = self.child.as_ref().context("the machine is off")?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+        self.wait_off()
+    }
+
     /// Waits until the guest has switched itself off.
     pub fn wait_off(&mut self) -> Result<()> {
         let child = self.child.as_mut().context("the machine is off")?;
@@ -232,7 +240,7 @@ impl<'a> Vm<'a> {
     /// Repeats a key until the console shows what it leads to.
     fn press(&mut self, keyboard: &mut UnixStream, key: &[u8], shown: &str) -> Result<()> {
         let started = Instant::now();
-        while !self.console().contains(shown) {
+        while !squeezed(&self.console()).contains(&squeezed(shown)) {
             self.alive()?;
             if started.elapsed() > MENU_LIMIT {
                 bail!("the console did not show {shown:?}; it ends with:\n{}", self.console_tail());
@@ -357,6 +365,14 @@ impl Drop for Vm<'_> {
     }
 }
 
+/// The text with each run of equal characters as one: while somebody listens, QEMU's log of the console
+/// has some characters twice.
+fn squeezed(text: &str) -> String {
+    let mut characters: Vec<char> = text.chars().collect();
+    characters.dedup();
+    characters.into_iter().collect()
+}
+
 /// Decides once whether KVM works here, by booting a real kernel: a device node alone proves nothing.
 fn acceleration(builder: &Builder, kernel: &Path) -> Result<Acceleration> {
     let verdict = builder.cache().join("kvm-verdict");
@@ -427,7 +443,15 @@ fn find_claim_code(console: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::find_claim_code;
+    use super::{find_claim_code, squeezed};
+
+    /// As seen: `systeemd-repart`.
+    #[test]
+    fn doubled_characters_of_the_console_do_not_hide_a_text() {
+        let console = "booster-iniitrd: factory reset: makking a new data partition";
+        assert!(squeezed(console).contains(&squeezed("booster-initrd: factory reset")));
+        assert!(!squeezed(console).contains(&squeezed("factory reset refused")));
+    }
 
     #[test]
     fn a_claim_code_is_found_among_console_noise() {

@@ -121,7 +121,7 @@ impl Claimed {
             }
             other => bail!("the owner's key gets status {other}"),
         };
-        vm.cut_power()
+        vm.stop()
     }
 }
 
