@@ -9,9 +9,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Shared;
 use crate::login::invalid;
 use crate::system;
+use crate::{Monitor, Shared};
 
 const MOST_KEYS: usize = 32;
 const LONGEST_KEY: usize = 8192;
@@ -94,8 +94,22 @@ fn shown(settings: &Settings) -> Value {
     json!({"online": settings.online, "hostname": settings.hostname, "ssh_keys": settings.ssh_keys})
 }
 
-fn path(monitor: &Shared) -> PathBuf {
+/// Where the owner's wishes are written down.
+pub(crate) fn path(monitor: &Monitor) -> PathBuf {
     monitor.paths.state().join("settings/settings.toml")
+}
+
+/// Takes every SSH key out of the wishes and says how many there were. To be called with the turn held;
+/// the provisioner makes it so.
+pub(crate) fn forget_ssh_keys(path: &Path) -> Result<usize, Problem> {
+    let mut settings = read(path)?;
+    let count = settings.ssh_keys.len();
+    if count > 0 {
+        settings.ssh_keys.clear();
+        write(path, &settings)
+            .map_err(|error| Problem::internal(format!("cannot write {}: {error}", path.display())))?;
+    }
+    Ok(count)
 }
 
 fn applied(mut settings: Settings, change: Change) -> Result<Settings, Problem> {
