@@ -12,7 +12,7 @@ mod settings;
 mod status;
 mod vision;
 
-pub use account::reset;
+pub use account::{SshTrouble, reset, ssh_trouble};
 pub use power::press;
 pub use status::summary;
 
