@@ -231,6 +231,26 @@ async function withDaemons() {
     assert.equal(last.headers['content-type'], PROBLEM);
     assert.equal(JSON.parse(last.body).type, 'too-many-requests');
     for (let count = 0; count < 20; count += 1) assert.equal((await get('/api/v1/claim')).status, 200);
+    assert.equal((await post('/api/v1/password', '{}')).status, 429, 'a password is asked for there too');
+  });
+  await check('a browser that was here before is not held up by others at its address', async () => {
+    const before = `booster_device=${'0a'.repeat(16)}.${'b1'.repeat(32)}`;
+    for (let count = 0; count < 9; count += 1) {
+      assert.equal((await post('/api/v1/login', '{}', { headers: { cookie: before } })).status, 200);
+    }
+    const forged = { headers: { cookie: 'booster_device=anything' } };
+    assert.equal((await post('/api/v1/login', '{}', forged)).status, 429);
+  });
+  await check('an IPv6 network counts as one, whatever its addresses', async () => {
+    const answers = [];
+    for (let count = 1; count <= 9; count += 1) {
+      answers.push(await post('/api/v1/login', '{}', { headers: { 'x-test-address': `fd00:ab::${count}:0:0:1` } }));
+    }
+    assert.equal(answers[0].status, 200);
+    assert.equal(answers.at(-1).status, 429);
+    for (const other of ['fd00:ab:0:1::1', '192.0.2.1', '192.0.2.2']) {
+      assert.equal((await post('/api/v1/login', '{}', { headers: { 'x-test-address': other } })).status, 200, other);
+    }
   });
   await monitor.stop();
   await models.stop();
@@ -347,7 +367,8 @@ async function get(path, options) {
 }
 
 function post(path, body, options = {}) {
-  return get(path, { ...options, method: 'POST', body, headers: { 'content-type': 'application/json' } });
+  const headers = { 'content-type': 'application/json', ...options.headers };
+  return get(path, { ...options, method: 'POST', body, headers });
 }
 
 /** Resolves with the event, or fails naming it. */

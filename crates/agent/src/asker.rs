@@ -71,11 +71,6 @@ impl<S: Sync> FromRequestParts<S> for Asker {
                 return Err(invalid("x-priority", detail));
             }
         };
-        // Keys take turns by what they are, not by what the owner called them.
-        let caller = match caller {
-            Caller::Key { id, .. } => id,
-            other => other.label().to_owned(),
-        };
-        Ok(Self { caller, priority })
+        Ok(Self { caller: caller.label().to_owned(), priority })
     }
 }

@@ -265,11 +265,14 @@ pub struct Change {
 /// The owner's account.
 #[derive(Debug, Subcommand)]
 pub enum Owner {
-    /// Forget the owner and print a new claim code; only root on the box may.
+    /// Forget the owner, revoke every key, and print a new claim code; only root on the box may.
     Reset {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+        /// Leave the keys of programs and of SSH as they are.
+        #[arg(long)]
+        keep_keys: bool,
     },
     /// Change the owner's password.
     Password {

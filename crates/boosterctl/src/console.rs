@@ -8,18 +8,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
 use crate::arguments::Power;
 use crate::client::Client;
-use crate::commands;
+use crate::commands::{self, SshTrouble};
 use crate::table::{cell, plain};
 
 /// How often the page and the state are looked at while nobody types.
 const GLANCE: Duration = Duration::from_secs(2);
-/// What must be typed before the owner is forgotten.
-const CONFIRMATION: &str = "RESET";
+/// What must be typed before the owner is forgotten, with every key or with none.
+const RESET: &str = "RESET";
+const RESET_KEEPING_KEYS: &str = "KEEP";
 /// Nothing that is typed here is longer.
 const LONGEST_LINE: usize = 64;
 /// Clears the screen, and what was scrolled off it: a claim code should not stay there.
@@ -111,18 +113,20 @@ impl<I: AsyncBufRead + Unpin, O: AsyncWrite + Unpin> Console<'_, I, O> {
 
     async fn reset(&mut self) -> Result<()> {
         let question = format!(
-            "\n  The owner's name and password are forgotten; models, settings and keys stay.\n  \
-             Se olvidan el nombre y la contraseña; modelos, ajustes y claves se conservan.\n\n  \
-             Type {CONFIRMATION} / Escriba {CONFIRMATION}: "
+            "\n  The owner's name, password and sessions are forgotten. The keys of programs (API) and of SSH\n  \
+             are revoked, so that nobody who has one gets in. Models and settings stay.\n  \
+             Se olvidan el nombre, la contraseña y las sesiones. Las claves de programas (API) y de SSH se\n  \
+             revocan, para que no entre nadie que las tenga. Modelos y ajustes se conservan.\n\n  \
+             To go on type {RESET}; to keep the keys type {RESET_KEEPING_KEYS}.\n  \
+             Para seguir escriba {RESET}; para conservar las claves escriba {RESET_KEEPING_KEYS}: "
         );
-        if self.ask(&question).await? != CONFIRMATION {
-            return self.tell("\n  Nothing was changed. / No se ha cambiado nada.\n").await;
-        }
-        match commands::reset(self.client).await {
-            Ok(answer) => {
-                let code = plain(&cell(&answer["claim_code"]));
-                self.tell(&format!("\n  New claim code / Código nuevo: {code}\n")).await
-            }
+        let keep_keys = match self.ask(&question).await?.as_str() {
+            RESET => false,
+            RESET_KEEPING_KEYS => true,
+            _ => return self.tell("\n  Nothing was changed. / No se ha cambiado nada.\n").await,
+        };
+        match commands::reset(self.client, keep_keys).await {
+            Ok(answer) => self.tell(&after_reset(&answer)).await,
             Err(error) => self.tell(&format!("\n  {}\n", plain(&format!("{error:#}")))).await,
         }
     }
@@ -154,6 +158,30 @@ impl<I: AsyncBufRead + Unpin, O: AsyncWrite + Unpin> Console<'_, I, O> {
         self.output.write_all(text.as_bytes()).await.context("cannot write to the screen")?;
         self.output.flush().await.context("cannot write to the screen")
     }
+}
+
+fn after_reset(answer: &Value) -> String {
+    let code = plain(&cell(&answer["claim_code"]));
+    let mut text = format!("\n  New claim code / Código nuevo: {code}\n");
+    if answer["keys_kept"] == true {
+        text.push_str("  The keys were kept. / Las claves se han conservado.\n");
+    } else {
+        let count = |kind: &str| plain(&cell(&answer["revoked"][kind]));
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "  Revoked / Revocado: API {}, SSH {}", count("api_keys"), count("ssh_keys"));
+    }
+    match commands::ssh_trouble(answer) {
+        None => {}
+        Some(SshTrouble::Damaged) => text.push_str(
+            "  The settings are damaged: SSH keys stay. Do a factory reset of the settings.\n  \
+             Los ajustes están dañados: las claves SSH siguen. Restablezca los ajustes de fábrica.\n",
+        ),
+        Some(SshTrouble::Pending) => text.push_str(
+            "  Restart the box: until then SSH accepts the old keys.\n  \
+             Reinicie el equipo: hasta entonces SSH acepta las claves antiguas.\n",
+        ),
+    }
+    text
 }
 
 /// A line without its end; `typed` keeps what came before a cancellation.

@@ -5,23 +5,27 @@
 //! random and long, so a slow hash would cost time and buy nothing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::problem::Problem;
+
+mod reader;
+
+pub use reader::AuthReader;
 
 /// Name of the session cookie.
 pub const SESSION_COOKIE: &str = "booster_session";
 /// What every API key begins with.
 pub const KEY_PREFIX: &str = "ab_";
 
-/// Tables of the auth database. Times are Unix seconds.
+/// Tables of the auth database, as its first version has them. Times are Unix seconds. Later versions are
+/// made of it by the monitor's migrations, which add and never rename: readers of another version, too,
+/// must find what they know.
 pub const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS owner (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -110,10 +114,11 @@ impl Caller {
         }
     }
 
-    /// A name for logs and metrics.
+    /// What tells callers apart in metrics and in turns: of a key its identifier, since the name that
+    /// the owner gave it is nobody else's business.
     pub fn label(&self) -> &str {
         match self {
-            Self::Key { name, .. } => name,
+            Self::Key { id, .. } => id,
             Self::Session { .. } => "portal",
             Self::Console => "console",
         }
@@ -131,110 +136,6 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 /// The hash under which a key or a session token is stored.
 pub fn token_hash(token: &str) -> Vec<u8> {
     Sha256::digest(token.as_bytes()).to_vec()
-}
-
-/// Reads the auth database. Cheap to clone; opens the file for each question, so that a database
-/// that appears later or is replaced by a restore is seen at once.
-#[derive(Debug, Clone)]
-pub struct AuthReader {
-    database: PathBuf,
-}
-
-impl AuthReader {
-    /// A reader of this file, which need not exist yet: then nobody is known.
-    pub fn new(database: PathBuf) -> Self {
-        Self { database }
-    }
-
-    /// Who sent a request with these headers, at the Unix time `now`.
-    pub fn identify(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-        now: i64,
-    ) -> Result<Option<Caller>, Problem> {
-        if let Some(key) = api_key(headers) {
-            return self.of_key(key);
-        }
-        let Some(token) = session_token(headers) else { return Ok(None) };
-        let caller = self.session(token, now)?;
-        if caller.is_some() && !method.is_safe() && !same_origin(headers) {
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "foreign-origin",
-                "The request comes from another site",
-                "A portal session only accepts changes from the portal itself. Programs use an API key.",
-            ));
-        }
-        Ok(caller)
-    }
-
-    /// Whose key this is, for connections that are not HTTP.
-    pub fn of_key(&self, key: &str) -> Result<Option<Caller>, Problem> {
-        self.ask(|database| {
-            database
-                .query_row(
-                    "SELECT id, name, scopes FROM api_key WHERE hash = ?1",
-                    params![token_hash(key)],
-                    |row| {
-                        let scopes: String = row.get(2)?;
-                        let scopes = scopes.split(' ').filter_map(Scope::parse).collect();
-                        Ok(Caller::Key { id: row.get(0)?, name: row.get(1)?, scopes })
-                    },
-                )
-                .optional()
-        })
-    }
-
-    fn session(&self, token: &str, now: i64) -> Result<Option<Caller>, Problem> {
-        let hash = token_hash(token);
-        self.ask(|database| {
-            database
-                .query_row(
-                    "SELECT owner.name FROM session, owner WHERE session.hash = ?1 AND session.expires_at > ?2",
-                    params![hash, now],
-                    |row| Ok(Caller::Session { owner: row.get(0)?, hash: hash.clone() }),
-                )
-                .optional()
-        })
-    }
-
-    fn ask(
-        &self,
-        question: impl Fn(&Connection) -> rusqlite::Result<Option<Caller>>,
-    ) -> Result<Option<Caller>, Problem> {
-        if !self.database.exists() {
-            return Ok(None);
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let outcome = Connection::open_with_flags(&self.database, flags).and_then(|database| {
-            database.busy_timeout(std::time::Duration::from_secs(2))?;
-            question(&database)
-        });
-        match outcome {
-            Ok(caller) => Ok(caller),
-            // A database in the instant of its creation has no tables yet.
-            Err(error) if error.to_string().contains("no such table") => Ok(None),
-            Err(error) if is_passing(&error) => {
-                tracing::warn!(%error, "the auth database cannot be read now");
-                Err(Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "auth-unavailable",
-                    "Keys and sessions cannot be checked now",
-                    "The box is busy with its list of keys and sessions. Try again in a moment.",
-                )
-                .retry_after(2))
-            }
-            Err(error) => Err(Problem::internal(format!("the auth database cannot be read: {error}"))),
-        }
-    }
-}
-
-/// Whether waiting may help: the monitor writes, or died writing and rolls back when it starts again.
-fn is_passing(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{CannotOpen, DatabaseBusy, DatabaseLocked, ReadOnly};
-    let code = error.sqlite_error_code();
-    code.is_some_and(|code| matches!(code, CannotOpen | DatabaseBusy | DatabaseLocked | ReadOnly))
 }
 
 /// Whether there is anything to ask the database about.
@@ -273,13 +174,18 @@ fn api_key(headers: &HeaderMap) -> Option<&str> {
 
 /// The value of the session cookie.
 pub fn session_token(headers: &HeaderMap) -> Option<&str> {
+    cookie(headers, SESSION_COOKIE)
+}
+
+/// The value of the cookie called `wanted`.
+pub fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == SESSION_COOKIE)
+        .find(|(name, _)| *name == wanted)
         .map(|(_, value)| value)
 }
 
@@ -293,7 +199,8 @@ fn same_origin(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderValue, Method};
+    use rusqlite::Connection;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -325,9 +232,9 @@ mod tests {
     fn keys_and_sessions_are_recognised_and_others_are_not() {
         let (_folder, reader) = database();
         let cases: &[Case] = &[
-            (&[("authorization", "Bearer ab_good")], 0, Some("script")),
-            (&[("authorization", "bearer ab_good")], 0, Some("script")),
-            (&[("x-api-key", "ab_good")], 0, Some("script")),
+            (&[("authorization", "Bearer ab_good")], 0, Some("k1")),
+            (&[("authorization", "bearer ab_good")], 0, Some("k1")),
+            (&[("x-api-key", "ab_good")], 0, Some("k1")),
             (&[("authorization", "Bearer ab_bad")], 0, None),
             (&[("authorization", "Basic ab_good")], 0, None),
             (&[("cookie", "a=b; booster_session=token")], 99, Some("portal")),

@@ -155,7 +155,7 @@ where
     R: Future<Output = Result<Service>>,
 {
     let (shutdown, health, version) = (boot.shutdown.clone(), boot.health.clone(), boot.version);
-    let auth = AuthReader::new(boot.paths.auth_database());
+    let auth = AuthReader::of(&boot.paths);
     let limits = Limits::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -46,6 +46,15 @@ impl Report {
         let status = components.iter().map(|component| component.status).max().unwrap_or(Status::Ok);
         Self { status, version: version.to_owned(), components }
     }
+
+    /// The same in states alone, as anybody may read it.
+    #[must_use]
+    pub fn without_details(mut self) -> Self {
+        for component in &mut self.components {
+            component.detail.clear();
+        }
+        self
+    }
 }
 
 /// The parts of this daemon; cheap to clone.

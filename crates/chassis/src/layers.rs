@@ -14,7 +14,7 @@ use rand::Rng;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use crate::auth::{self, AuthReader, Caller};
+use crate::auth::{self, AuthReader, Caller, Scope};
 use crate::client::{Client, Peer};
 use crate::health::{Health, Report};
 use crate::limits::Limits;
@@ -58,7 +58,7 @@ pub(crate) fn assemble(
         answer_limit: limits.answer,
     });
     let source = service.health;
-    let report = move || {
+    let report = move |request: Request| {
         let own = Report::of(version, health.components());
         let source = source.clone();
         async move {
@@ -66,7 +66,7 @@ pub(crate) fn assemble(
                 Some(source) => source().await,
                 None => own,
             };
-            axum::Json(report)
+            axum::Json(if sees_details(&request) { report } else { report.without_details() })
         }
     };
     let shapes: Arc<[_]> = service.error_shapes.into();
@@ -83,6 +83,14 @@ pub(crate) fn assemble(
             reshape(shapes.clone(), request, next)
         }))
         .layer(middleware::from_fn(observe))
+}
+
+/// Details name files, models and cameras: they are for the owner, for keys that may read, and for the
+/// programs of this box, of which the monitor passes them on.
+fn sees_details(request: &Request) -> bool {
+    let extensions = request.extensions();
+    let reads = extensions.get::<Caller>().is_some_and(|caller| caller.may(Scope::Read));
+    reads || extensions.get::<Client>().is_some_and(|client| client.is_on_this_box())
 }
 
 async fn not_found(request: Request) -> Problem {
@@ -135,6 +143,12 @@ async fn guard(
     }
     let caller = match identify(&shared.auth, client, request.method(), request.headers()).await {
         Ok(caller) => caller,
+        // Where nobody need be known, keys that cannot be checked must not stand in the way.
+        Err(problem)
+            if problem.status().is_server_error() && shared.rules.is_public(request.uri().path()) =>
+        {
+            None
+        }
         Err(problem) => return problem.into_response(),
     };
     let path = request.uri().path();

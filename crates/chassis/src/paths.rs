@@ -64,4 +64,9 @@ impl Paths {
     pub fn auth_database(&self) -> PathBuf {
         self.state().join("auth/auth.db")
     }
+
+    /// Sessions that were opened while the database could not be written; gone at reboot.
+    pub fn temporary_sessions(&self) -> PathBuf {
+        self.runtime().join("auth/sessions.db")
+    }
 }

@@ -128,7 +128,8 @@ impl Rules {
             .map_or(Scope::Read, |(scope, _)| *scope)
     }
 
-    fn is_public(&self, path: &str) -> bool {
+    /// Whether everybody may use `path`.
+    pub(crate) fn is_public(&self, path: &str) -> bool {
         path == "/health" || self.public.contains(&path)
     }
 

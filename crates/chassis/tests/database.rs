@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use actionbooster_chassis::Paths;
 use actionbooster_chassis::auth::{AuthReader, Caller, SCHEMA, token_hash};
 use actionbooster_chassis::axum::http::{HeaderMap, HeaderValue, Method};
 use rusqlite::Connection;
@@ -11,7 +12,7 @@ fn create(path: &Path, key: &str) {
     let database = Connection::open(path).unwrap();
     database.execute_batch(SCHEMA).unwrap();
     database
-        .execute("INSERT INTO api_key VALUES ('k', ?1, 'read', ?2, 'ab_…', 0)", (key, token_hash(key)))
+        .execute("INSERT INTO api_key VALUES (?1, 'name', 'read', ?2, 'ab_…', 0)", (key, token_hash(key)))
         .unwrap();
 }
 
@@ -77,4 +78,49 @@ fn a_database_that_stays_locked_is_a_reason_to_try_again() {
     let problem = AuthReader::new(path).identify(&Method::GET, &headers, 0).unwrap_err();
     assert_eq!(problem.status().as_u16(), 503);
     assert!(problem.retry_after_seconds().is_some());
+}
+
+fn session_of(reader: &AuthReader, token: &str, now: i64) -> Option<Caller> {
+    let mut headers = HeaderMap::new();
+    headers.insert("cookie", HeaderValue::from_str(&format!("booster_session={token}")).unwrap());
+    reader.identify(&Method::GET, &headers, now).unwrap()
+}
+
+#[test]
+fn a_session_that_could_not_be_kept_holds_until_it_ends_and_while_there_is_an_owner() {
+    let root = tempfile::tempdir().unwrap();
+    let paths = Paths::below(root.path());
+    for file in [paths.auth_database(), paths.temporary_sessions()] {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    }
+    let reader = AuthReader::of(&paths);
+    create(&paths.auth_database(), "ab_first");
+    let kept = Connection::open(paths.auth_database()).unwrap();
+    kept.execute("INSERT INTO owner VALUES (1, 'ana', 'x', 0)", []).unwrap();
+    assert_eq!(session_of(&reader, "token", 0), None, "no temporary session was ever opened");
+    let temporary = Connection::open(paths.temporary_sessions()).unwrap();
+    temporary.execute_batch(SCHEMA).unwrap();
+    assert_eq!(session_of(&reader, "token", 0), None);
+    temporary.execute("INSERT INTO session VALUES (?1, 0, 100)", [token_hash("token")]).unwrap();
+    let expected = Caller::Session { owner: "ana".into(), hash: token_hash("token") };
+    assert_eq!(session_of(&reader, "token", 99), Some(expected));
+    assert_eq!(session_of(&reader, "token", 100), None, "it has ended");
+    assert_eq!(session_of(&reader, "other", 0), None);
+    kept.execute("INSERT INTO session VALUES (?1, 0, 100)", [token_hash("kept")]).unwrap();
+    assert!(session_of(&reader, "kept", 0).is_some());
+    temporary.execute("INSERT INTO session VALUES (?1, 0, 0)", [token_hash("kept")]).unwrap();
+    assert_eq!(session_of(&reader, "kept", 0), None, "it was ended while that could not be written");
+    kept.execute("DELETE FROM owner", []).unwrap();
+    assert_eq!(session_of(&reader, "token", 0), None, "nobody owns the box");
+}
+
+#[test]
+fn a_database_of_a_later_version_is_read_as_far_as_it_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("auth.db");
+    create(&path, "ab_first");
+    let later =
+        "ALTER TABLE api_key ADD COLUMN colour TEXT; CREATE TABLE passkey (id); PRAGMA user_version = 9";
+    Connection::open(&path).unwrap().execute_batch(later).unwrap();
+    assert_eq!(who(&AuthReader::new(path), "ab_first").as_deref(), Some("ab_first"));
 }

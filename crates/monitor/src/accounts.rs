@@ -1,50 +1,23 @@
 //! The auth database, from its writer's side: one owner, API keys, portal sessions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use actionbooster_chassis::auth::{KEY_PREFIX, SCHEMA, Scope, token_hash};
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use actionbooster_chassis::auth::{KEY_PREFIX, Scope, token_hash};
 use rand::RngExt;
+use rusqlite::ErrorCode::ReadOnly;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::Serialize;
 
+use crate::schema;
+use crate::temporary::TemporarySessions;
+
+mod error;
+
+pub use error::{AccountsError, cannot_write, is_unwritable};
+
 const TOKEN_CHARACTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const TOKEN_LENGTH: usize = 40;
-
-/// Why the database refuses.
-#[derive(Debug)]
-pub enum AccountsError {
-    /// Somebody owns the box already.
-    Claimed,
-    /// Nobody owns it yet, or name or password are wrong.
-    WrongCredentials,
-    /// No such key.
-    NoSuchKey,
-    /// SQLite or the password hash failed.
-    Broken(String),
-}
-
-impl From<rusqlite::Error> for AccountsError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Broken(error.to_string())
-    }
-}
-
-impl std::fmt::Display for AccountsError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Claimed => formatter.write_str("the box has an owner already"),
-            Self::WrongCredentials => formatter.write_str("name or password are wrong"),
-            Self::NoSuchKey => formatter.write_str("there is no such key"),
-            Self::Broken(cause) => write!(formatter, "the auth database failed: {cause}"),
-        }
-    }
-}
-
-impl std::error::Error for AccountsError {}
 
 /// An API key as it is listed: never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,22 +36,31 @@ pub struct KeyInfo {
 
 /// The database.
 pub struct Accounts {
+    path: PathBuf,
     database: Mutex<Connection>,
+    temporary: TemporarySessions,
+}
+
+/// What a reset took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Revoked {
+    /// Portal sessions.
+    pub sessions: usize,
+    /// Keys of programs.
+    pub api_keys: usize,
 }
 
 impl Accounts {
-    /// Opens or creates the database.
-    ///
-    /// The rollback journal lets readers do without write access to the folder; `synchronous =
-    /// EXTRA` also syncs the folder, so that a committed claim survives a power cut.
-    pub fn open(path: &Path) -> Result<Self, AccountsError> {
-        let database = Connection::open(path)?;
-        database.busy_timeout(std::time::Duration::from_secs(5))?;
-        database.pragma_update(None, "journal_mode", "DELETE")?;
-        database.pragma_update(None, "synchronous", "EXTRA")?;
-        database.execute_batch(SCHEMA)?;
-        use_group_readable(path).map_err(|error| AccountsError::Broken(error.to_string()))?;
-        Ok(Self { database: Mutex::new(database) })
+    /// Opens or creates the database at `path`, and brings it to this program's version. Sessions that
+    /// cannot be written there go to the file `temporary`.
+    pub fn open(path: &Path, temporary: PathBuf) -> Result<Self, AccountsError> {
+        let mut database = connect(path)?;
+        schema::migrate(&mut database, schema::STEPS)?;
+        if let Err(error) = use_group_readable(path) {
+            tracing::warn!(%error, "other daemons may be unable to read {}", path.display());
+        }
+        let temporary = TemporarySessions::new(temporary);
+        Ok(Self { path: path.to_path_buf(), database: Mutex::new(database), temporary })
     }
 
     /// The owner's name, if the box is claimed.
@@ -87,69 +69,86 @@ impl Accounts {
         Ok(database.query_row("SELECT name FROM owner", [], |row| row.get(0)).optional()?)
     }
 
+    /// The owner's name and the hash of the password, if the box is claimed.
+    pub fn credentials(&self) -> Result<Option<(String, String)>, AccountsError> {
+        let database = self.lock();
+        let row = database
+            .query_row("SELECT name, password_hash FROM owner", [], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(row.optional()?)
+    }
+
     /// Makes the first and only owner. Of two at once exactly one wins.
-    pub fn claim(&self, name: &str, password: &str, now: i64) -> Result<(), AccountsError> {
-        let hash = hash_password(password)?;
-        let added = self.lock().execute(
-            "INSERT INTO owner (id, name, password_hash, created_at) VALUES (1, ?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            params![name, hash, now],
-        )?;
+    pub fn claim(&self, name: &str, password_hash: &str, now: i64) -> Result<(), AccountsError> {
+        let added = self.write(|database| {
+            database.execute(
+                "INSERT INTO owner (id, name, password_hash, created_at) VALUES (1, ?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                params![name, password_hash, now],
+            )
+        })?;
         if added == 1 { Ok(()) } else { Err(AccountsError::Claimed) }
     }
 
-    /// Checks name and password. Takes equally long whether the name is known or not.
-    pub fn check(&self, name: &str, password: &str) -> Result<(), AccountsError> {
-        let known: Option<(String, String)> = self
-            .lock()
-            .query_row("SELECT name, password_hash FROM owner", [], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((owner, hash)) = known else {
-            hash_password(password)?;
-            return Err(AccountsError::WrongCredentials);
-        };
-        let parsed = PasswordHash::new(&hash).map_err(|error| AccountsError::Broken(error.to_string()))?;
-        let right = Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok();
-        if right && owner == name { Ok(()) } else { Err(AccountsError::WrongCredentials) }
-    }
-
-    /// Opens a session and returns its token.
+    /// Opens a session and returns its token. Where the disk cannot be written, it lasts until the box
+    /// restarts.
     pub fn open_session(&self, now: i64, days: u32) -> Result<String, AccountsError> {
         let token = random_token();
-        let database = self.lock();
-        database.execute("DELETE FROM session WHERE expires_at <= ?1", [now])?;
+        let hash = token_hash(&token);
         let expires = now.saturating_add(i64::from(days) * 86_400);
-        database.execute(
-            "INSERT INTO session (hash, created_at, expires_at) VALUES (?1, ?2, ?3)",
-            params![token_hash(&token), now, expires],
-        )?;
+        let kept = self.write(|database| {
+            database.execute("DELETE FROM session WHERE expires_at <= ?1", [now])?;
+            database.execute(
+                "INSERT INTO session (hash, created_at, expires_at) VALUES (?1, ?2, ?3)",
+                params![hash, now, expires],
+            )
+        });
+        match kept {
+            Err(AccountsError::Unwritable(cause)) => {
+                tracing::warn!(cause, "a session is kept in memory: the disk cannot be written");
+                self.temporary.add(&hash, now, expires)?;
+            }
+            other => drop(other?),
+        }
         Ok(token)
     }
 
-    /// Ends one session.
-    pub fn close_session(&self, hash: &[u8]) -> Result<(), AccountsError> {
-        self.lock().execute("DELETE FROM session WHERE hash = ?1", [hash])?;
-        Ok(())
+    /// Ends one session. Where the disk cannot be written, that is remembered until the box restarts.
+    pub fn close_session(&self, hash: &[u8], now: i64) -> Result<(), AccountsError> {
+        if self.temporary.close(hash)? {
+            return Ok(());
+        }
+        match self.write(|database| database.execute("DELETE FROM session WHERE hash = ?1", [hash])) {
+            Err(AccountsError::Unwritable(cause)) => {
+                tracing::warn!(cause, "the end of a session is kept in memory: the disk cannot be written");
+                Ok(self.temporary.end(hash, now)?)
+            }
+            outcome => outcome.map(drop),
+        }
     }
 
     /// Sets a new password and ends every session but `keep`.
-    pub fn change_password(&self, password: &str, keep: Option<&[u8]>) -> Result<(), AccountsError> {
-        let hash = hash_password(password)?;
-        let mut database = self.lock();
-        let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute("UPDATE owner SET password_hash = ?1", [hash])?;
-        transaction.execute("DELETE FROM session WHERE ?1 IS NULL OR hash <> ?1", [keep])?;
-        transaction.commit()?;
+    pub fn change_password(&self, password_hash: &str, keep: Option<&[u8]>) -> Result<(), AccountsError> {
+        self.write(|database| {
+            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute("UPDATE owner SET password_hash = ?1", [password_hash])?;
+            transaction.execute("DELETE FROM session WHERE ?1 IS NULL OR hash <> ?1", [keep])?;
+            transaction.commit()
+        })?;
+        self.temporary.close_others(keep)?;
         Ok(())
     }
 
-    /// Removes the owner and every session. API keys stay: programs of the house go on working.
-    pub fn reset_owner(&self) -> Result<(), AccountsError> {
-        let mut database = self.lock();
-        let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute("DELETE FROM session", [])?;
-        transaction.execute("DELETE FROM owner", [])?;
-        transaction.commit()?;
-        Ok(())
+    /// Removes the owner and every session, and every API key unless they are to stay.
+    pub fn reset_owner(&self, keep_keys: bool) -> Result<Revoked, AccountsError> {
+        let mut revoked = self.write(|database| {
+            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let sessions = transaction.execute("DELETE FROM session", [])?;
+            let api_keys = if keep_keys { 0 } else { transaction.execute("DELETE FROM api_key", [])? };
+            transaction.execute("DELETE FROM owner", [])?;
+            transaction.commit()?;
+            Ok(Revoked { sessions, api_keys })
+        })?;
+        revoked.sessions += self.temporary.close_others(None)?;
+        Ok(revoked)
     }
 
     /// Makes a key and returns it with its description; it cannot be shown again.
@@ -163,10 +162,13 @@ impl Accounts {
         let id = random_token()[..12].to_owned();
         let hint = format!("{}…", &key[..KEY_PREFIX.len() + 4]);
         let words: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-        self.lock().execute(
-            "INSERT INTO api_key (id, name, scopes, hash, hint, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![id, name, words.join(" "), token_hash(&key), hint, now],
-        )?;
+        let (words, hash) = (words.join(" "), token_hash(&key));
+        self.write(|database| {
+            database.execute(
+                "INSERT INTO api_key (id, name, scopes, hash, hint, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![id, name, words, hash, hint, now],
+            )
+        })?;
         Ok((KeyInfo { id, name: name.to_owned(), scopes: scopes.to_vec(), created_at: now, hint }, key))
     }
 
@@ -190,8 +192,20 @@ impl Accounts {
 
     /// Removes a key; it is refused from now on.
     pub fn revoke_key(&self, id: &str) -> Result<(), AccountsError> {
-        let removed = self.lock().execute("DELETE FROM api_key WHERE id = ?1", [id])?;
+        let removed = self.write(|database| database.execute("DELETE FROM api_key WHERE id = ?1", [id]))?;
         if removed == 1 { Ok(()) } else { Err(AccountsError::NoSuchKey) }
+    }
+
+    fn write<T>(&self, work: impl Fn(&mut Connection) -> rusqlite::Result<T>) -> Result<T, AccountsError> {
+        let mut database = self.lock();
+        match work(&mut database) {
+            // A file that was opened while the disk could only be read stays so, whatever the disk does.
+            Err(error) if error.sqlite_error_code() == Some(ReadOnly) => {
+                *database = connect(&self.path)?;
+                Ok(work(&mut database)?)
+            }
+            outcome => Ok(outcome?),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -199,16 +213,25 @@ impl Accounts {
     }
 }
 
+/// The rollback journal lets readers do without write access to the folder; `synchronous = EXTRA` also
+/// syncs the folder, so that a committed claim survives a power cut.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let database = Connection::open(path)?;
+    database.busy_timeout(std::time::Duration::from_secs(5))?;
+    database.pragma_update(None, "journal_mode", "DELETE")?;
+    database.pragma_update(None, "synchronous", "EXTRA")?;
+    Ok(database)
+}
+
 /// Readers are in the folder's group.
 fn use_group_readable(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o640))
-}
-
-/// Argon2id with the library's defaults (19 MiB, two passes), as OWASP recommends.
-fn hash_password(password: &str) -> Result<String, AccountsError> {
-    let hash = Argon2::default().hash_password(password.as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| AccountsError::Broken(error.to_string()))
+    const MODE: u32 = 0o640;
+    // A disk that can only be read refuses even what changes nothing.
+    if std::fs::metadata(path)?.permissions().mode() & 0o777 == MODE {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))
 }
 
 fn random_token() -> String {
@@ -220,12 +243,37 @@ fn random_token() -> String {
 
 #[cfg(test)]
 mod tests {
+    use actionbooster_chassis::Problem;
+
     use super::*;
 
     fn accounts() -> (tempfile::TempDir, Accounts) {
         let folder = tempfile::tempdir().expect("folder");
-        let accounts = Accounts::open(&folder.path().join("auth.db")).expect("opens");
+        let accounts = open(folder.path()).expect("opens");
         (folder, accounts)
+    }
+
+    fn open(folder: &Path) -> Result<Accounts, AccountsError> {
+        Accounts::open(&folder.join("auth.db"), folder.join("run/sessions.db"))
+    }
+
+    fn sessions(accounts: &Accounts) -> i64 {
+        accounts.lock().query_row("SELECT count(*) FROM session", [], |row| row.get(0)).expect("counts")
+    }
+
+    /// Leaves no room for another page, as a disk does that is full.
+    fn fill(accounts: &Accounts) {
+        let database = accounts.lock();
+        let pages: i64 = database.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("counts");
+        let most: i64 = database
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0))
+            .expect("limits");
+        assert_eq!(most, pages);
+        let filled = (0..10_000_u32).find_map(|number| {
+            let row = params![number.to_le_bytes().repeat(8)];
+            database.execute("INSERT INTO session VALUES (?1, 0, 9223372036854775807)", row).err()
+        });
+        assert!(is_unwritable(&filled.expect("it is full some day")));
     }
 
     #[test]
@@ -235,7 +283,7 @@ mod tests {
             let claims: Vec<_> = (0..4)
                 .map(|number| {
                     let accounts = &accounts;
-                    scope.spawn(move || accounts.claim(&format!("owner{number}"), "long enough", 0).is_ok())
+                    scope.spawn(move || accounts.claim(&format!("owner{number}"), "hash", 0).is_ok())
                 })
                 .collect();
             claims.into_iter().filter_map(|claim| claim.join().ok()).filter(|won| *won).count()
@@ -246,16 +294,12 @@ mod tests {
     #[test]
     fn a_password_change_ends_the_other_sessions() {
         let (_folder, accounts) = accounts();
-        accounts.claim("ana", "first password", 0).expect("claims");
+        accounts.claim("ana", "first", 0).expect("claims");
         let kept = accounts.open_session(0, 1).expect("opens");
         accounts.open_session(0, 1).expect("opens");
-        accounts.change_password("second password", Some(&token_hash(&kept))).expect("changes");
-        let sessions: i64 =
-            accounts.lock().query_row("SELECT count(*) FROM session", [], |row| row.get(0)).expect("counts");
-        assert_eq!(sessions, 1);
-        assert!(accounts.check("ana", "first password").is_err());
-        assert!(accounts.check("ana", "second password").is_ok());
-        assert!(accounts.check("bob", "second password").is_err());
+        accounts.change_password("second", Some(&token_hash(&kept))).expect("changes");
+        assert_eq!(sessions(&accounts), 1);
+        assert_eq!(accounts.credentials().expect("reads"), Some(("ana".into(), "second".into())));
     }
 
     #[test]
@@ -266,5 +310,57 @@ mod tests {
         assert_eq!(accounts.keys().expect("lists"), std::slice::from_ref(&info));
         accounts.revoke_key(&info.id).expect("revokes");
         assert!(matches!(accounts.revoke_key(&info.id), Err(AccountsError::NoSuchKey)));
+    }
+
+    #[test]
+    fn a_reset_takes_the_keys_along_unless_they_are_to_stay() {
+        for keep in [false, true] {
+            let (_folder, accounts) = accounts();
+            accounts.claim("ana", "hash", 0).expect("claims");
+            accounts.open_session(0, 1).expect("opens");
+            accounts.create_key("script", &[Scope::Infer], 0).expect("creates");
+            let revoked = accounts.reset_owner(keep).expect("resets");
+            assert_eq!(revoked, Revoked { sessions: 1, api_keys: usize::from(!keep) });
+            assert_eq!(accounts.keys().expect("lists").len(), usize::from(keep));
+            assert_eq!((accounts.owner().expect("reads"), sessions(&accounts)), (None, 0));
+        }
+    }
+
+    #[test]
+    fn with_a_full_disk_sessions_open_end_and_fall_with_the_password() {
+        let (folder, accounts) = accounts();
+        accounts.claim("ana", "hash", 0).expect("claims");
+        fill(&accounts);
+        let temporary = || {
+            let file = Connection::open(folder.path().join("run/sessions.db")).expect("opens");
+            file.query_row("SELECT count(*) FROM session", [], |row| row.get::<_, i64>(0)).expect("counts")
+        };
+        let tokens: Vec<_> = (0..3).map(|_| accounts.open_session(0, 1).expect("opens")).collect();
+        assert_eq!(temporary(), 3);
+        accounts.close_session(&token_hash(&tokens[0]), 0).expect("ends");
+        assert_eq!(temporary(), 2);
+        let refused = (0..100).find_map(|_| accounts.create_key("script", &[Scope::Infer], 0).err());
+        assert_eq!(Problem::from(refused.expect("there is no room")).status().as_u16(), 507);
+        // What makes room, or needs none, still works.
+        accounts.change_password("other", Some(&token_hash(&tokens[1]))).expect("changes");
+        assert_eq!(temporary(), 1);
+        assert_eq!(accounts.reset_owner(false).expect("resets").sessions, 1);
+        assert_eq!(temporary(), 0);
+    }
+
+    #[test]
+    fn a_file_that_could_only_be_read_is_opened_again_to_write() {
+        let (_folder, accounts) = accounts();
+        accounts.lock().pragma_update(None, "query_only", true).expect("sets");
+        accounts.claim("ana", "hash", 0).expect("claims");
+    }
+
+    #[test]
+    fn a_database_of_a_newer_version_is_refused_with_words() {
+        let (folder, accounts) = accounts();
+        accounts.lock().pragma_update(None, "user_version", 99).expect("sets");
+        drop(accounts);
+        let error = open(folder.path()).err().expect("refused").to_string();
+        assert!(error.contains("version 99") && error.contains("newer version"), "{error}");
     }
 }

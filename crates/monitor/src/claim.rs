@@ -36,8 +36,16 @@ impl ClaimFiles {
         Ok(difference == 0)
     }
 
-    /// Notes that the box has an owner and removes the code.
+    /// Whether the box is marked as claimed and has no code.
+    pub fn is_used_up(&self) -> bool {
+        self.marker_path().exists() && !self.code_path().exists()
+    }
+
+    /// Notes that the box has an owner and removes the code. Writes nothing where that is done.
     pub fn mark_claimed(&self) -> std::io::Result<()> {
+        if self.is_used_up() {
+            return Ok(());
+        }
         File::create(self.marker_path())?.sync_all()?;
         self.sync_folder()?;
         remove(&self.code_path())?;
@@ -103,7 +111,9 @@ mod tests {
         ] {
             assert_eq!(files.matches(given).expect("reads"), right, "{given:?}");
         }
+        assert!(!files.is_used_up());
         files.mark_claimed().expect("marks");
+        assert!(files.is_used_up());
         assert!(!files.matches("K7PM2XWQ").expect("reads"));
         let fresh = files.renew().expect("renews");
         assert!(files.matches(&fresh).expect("reads"));

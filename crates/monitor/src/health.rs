@@ -1,6 +1,7 @@
 //! The health of the whole box: every daemon is asked, and the provisioner's report read.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actionbooster_chassis::health::{Component, Report, Status};
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use crate::{Shared, settings, slot};
+use crate::{Shared, blocking, settings, slot};
 
 /// A daemon that takes longer is not healthy.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -20,7 +21,7 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 /// Asks everybody.
 pub(crate) async fn report(monitor: Shared) -> Report {
     let runtime = monitor.paths.runtime();
-    let mut components = vec![accounts(&monitor)];
+    let mut components = vec![accounts(&monitor).await];
     for name in ["agent", "worker"] {
         components.push(daemon(name, &monitor.paths.socket(name)).await);
     }
@@ -31,10 +32,12 @@ pub(crate) async fn report(monitor: Shared) -> Report {
     Report::of(monitor.version, components)
 }
 
-fn accounts(monitor: &Shared) -> Component {
-    match monitor.accounts.owner() {
-        Ok(_) => component("monitor", Status::Ok, ""),
-        Err(error) => component("monitor", Status::Degraded, error.to_string()),
+async fn accounts(monitor: &Shared) -> Component {
+    let asked = Arc::clone(monitor);
+    match blocking(move || Ok(asked.accounts.owner())).await {
+        Ok(Ok(_)) => component("monitor", Status::Ok, ""),
+        Ok(Err(error)) => component("monitor", Status::Degraded, error.to_string()),
+        Err(problem) => component("monitor", Status::Degraded, problem.detail()),
     }
 }
 

@@ -8,9 +8,9 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::Shared;
 use crate::accounts::AccountsError;
 use crate::login::invalid;
+use crate::{Shared, blocking};
 
 /// Body of `POST /api/v1/keys`.
 #[derive(Deserialize)]
@@ -22,7 +22,7 @@ pub(crate) struct Wish {
 
 /// Every key, without its secret.
 pub(crate) async fn list(State(monitor): State<Shared>) -> Result<Json<Value>, Problem> {
-    let keys = monitor.accounts.keys().map_err(Problem::internal)?;
+    let keys = blocking(move || Ok(monitor.accounts.keys()?)).await?;
     Ok(Json(json!({"keys": keys})))
 }
 
@@ -44,8 +44,9 @@ pub(crate) async fn create(
     if scopes.is_empty() {
         return Err(invalid("scopes", "Choose at least one of infer, jobs, read, admin."));
     }
-    let (info, key) = monitor.accounts.create_key(name, &scopes, unix_now()).map_err(Problem::internal)?;
-    tracing::info!(key = info.id, name, "an API key was made");
+    let name = name.to_owned();
+    let (info, key) = blocking(move || Ok(monitor.accounts.create_key(&name, &scopes, unix_now())?)).await?;
+    tracing::info!(key = info.id, name = info.name, "an API key was made");
     let mut body = json!(info);
     body["key"] = key.into();
     Ok((StatusCode::CREATED, Json(body)))
@@ -56,7 +57,7 @@ pub(crate) async fn revoke(
     State(monitor): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    match monitor.accounts.revoke_key(&id) {
+    blocking(move || match monitor.accounts.revoke_key(&id) {
         Ok(()) => {
             tracing::info!(key = id, "an API key was revoked");
             Ok(StatusCode::NO_CONTENT)
@@ -67,6 +68,7 @@ pub(crate) async fn revoke(
             "There is no such key",
             format!("No key has the id {id}; it may have been revoked already."),
         )),
-        Err(other) => Err(Problem::internal(other)),
-    }
+        Err(other) => Err(other.into()),
+    })
+    .await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actionbooster_chassis::auth::Scope;
-use actionbooster_chassis::{Boot, Paths, Service};
+use actionbooster_chassis::{Boot, Paths, Problem, Service};
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -12,20 +12,27 @@ use serde::Deserialize;
 mod accounts;
 mod attempts;
 mod claim;
+mod device;
 mod health;
 mod keys;
 mod login;
 mod names;
+mod password;
 mod reports;
+mod reset;
+mod schema;
 mod settings;
 mod slot;
 mod storage;
 mod system;
+mod temporary;
 mod time;
 
 use accounts::Accounts;
 use attempts::Attempts;
 use claim::ClaimFiles;
+use device::Devices;
+use password::Hashing;
 use storage::Storage;
 
 /// Settings of the monitor.
@@ -47,6 +54,8 @@ struct Monitor {
     accounts: Accounts,
     claim: ClaimFiles,
     attempts: Attempts,
+    devices: Devices,
+    hashing: Hashing,
     storage: Storage,
     paths: Paths,
     session_days: u32,
@@ -58,20 +67,19 @@ struct Monitor {
 type Shared = Arc<Monitor>;
 
 /// Opens the database and builds the routes.
-#[expect(clippy::unused_async, reason = "the chassis awaits every daemon's start")]
 pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let folder = boot.paths.state().join("auth");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let accounts = Accounts::open(&boot.paths.auth_database()).context("cannot open the auth database")?;
+    let accounts = Accounts::open(&boot.paths.auth_database(), boot.paths.temporary_sessions())
+        .context("cannot open the auth database")?;
     let claim = ClaimFiles::below(&folder);
-    if accounts.owner()?.is_some() {
-        // A cut between the claim and its marker is mended here.
-        claim.mark_claimed()?;
-    }
+    mend(&accounts, &claim).await?;
     let monitor = Arc::new(Monitor {
         accounts,
         claim,
         attempts: Attempts::default(),
+        devices: Devices::open(&folder),
+        hashing: Hashing::default(),
         storage: Storage::new(&boot.paths),
         paths: boot.paths,
         session_days: boot.config.session_days,
@@ -103,6 +111,32 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         }))
 }
 
+/// Makes the files of the claim say what the database says, which a cut may have kept apart. A disk that
+/// cannot be written must not keep the owner out.
+async fn mend(accounts: &Accounts, claim: &ClaimFiles) -> Result<()> {
+    let mended = if accounts.owner()?.is_some() {
+        claim.mark_claimed()
+    } else if claim.is_used_up() {
+        tracing::warn!("the box has neither an owner nor a claim code; there is a new code on its console");
+        let renewed = claim.renew().map(drop);
+        system::announce().await;
+        renewed
+    } else {
+        Ok(())
+    };
+    if let Err(error) = mended {
+        tracing::warn!(%error, "the files of the claim cannot be brought up to date");
+    }
+    Ok(())
+}
+
+/// SQLite and files block; they get a thread of their own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?
+}
+
 fn routes(monitor: Shared) -> Router {
     Router::new()
         .route("/api/v1/claim", get(login::claim_state).post(login::claim))
@@ -110,7 +144,7 @@ fn routes(monitor: Shared) -> Router {
         .route("/api/v1/logout", post(login::logout))
         .route("/api/v1/session", get(login::session))
         .route("/api/v1/password", post(login::change_password))
-        .route("/api/v1/owner/reset", post(login::reset_owner))
+        .route("/api/v1/owner/reset", post(reset::reset_owner))
         .route("/api/v1/keys", get(keys::list).post(keys::create))
         .route("/api/v1/keys/{id}", delete(keys::revoke))
         .route("/api/v1/provisioning", get(reports::provisioning))

@@ -1,18 +1,21 @@
-//! Claiming the box, logging in and out, changing and resetting the password.
+//! Claiming the box, logging in and out, changing the password.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actionbooster_chassis::auth::{Caller, SESSION_COOKIE, Scope};
-use actionbooster_chassis::{Json, Problem, unix_now};
+use actionbooster_chassis::{Client, Json, Problem, unix_now};
 use actionbooster_settings::account::{self, LONGEST_PASSWORD_BYTES};
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::accounts::AccountsError;
-use crate::{Monitor, Shared, system, time};
+use crate::attempts::{Attempt, Visitor};
+use crate::device::{DEVICE_COOKIE, DEVICE_COOKIE_AGE_S, DeviceId};
+use crate::{Monitor, Shared, blocking, password, system, time};
 
 /// Body of `POST /api/v1/claim`.
 #[derive(Deserialize)]
@@ -44,45 +47,53 @@ pub(crate) struct NewPassword {
 
 /// Whether the box has an owner.
 pub(crate) async fn claim_state(State(monitor): State<Shared>) -> Result<Json<Value>, Problem> {
-    let claimed = monitor.accounts.owner().map_err(Problem::internal)?.is_some();
-    Ok(Json(json!({"claimed": claimed})))
+    Ok(Json(json!({"claimed": owner(&monitor).await?.is_some()})))
 }
 
 /// Makes the caller the owner, if the code is right.
 pub(crate) async fn claim(
     State(monitor): State<Shared>,
+    client: Client,
+    headers: HeaderMap,
     Json(claim): Json<Claim>,
 ) -> Result<Response, Problem> {
-    let answer = blocking(move || {
-        if monitor.accounts.owner().map_err(Problem::internal)?.is_some() {
-            return Err(claimed_already());
-        }
-        wait_turn(&monitor)?;
-        if !monitor.claim.matches(&claim.code).map_err(Problem::internal)? {
-            monitor.attempts.failed(Instant::now());
+    let device = monitor.devices.recognise(&headers);
+    let visitor = Visitor::of(client, device);
+    if owner(&monitor).await?.is_some() {
+        return Err(claimed_already());
+    }
+    let attempt = begin(&monitor, visitor)?;
+    let (asked, code) = (Arc::clone(&monitor), claim.code);
+    match blocking(move || asked.claim.matches(&code).map_err(Problem::internal)).await {
+        Ok(true) => monitor.attempts.right(attempt),
+        Ok(false) => {
             metrics::counter!("claims_total", "outcome" => "refused").increment(1);
             tracing::warn!("a claim was refused: wrong code");
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "wrong-code",
-                "The claim code is wrong",
-                "The code has eight characters and is shown on the box's screen and serial console.",
-            ));
+            return Err(wrong_code());
         }
-        let name = checked_name(&claim.name)?;
-        check_password(&claim.password)?;
-        // The session that follows is dated by the clock, so the clock comes first.
-        tokio::runtime::Handle::current().block_on(time::adopt(&monitor, claim.unix_ms));
-        monitor.accounts.claim(&name, &claim.password, unix_now()).map_err(|error| match error {
+        Err(problem) => {
+            monitor.attempts.void(attempt);
+            return Err(problem);
+        }
+    }
+    let name = checked_name(&claim.name)?;
+    check_password(&claim.password)?;
+    // The session that follows is dated by the clock, so the clock comes first.
+    time::adopt(&monitor, claim.unix_ms).await;
+    let hash = monitor.hashing.run(visitor, move || password::hash(&claim.password)).await?;
+    let answer = blocking(move || {
+        monitor.accounts.claim(&name, &hash, unix_now()).map_err(|error| match error {
             AccountsError::Claimed => claimed_already(),
-            other => Problem::internal(other),
+            other => other.into(),
         })?;
-        monitor.claim.mark_claimed().map_err(Problem::internal)?;
-        monitor.attempts.succeeded();
+        if let Err(error) = monitor.claim.mark_claimed() {
+            // The owner's row decides; the marker is made at the next start.
+            tracing::warn!(%error, "the box could not be marked as claimed");
+        }
         metrics::counter!("claims_total", "outcome" => "accepted").increment(1);
         tracing::info!(owner = name, "the box was claimed");
-        Ok((StatusCode::CREATED, new_session(&monitor)?, Json(json!({"owner": {"name": name}})))
-            .into_response())
+        let cookies = new_session(&monitor, device)?;
+        Ok((StatusCode::CREATED, cookies, Json(json!({"owner": {"name": name}}))).into_response())
     })
     .await?;
     system::announce().await;
@@ -92,23 +103,26 @@ pub(crate) async fn claim(
 /// Opens a session for the owner.
 pub(crate) async fn login(
     State(monitor): State<Shared>,
+    client: Client,
+    headers: HeaderMap,
     Json(login): Json<Login>,
 ) -> Result<Response, Problem> {
+    let device = monitor.devices.recognise(&headers);
+    check_credentials(&monitor, Visitor::of(client, device), login.name.clone(), login.password).await?;
     blocking(move || {
-        wait_turn(&monitor)?;
-        check_credentials(&monitor, &login.name, &login.password)?;
+        let cookies = new_session(&monitor, device)?;
         tracing::info!("the owner logged in");
-        Ok((new_session(&monitor)?, Json(json!({"owner": {"name": login.name}}))).into_response())
+        Ok((cookies, Json(json!({"owner": {"name": login.name}}))).into_response())
     })
     .await
 }
 
 /// Ends the session it comes from.
 pub(crate) async fn logout(State(monitor): State<Shared>, caller: Caller) -> Result<Response, Problem> {
-    if let Caller::Session { hash, .. } = &caller {
-        monitor.accounts.close_session(hash).map_err(Problem::internal)?;
+    if let Caller::Session { hash, .. } = caller {
+        blocking(move || Ok(monitor.accounts.close_session(&hash, unix_now())?)).await?;
     }
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0)?)]).into_response())
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, session_cookie("", 0)?)]).into_response())
 }
 
 /// Who is asking.
@@ -127,102 +141,106 @@ pub(crate) async fn session(caller: Caller) -> Json<Value> {
 pub(crate) async fn change_password(
     State(monitor): State<Shared>,
     caller: Caller,
+    client: Client,
+    headers: HeaderMap,
     Json(wish): Json<NewPassword>,
 ) -> Result<StatusCode, Problem> {
+    let visitor = Visitor::of(client, monitor.devices.recognise(&headers));
+    let owner = owner(&monitor).await?.ok_or_else(wrong_credentials)?;
+    check_credentials(&monitor, visitor, owner, wish.current).await?;
+    check_password(&wish.new)?;
+    let hash = monitor.hashing.run(visitor, move || password::hash(&wish.new)).await?;
     blocking(move || {
-        let owner = monitor.accounts.owner().map_err(Problem::internal)?.ok_or_else(wrong_credentials)?;
-        wait_turn(&monitor)?;
-        check_credentials(&monitor, &owner, &wish.current)?;
-        check_password(&wish.new)?;
         let keep = match &caller {
             Caller::Session { hash, .. } => Some(hash.as_slice()),
             _ => None,
         };
-        monitor.accounts.change_password(&wish.new, keep).map_err(Problem::internal)?;
+        monitor.accounts.change_password(&hash, keep)?;
         tracing::info!("the owner's password was changed");
         Ok(StatusCode::NO_CONTENT)
     })
     .await
 }
 
-/// Forgets the owner, so that the box can be claimed anew. Only root on the box may: the console.
-pub(crate) async fn reset_owner(
-    State(monitor): State<Shared>,
-    caller: Caller,
-) -> Result<Json<Value>, Problem> {
-    if caller != Caller::Console {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "console-only",
-            "Only at the console",
-            "Run `boosterctl owner reset` on the box's own screen and keyboard.",
-        ));
-    }
-    let answer = blocking(move || {
-        monitor.accounts.reset_owner().map_err(Problem::internal)?;
-        let code = monitor.claim.renew().map_err(Problem::internal)?;
-        tracing::warn!("the owner was reset at the console");
-        let (first, second) = code.split_at(code.len() / 2);
-        Ok(Json(json!({"claim_code": format!("{first}-{second}")})))
+async fn owner(monitor: &Shared) -> Result<Option<String>, Problem> {
+    let monitor = Arc::clone(monitor);
+    blocking(move || Ok(monitor.accounts.owner()?)).await
+}
+
+/// Counts an attempt, or refuses it until the wait is over.
+fn begin(monitor: &Monitor, visitor: Visitor) -> Result<Attempt, Problem> {
+    monitor.attempts.begin(visitor, Instant::now()).map_err(|wait| {
+        metrics::counter!("logins_total", "outcome" => "slowed").increment(1);
+        too_many(visitor, wait)
     })
-    .await?;
-    system::announce().await;
-    Ok(answer)
 }
 
-/// Password hashing and SQLite block; they get a thread of their own.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?
-}
-
-fn check_credentials(monitor: &Monitor, name: &str, password: &str) -> Result<(), Problem> {
-    let outcome = if password.len() > LONGEST_PASSWORD_BYTES {
-        Err(AccountsError::WrongCredentials)
-    } else {
-        monitor.accounts.check(name, password)
+async fn check_credentials(
+    monitor: &Shared,
+    visitor: Visitor,
+    name: String,
+    password: String,
+) -> Result<(), Problem> {
+    let attempt = begin(monitor, visitor)?;
+    let asked = Arc::clone(monitor);
+    let too_long = password.len() > LONGEST_PASSWORD_BYTES;
+    let compare = move || match asked.accounts.credentials()? {
+        Some((owner, hash)) => Ok(password::is_right(&password, &hash)? && owner == name),
+        // As slow as with an owner, so that the time tells nothing.
+        None => password::hash(&password).map(|_| false),
     };
+    let outcome = if too_long { Ok(false) } else { monitor.hashing.run(visitor, compare).await };
     match outcome {
-        Ok(()) => {
-            monitor.attempts.succeeded();
+        Ok(true) => {
+            monitor.attempts.right(attempt);
             metrics::counter!("logins_total", "outcome" => "accepted").increment(1);
             Ok(())
         }
-        Err(AccountsError::WrongCredentials) => {
-            monitor.attempts.failed(Instant::now());
+        Ok(false) => {
             metrics::counter!("logins_total", "outcome" => "refused").increment(1);
             tracing::warn!("a login was refused");
             Err(wrong_credentials())
         }
-        Err(other) => Err(Problem::internal(other)),
+        Err(problem) => {
+            monitor.attempts.void(attempt);
+            Err(problem)
+        }
     }
 }
 
-fn new_session(monitor: &Monitor) -> Result<[(header::HeaderName, HeaderValue); 1], Problem> {
-    let token = monitor.accounts.open_session(unix_now(), monitor.session_days).map_err(Problem::internal)?;
-    Ok([(header::SET_COOKIE, cookie(&token, i64::from(monitor.session_days) * 86_400)?)])
+/// The cookies of somebody who has shown the secret: the session, and what tells this browser apart from
+/// strangers when the next attempts are counted.
+fn new_session(
+    monitor: &Monitor,
+    device: Option<DeviceId>,
+) -> Result<AppendHeaders<[(HeaderName, HeaderValue); 2]>, Problem> {
+    let token = monitor.accounts.open_session(unix_now(), monitor.session_days)?;
+    let session = session_cookie(&token, i64::from(monitor.session_days) * 86_400)?;
+    let device = cookie(DEVICE_COOKIE, &monitor.devices.cookie_of(device), "/api/v1/", DEVICE_COOKIE_AGE_S)?;
+    Ok(AppendHeaders([(header::SET_COOKIE, session), (header::SET_COOKIE, device)]))
 }
 
-fn cookie(token: &str, max_age_s: i64) -> Result<HeaderValue, Problem> {
-    let text =
-        format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={max_age_s}; HttpOnly; Secure; SameSite=Strict");
+fn session_cookie(token: &str, age_s: i64) -> Result<HeaderValue, Problem> {
+    cookie(SESSION_COOKIE, token, "/", age_s)
+}
+
+fn cookie(name: &str, value: &str, path: &str, age_s: i64) -> Result<HeaderValue, Problem> {
+    let text = format!("{name}={value}; Path={path}; Max-Age={age_s}; HttpOnly; Secure; SameSite=Strict");
     HeaderValue::from_str(&text).map_err(Problem::internal)
 }
 
-fn wait_turn(monitor: &Monitor) -> Result<(), Problem> {
-    let wait = monitor.attempts.wait(Instant::now());
-    if wait.is_zero() {
-        return Ok(());
-    }
+fn too_many(visitor: Visitor, wait: Duration) -> Problem {
     let seconds = wait.as_secs() + 1;
-    Err(Problem::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too-many-attempts",
-        "Too many wrong attempts",
-        format!("Wait {seconds} seconds before the next attempt."),
-    )
-    .retry_after(seconds))
+    let detail = if visitor.is_known() {
+        format!("Wait {seconds} seconds before the next attempt.")
+    } else {
+        format!(
+            "Wait {seconds} seconds before the next attempt, or use a browser that has logged in to this box \
+             before: others do not make it wait."
+        )
+    };
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many wrong attempts", detail)
+        .retry_after(seconds)
 }
 
 fn checked_name(name: &str) -> Result<String, Problem> {
@@ -237,6 +255,15 @@ fn check_password(password: &str) -> Result<(), Problem> {
 pub(crate) fn invalid(field: &str, detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This cannot be accepted", detail)
         .with("field", field)
+}
+
+fn wrong_code() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "wrong-code",
+        "The claim code is wrong",
+        "The code has eight characters and is shown on the box's screen and serial console.",
+    )
 }
 
 fn wrong_credentials() -> Problem {

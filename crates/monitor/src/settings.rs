@@ -9,9 +9,8 @@ use actionbooster_settings::{Change, Fault, Problem as Wrong, Settings, TimeZone
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::Shared;
 use crate::login::invalid;
-use crate::{reports, system};
+use crate::{Shared, reports, system};
 
 /// The settings as they are wished.
 pub(crate) async fn show(State(monitor): State<Shared>) -> Result<Json<Value>, Problem> {
@@ -45,6 +44,18 @@ pub(crate) async fn change(
     let mut body = shown(&settings, &[], &reports::network(&monitor));
     body["applied"] = done.into();
     Ok(Json(body))
+}
+
+/// Takes every SSH key out of the wishes and says how many there were. To be called with the turn held;
+/// the provisioner makes it so.
+pub(crate) fn forget_ssh_keys(paths: &Paths) -> Result<usize, Problem> {
+    let (mut settings, _) = read(paths)?;
+    let count = settings.ssh_keys.len();
+    if count > 0 {
+        settings.ssh_keys.clear();
+        write(&path(paths), &settings)?;
+    }
+    Ok(count)
 }
 
 /// The settings as they are used, and what in the file cannot be.

@@ -116,7 +116,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let worker = Arc::new(Worker {
         detectors: Arc::clone(&detectors),
         records,
-        auth: AuthReader::new(paths.auth_database()),
+        auth: AuthReader::of(&paths),
         guarded: !config.listen.ip().is_loopback(),
         most_sessions: config.most_sessions.max(1),
         model: config.model,

@@ -9,6 +9,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 const NGINX = join(import.meta.dirname, '../../../nginx');
 const START_LIMIT_MS = 10_000;
+/** Lets a test say where it comes from; only the copy of the configuration that it uses knows of it. */
+const PRETENCE = 'set_real_ip_from 127.0.0.1; real_ip_header X-Test-Address; ';
 
 /** Lays out the root: rendered configuration, certificate, portal. Nothing runs yet. */
 export async function layOut({ portal = join(NGINX, 'portal/dist') } = {}) {
@@ -30,7 +32,7 @@ export async function layOut({ portal = join(NGINX, 'portal/dist') } = {}) {
     if (!name.endsWith('.conf')) continue;
     const path = join(root, 'etc/nginx', name);
     const text = readFileSync(path, 'utf8').replace(/@([A-Z0-9_]+)@/g, (whole, key) => values[key] ?? whole);
-    writeFileSync(path, text);
+    writeFileSync(path, name === 'nginx.conf' ? text.replace('include site.conf;', `${PRETENCE}include site.conf;`) : text);
   }
   cpSync(portal, join(root, 'usr/share/actionbooster/portal'), { recursive: true });
   makeCertificates(join(root, 'var/lib/actionbooster/tls'));

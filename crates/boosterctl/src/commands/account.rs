@@ -55,21 +55,20 @@ pub async fn whoami(client: &Client, json: bool) -> Result<()> {
 /// `boosterctl owner …`.
 pub async fn owner(client: &Client, command: Owner, json: bool) -> Result<()> {
     match command {
-        Owner::Reset { yes } => {
-            if !yes
-                && prompt::line(
-                    "The owner's name, password and sessions are forgotten. Type reset to go on: ",
-                )? != "reset"
-            {
+        Owner::Reset { yes, keep_keys } => {
+            let keys = if keep_keys {
+                "The keys of programs and of SSH stay."
+            } else {
+                "The keys of programs and of SSH are revoked; --keep-keys keeps them."
+            };
+            let question = format!(
+                "The owner's name, password and sessions are forgotten. {keys} Type reset to go on: "
+            );
+            if !yes && prompt::line(&question)? != "reset" {
                 return Err(Usage("nothing was changed".into()).into());
             }
-            let answer = reset(client).await?;
-            show(&answer, json, |answer| {
-                format!(
-                    "The box has no owner. Claim it in the portal with the code {}\n",
-                    cell(&answer["claim_code"])
-                )
-            });
+            let answer = reset(client, keep_keys).await?;
+            show(&answer, json, after_reset);
         }
         Owner::Password { password_stdin } => {
             let (current, new) = passwords(password_stdin)?;
@@ -81,9 +80,46 @@ pub async fn owner(client: &Client, command: Owner, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the owner; the answer holds the new claim code.
-pub async fn reset(client: &Client) -> Result<Value> {
-    client.post(Daemon::Monitor, "/api/v1/owner/reset", &json!({})).await
+/// Forgets the owner, and the keys unless they are to stay; the answer holds the new claim code.
+pub async fn reset(client: &Client, keep_keys: bool) -> Result<Value> {
+    client.post(Daemon::Monitor, "/api/v1/owner/reset", &json!({"keep_keys": keep_keys})).await
+}
+
+/// Why SSH may still accept keys after a reset that revokes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SshTrouble {
+    /// The settings that name them cannot be read.
+    Damaged,
+    /// They are gone from the settings, which are not applied yet.
+    Pending,
+}
+
+/// Whether SSH needs the owner's attention after a reset.
+pub fn ssh_trouble(answer: &Value) -> Option<SshTrouble> {
+    if answer["keys_kept"] == true || answer["applied"] == true {
+        return None;
+    }
+    let damaged = answer["revoked"]["ssh_keys"].is_null();
+    Some(if damaged { SshTrouble::Damaged } else { SshTrouble::Pending })
+}
+
+fn after_reset(answer: &Value) -> String {
+    let revoked = &answer["revoked"];
+    let keys = if answer["keys_kept"] == true {
+        "The keys of programs and of SSH are as they were.".into()
+    } else {
+        let [api, ssh] = ["api_keys", "ssh_keys"].map(|kind| revoked[kind].as_u64().unwrap_or(0));
+        format!("Revoked: {api} keys of programs, {ssh} of SSH.")
+    };
+    let trouble = match ssh_trouble(answer) {
+        None => "",
+        Some(SshTrouble::Damaged) => {
+            "The settings are damaged, so SSH keys stay: restart, and choose the factory reset that keeps models.\n"
+        }
+        Some(SshTrouble::Pending) => "Restart the box: until then SSH accepts the old keys.\n",
+    };
+    let code = cell(&answer["claim_code"]);
+    format!("The box has no owner. Claim it in the portal with the code {code}\n{keys}\n{trouble}")
 }
 
 fn passwords(from_stdin: bool) -> Result<(String, String)> {

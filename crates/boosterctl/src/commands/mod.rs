@@ -15,7 +15,7 @@ mod storage;
 mod time;
 mod vision;
 
-pub use account::reset;
+pub use account::{SshTrouble, reset, ssh_trouble};
 pub use power::press;
 pub use status::summary;
 

@@ -87,10 +87,18 @@ fn every_command_asks_the_right_question_and_prints_the_answer() {
         (
             &["owner", "reset", "--yes"],
             200,
-            r#"{"claim_code":"ABCD-EFGH"}"#,
+            r#"{"claim_code":"ABCD-EFGH","keys_kept":false,"revoked":{"sessions":1,"api_keys":2,"ssh_keys":1},"applied":true}"#,
             "POST /api/v1/owner/reset",
-            json!({}),
-            "The box has no owner. Claim it in the portal with the code ABCD-EFGH\n",
+            json!({"keep_keys": false}),
+            "The box has no owner. Claim it in the portal with the code ABCD-EFGH\nRevoked: 2 keys of programs, 1 of SSH.\n",
+        ),
+        (
+            &["owner", "reset", "--yes", "--keep-keys"],
+            200,
+            r#"{"claim_code":"ABCD-EFGH","keys_kept":true,"revoked":{"sessions":1,"api_keys":0,"ssh_keys":0},"applied":true}"#,
+            "POST /api/v1/owner/reset",
+            json!({"keep_keys": true}),
+            "The box has no owner. Claim it in the portal with the code ABCD-EFGH\nThe keys of programs and of SSH are as they were.\n",
         ),
         (
             &["power", "poweroff"],
@@ -147,6 +155,17 @@ fn a_changed_password_needs_both() {
     let run = fake.run_with_input(&["owner", "password", "--password-stdin"], "old one\nnew one\n");
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(fake.sent()[0].body, json!({"current": "old one", "new": "new one"}));
+}
+
+#[test]
+fn a_reset_that_cannot_reach_ssh_says_what_to_do() {
+    for (ssh_keys, words) in [("1", "Restart the box: until then SSH"), ("null", "SSH keys stay")] {
+        let answer = format!(
+            r#"{{"claim_code":"A-B","keys_kept":false,"revoked":{{"sessions":0,"api_keys":0,"ssh_keys":{ssh_keys}}},"applied":false}}"#
+        );
+        let run = FakeBox::new(&[(200, JSON, &answer)]).run(&["owner", "reset", "--yes"]);
+        assert!(run.code == 0 && run.stdout.contains(words), "{run:?}");
+    }
 }
 
 #[test]

@@ -68,32 +68,39 @@ fn the_page_and_the_state_are_shown_and_kept_current() {
 }
 
 #[test]
-fn the_owner_is_reset_only_after_the_word_is_typed() {
-    let fake = FakeBox::new(&[
-        (200, JSON, WELL),
-        (200, JSON, WELL),
-        (200, JSON, r#"{"claim_code":"ABCD-EFGH"}"#),
-        (200, JSON, WELL),
-    ]);
-    let resets =
-        |fake: &FakeBox| fake.sent().iter().filter(|sent| sent.line == "POST /api/v1/owner/reset").count();
+fn the_owner_is_reset_only_after_a_word_is_typed_and_the_word_decides_on_the_keys() {
+    let revoked = r#"{"claim_code":"ABCD-EFGH","keys_kept":false,"revoked":{"sessions":1,"api_keys":2,"ssh_keys":3},"applied":true}"#;
+    let kept = r#"{"claim_code":"JKLM-NPQR","keys_kept":true,"revoked":{"sessions":1,"api_keys":0,"ssh_keys":0},"applied":true}"#;
+    let unapplied = r#"{"claim_code":"STUV-WXYZ","keys_kept":false,"revoked":{"sessions":1,"api_keys":0,"ssh_keys":1},"applied":false}"#;
+    let fake = FakeBox::new(&[(200, JSON, WELL), (200, JSON, WELL)]);
+    for answer in [revoked, kept, unapplied] {
+        fake.answer(&[(200, JSON, answer), (200, JSON, WELL)]);
+    }
+    let resets = |fake: &FakeBox| {
+        let sent = fake.sent().into_iter().filter(|sent| sent.line == "POST /api/v1/owner/reset");
+        sent.map(|sent| sent.body["keep_keys"] == true).collect::<Vec<_>>()
+    };
     let mut seat = Seat::new(&fake);
-    seat.wait_for("> ");
-    seat.type_line("2");
-    seat.wait_for("Type RESET");
-    seat.type_line("reset");
-    seat.wait_for("Nothing was changed");
-    assert_eq!(resets(&fake), 0);
-    seat.type_line("");
-    seat.wait_for("> ");
-    seat.type_line("2");
-    seat.wait_for("Type RESET");
-    seat.type_line("RESET");
-    seat.wait_for("ABCD-EFGH");
-    assert_eq!(resets(&fake), 1);
-    seat.type_line("");
+    let cases = [
+        ("reset", &["Nothing was changed", "No se ha cambiado nada"][..]),
+        ("RESET", &["ABCD-EFGH", "API 2, SSH 3"]),
+        ("KEEP", &["JKLM-NPQR", "The keys were kept", "Las claves se han conservado"]),
+        ("RESET", &["STUV-WXYZ", "Restart the box", "Reinicie el equipo"]),
+    ];
+    for (typed, shown) in cases {
+        seat.wait_for("> ");
+        seat.type_line("2");
+        seat.wait_for("are revoked");
+        seat.wait_for("para conservar las claves escriba KEEP");
+        seat.type_line(typed);
+        for words in shown {
+            seat.wait_for(words);
+        }
+        seat.type_line("");
+    }
     seat.wait_for("> ");
     seat.leave();
+    assert_eq!(resets(&fake), [false, true, false]);
 }
 
 #[test]

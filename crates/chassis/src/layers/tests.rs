@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use tower::ServiceExt;
 
 use super::*;
-use crate::auth::{SCHEMA, Scope, token_hash};
+use crate::auth::{SCHEMA, token_hash};
+use crate::health::Status;
 
 const ROOT: Option<Peer> = Some(Peer::Unix { uid: Some(0) });
 const NGINX: Option<Peer> = Some(Peer::Unix { uid: Some(33) });
@@ -20,6 +21,13 @@ async fn stream() -> Body {
         tokio::time::sleep(Duration::from_millis(20)).await;
         (number < 3).then(|| (Ok::<_, std::io::Error>(number.to_string()), number + 1))
     }))
+}
+
+/// A part with a reason that tells a file's name.
+fn troubled() -> Health {
+    let health = Health::default();
+    health.set("models", Status::Degraded, "/var/lib/x/manifest.toml: line 3: id = \"secret\"");
+    health
 }
 
 fn router(database: &str, limits: Limits) -> Router {
@@ -41,7 +49,7 @@ fn router(database: &str, limits: Limits) -> Router {
         .body_limit(16)
         .error_shape("/v1/", |problem| (problem.status(), "their shape").into_response());
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    assemble(service, AuthReader::new(database.into()), Health::default(), "1.0", metrics, limits)
+    assemble(service, AuthReader::new(database.into()), troubled(), "1.0", metrics, limits)
 }
 
 fn request(method: &str, path: &str, peer: Option<Peer>, headers: &[(&str, &str)]) -> Request {
@@ -105,8 +113,8 @@ async fn requests_are_permitted_or_refused_by_rule() {
     }
 }
 
-#[tokio::test]
-async fn keys_sessions_and_scopes_decide() {
+/// A database with a key `ab_SCOPE` for each scope, called "name of SCOPE".
+fn with_keys() -> (tempfile::TempDir, String, Connection) {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("auth.db");
     let database = Connection::open(&path).expect("database");
@@ -114,15 +122,22 @@ async fn keys_sessions_and_scopes_decide() {
     database.execute("INSERT INTO owner VALUES (1, 'ana', 'x', 0)", []).expect("owner");
     for scope in Scope::ALL {
         let word = scope.as_str();
-        let hash = token_hash(&format!("ab_{word}"));
+        let (name, hash) = (format!("name of {word}"), token_hash(&format!("ab_{word}")));
         database
-            .execute("INSERT INTO api_key VALUES (?1, ?1, ?1, ?2, 'ab_…', 0)", (word, hash))
+            .execute("INSERT INTO api_key VALUES (?1, ?2, ?1, ?3, 'ab_…', 0)", (word, name, hash))
             .expect("key");
     }
+    let path = path.to_str().expect("path").to_owned();
+    (folder, path, database)
+}
+
+#[tokio::test]
+async fn keys_sessions_and_scopes_decide() {
+    let (_folder, path, database) = with_keys();
     let ends = unix_now() + 60;
     database.execute("INSERT INTO session VALUES (?1, 0, ?2)", (token_hash("open"), ends)).expect("session");
     database.execute("INSERT INTO session VALUES (?1, 0, 1)", [token_hash("over")]).expect("session");
-    let router = router(path.to_str().expect("path"), Limits::default());
+    let router = router(&path, Limits::default());
 
     let bearer = |word: &str| format!("Bearer ab_{word}");
     let cases = [
@@ -231,4 +246,60 @@ fn metrics_count_by_route_and_never_by_what_a_stranger_sends() {
     assert!(text.contains(r#"http_requests_total{route="/open",method="GET",status="200"} 1"#), "{text}");
     assert!(text.contains(r#"route="unmatched",method="other""#), "{text}");
     assert!(!text.contains("secret") && !text.contains("BREW"), "{text}");
+}
+
+#[tokio::test]
+async fn only_those_who_may_read_see_why_a_part_is_unwell() {
+    let (_folder, path, database) = with_keys();
+    let ends = unix_now() + 60;
+    database.execute("INSERT INTO session VALUES (?1, 0, ?2)", (token_hash("open"), ends)).expect("session");
+    let router = router(&path, Limits::default());
+    let passed_on = ("x-forwarded-for", "192.0.2.1");
+    let cases: &[(Option<Peer>, &[(&str, &str)], bool)] = &[
+        (NGINX, &[passed_on], false),
+        (NGINX, &[passed_on, ("x-api-key", "ab_unknown")], false),
+        (NGINX, &[passed_on, ("x-api-key", "ab_infer")], false),
+        (NGINX, &[passed_on, ("x-api-key", "ab_jobs")], false),
+        (ROOT, &[passed_on], false),
+        (None, &[], false),
+        (NGINX, &[passed_on, ("x-api-key", "ab_read")], true),
+        (NGINX, &[passed_on, ("x-api-key", "ab_admin")], true),
+        (NGINX, &[passed_on, ("cookie", "booster_session=open")], true),
+        (NGINX, &[], true),
+        (ROOT, &[], true),
+    ];
+    for (peer, headers, told) in cases {
+        let (status, text, _) = answer(router.clone(), request("GET", "/health", *peer, headers)).await;
+        assert_eq!(status, StatusCode::OK, "{peer:?} {headers:?}: {text}");
+        assert!(text.contains(r#""name":"models","status":"degraded""#), "{text}");
+        assert_eq!(text.contains("manifest.toml"), *told, "{peer:?} {headers:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_public_answers_though_keys_cannot_be_checked() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("auth.db");
+    std::fs::write(&path, "this is no database, though it is long enough to look like one").expect("file");
+    let router = router(path.to_str().expect("path"), Limits::default());
+    for (path, expected) in [("/health", 200), ("/open", 200), ("/read", 500)] {
+        let request = request("GET", path, NGINX, &[("cookie", "booster_session=open")]);
+        let (status, text, _) = answer(router.clone(), request).await;
+        assert_eq!(status.as_u16(), expected, "{path}: {text}");
+    }
+}
+
+#[test]
+fn metrics_tell_keys_apart_without_their_names() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let (_folder, path, _database) = with_keys();
+    metrics::with_local_recorder(&recorder, || {
+        let request = request("GET", "/read", NGINX, &[("x-api-key", "ab_read")]);
+        runtime.block_on(answer(router(&path, Limits::default()), request));
+    });
+    let text = handle.render();
+    assert!(text.contains(r#"http_caller_requests_total{caller="read"} 1"#), "{text}");
+    assert!(!text.contains("name of"), "{text}");
 }

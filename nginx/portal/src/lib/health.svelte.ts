@@ -37,6 +37,11 @@ class HealthWatch {
     };
   }
 
+  /** Looks at once. */
+  look(): void {
+    this.#again();
+  }
+
   /** Looks often for a while, because the box is about to go away or come back. */
   expectTrouble(forMs: number): void {
     this.#uneasyUntil = Date.now() + forMs;
