@@ -205,7 +205,7 @@ fn wrong_codes_and_wrong_current_passwords_are_counted_alike() {
         let body = json!({"name": "admin", "scopes": ["admin"]});
         send(&monitor, "POST /api/v1/keys", None, &[], &body).body["key"].as_str().unwrap().to_owned()
     };
-    let change = |_: ()| {
+    let change = |()| {
         let body = json!({"current": "a guess", "new": "another password"});
         send(&monitor, "POST /api/v1/password", Some("192.0.2.99"), &[("x-api-key", &key)], &body).status
     };

@@ -248,6 +248,9 @@ fn metrics_count_by_route_and_never_by_what_a_stranger_sends() {
     assert!(!text.contains("secret") && !text.contains("BREW"), "{text}");
 }
 
+/// Where a request comes from, its headers, and whether it is told details.
+type HealthCase<'a> = (Option<Peer>, &'a [(&'a str, &'a str)], bool);
+
 #[tokio::test]
 async fn only_those_who_may_read_see_why_a_part_is_unwell() {
     let (_folder, path, database) = with_keys();
@@ -255,7 +258,7 @@ async fn only_those_who_may_read_see_why_a_part_is_unwell() {
     database.execute("INSERT INTO session VALUES (?1, 0, ?2)", (token_hash("open"), ends)).expect("session");
     let router = router(&path, Limits::default());
     let passed_on = ("x-forwarded-for", "192.0.2.1");
-    let cases: &[(Option<Peer>, &[(&str, &str)], bool)] = &[
+    let cases: &[HealthCase] = &[
         (NGINX, &[passed_on], false),
         (NGINX, &[passed_on, ("x-api-key", "ab_unknown")], false),
         (NGINX, &[passed_on, ("x-api-key", "ab_infer")], false),
