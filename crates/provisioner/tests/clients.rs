@@ -26,8 +26,16 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-const OWN: [&str; 7] =
-    ["actionbooster.local", "actionbooster", "localhost", "127.0.0.1", "::1", "192.168.1.7", "fd00::7"];
+const OWN: [&str; 8] = [
+    "kitchen-2.local",
+    "kitchen-2",
+    "actionbooster.local",
+    "localhost",
+    "127.0.0.1",
+    "::1",
+    "192.168.1.7",
+    "fd00::7",
+];
 const FOREIGN: [&str; 7] =
     ["www.example.com", "local.example.com", "actionbooster.com", "8.8.8.8", "172.32.0.1", "2001:db8::7", "fec0::1"];
 
@@ -42,6 +50,7 @@ impl Chain {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), "etc/group", "root:x:0:\n");
+        write(root.path(), "var/lib/actionbooster/settings/settings.toml", "hostname = \"kitchen-2\"\n");
         let system = Failing::new(root.path());
         system.boot();
         let report = apply_in(&World {

@@ -9,7 +9,7 @@ use rcgen::{CidrSubnet, GeneralSubtree, NameConstraints};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-use crate::settings::DEFAULT_HOSTNAME;
+use crate::decide::FIRST_NAME;
 
 /// Names that the public web cannot have (RFC 6762, RFC 6761), with all below them.
 const DOMAINS: [&str; 2] = ["local", "localhost"];
@@ -123,7 +123,7 @@ impl Network {
 fn is_own(name: &str) -> bool {
     let is_label = !name.contains('.');
     let may_be_public = name.bytes().all(|byte| byte.is_ascii_alphabetic()) || name.starts_with("xn--");
-    name == DEFAULT_HOSTNAME || !(is_label && may_be_public)
+    name == FIRST_NAME || !(is_label && may_be_public)
 }
 
 fn is_below(name: &str, domain: &str) -> bool {
