@@ -63,7 +63,8 @@ fn row(page: &mut String, name: &str, value: &str) {
 fn certified(report: &Report) -> Vec<IpAddr> {
     let names = report.tls.as_ref().map(|tls| &tls.names[..]).unwrap_or_default();
     let all = &report.network.addresses;
-    let covered: Vec<_> = all.iter().filter(|address| names.contains(&address.to_string())).copied().collect();
+    let covered: Vec<_> =
+        all.iter().filter(|address| names.contains(&address.to_string())).copied().collect();
     if covered.is_empty() { all.clone() } else { covered }
 }
 

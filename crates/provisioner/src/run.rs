@@ -145,8 +145,7 @@ pub fn announce(root: &Path, json: bool) -> Result<String> {
     let name = published_name(&machine);
     let mut clock = Clock::read();
     let report = loop {
-        let (report, page) =
-            announce_in(&layout, &machine, clock.now(), &facts::addresses(), name.as_ref())?;
+        let (report, page) = announce_in(&layout, &machine, clock.now(), &facts::addresses(), name.as_ref())?;
         if let Some(page) = page {
             console::show(&page, &layout);
         }

@@ -36,8 +36,15 @@ const OWN: [&str; 8] = [
     "192.168.1.7",
     "fd00::7",
 ];
-const FOREIGN: [&str; 7] =
-    ["www.example.com", "local.example.com", "actionbooster.com", "8.8.8.8", "172.32.0.1", "2001:db8::7", "fec0::1"];
+const FOREIGN: [&str; 7] = [
+    "www.example.com",
+    "local.example.com",
+    "actionbooster.com",
+    "8.8.8.8",
+    "172.32.0.1",
+    "2001:db8::7",
+    "fec0::1",
+];
 
 /// A box's authority, its server's certificate, and room for more that is signed with the key.
 struct Chain {
@@ -103,7 +110,8 @@ impl Chain {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.crt")).unwrap()).unwrap();
         let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
         let certificate = CertificateDer::from_pem_file(certificate).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let verified = verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
@@ -117,7 +125,8 @@ impl Chain {
             said(&Command::new("certutil").arg("-d").arg(store.path()).args(arguments).output().unwrap())
         };
         run(&["-N", "--empty-password"]).unwrap();
-        run(&["-A", "-n", "authority", "-t", "C,,", "-a", "-i", self.path("ca.crt").to_str().unwrap()]).unwrap();
+        run(&["-A", "-n", "authority", "-t", "C,,", "-a", "-i", self.path("ca.crt").to_str().unwrap()])
+            .unwrap();
         run(&["-A", "-n", "server", "-t", ",,", "-a", "-i", certificate.to_str().unwrap()]).unwrap();
         run(&["-V", "-n", "server", "-u", "V", "-e"])
     }
@@ -180,7 +189,8 @@ fn the_key_makes_no_further_authority_and_signs_no_mail_and_no_programs() {
 
     let mut mail = CertificateParams::default();
     mail.subject_alt_names = vec![SanType::Rfc822Name("owner@example.com".try_into().unwrap())];
-    mail.extended_key_usages = vec![ExtendedKeyUsagePurpose::EmailProtection, ExtendedKeyUsagePurpose::CodeSigning];
+    mail.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::EmailProtection, ExtendedKeyUsagePurpose::CodeSigning];
     let signed = chain.sign(&mut mail);
     for purpose in ["smimesign", "codesign"] {
         let mut command = Command::new("openssl");

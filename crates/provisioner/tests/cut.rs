@@ -300,6 +300,13 @@ fn a_full_disk_costs_one_step_and_is_made_good_later() {
     }
 }
 
+fn only_file(folder: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(folder).unwrap();
+    let path = entries.next().unwrap().unwrap().path();
+    assert!(entries.next().is_none(), "more than one in {}", folder.display());
+    path
+}
+
 #[test]
 fn broken_files_are_made_whole() {
     let undisturbed = Box::new();
@@ -317,9 +324,14 @@ fn broken_files_are_made_whole() {
         {
             let it = Box::new();
             it.start();
+            // Authorities are called after their keys, each otherwise.
+            let path = match name.parent() {
+                Some(folder) if folder.ends_with("authorities") => only_file(&it.path().join(folder)),
+                _ => it.path().join(name),
+            };
             // A link would lead the garbage elsewhere.
-            fs::remove_file(it.path().join(name)).unwrap();
-            fs::write(it.path().join(name), garbage).unwrap();
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, garbage).unwrap();
             let what = format!("{} holds {garbage:?}", name.display());
             assert_eq!(it.start().result, Outcome::Ok, "{what}");
             assert_same(&it, &undisturbed, &what);
