@@ -86,6 +86,8 @@ impl Events {
     /// The remembered events after `seen`, none without it, and a receiver of those that follow.
     fn listen(&self, seen: Option<u64>) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Numbers begin with the time, so after a clock was put back one of before may be higher than all.
+        let seen = seen.map(|seen| if seen < kept.next { seen } else { 0 });
         let missed = |seen| kept.events.iter().filter(|event| event.id > seen).cloned().collect();
         (seen.map(missed).unwrap_or_default(), self.sender.subscribe())
     }
@@ -141,6 +143,8 @@ mod tests {
         events.tell("test", json!({"number": 3}));
         assert_eq!(second.try_recv().expect("the next").about["number"], 3);
         assert!(second.try_recv().is_err());
+        let of_a_later_clock = events.listen(Some(u64::MAX)).0;
+        assert_eq!(of_a_later_clock.len(), 4, "it has heard none of these");
         for number in 0..KEPT {
             events.tell("test", json!({"number": number}));
         }

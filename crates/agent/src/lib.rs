@@ -1,8 +1,9 @@
 //! The agent: asks models on behalf of clients, and decides which of them are loaded.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::auth::Scope;
 use actionbooster_chassis::{Boot, Paths, Service};
 use actionbooster_models::{Catalog, Incoming, Store};
@@ -127,6 +128,8 @@ struct Agent {
     shelf: Arc<Shelf>,
     pool: Arc<Pool>,
     incoming: Incoming,
+    /// How long uploads are left alone.
+    upload_ages: Arc<Mutex<Ages>>,
     imports: Imports,
     shop: Arc<Shop>,
     speeds: Arc<Speeds>,
@@ -153,10 +156,16 @@ impl Agent {
 
     /// Removes uploads that nobody went on with.
     async fn tidy_uploads(&self) {
-        let incoming = self.incoming.clone();
-        match tokio::task::spawn_blocking(move || incoming.tidy()).await {
+        let (incoming, ages) = (self.incoming.clone(), Arc::clone(&self.upload_ages));
+        let tidied = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+            let mut ages = ages.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut look = ages.look();
+            incoming.tidy(|name, dated| look.age(name, dated))?;
+            look.end().context("the ages of uploads cannot be kept")
+        });
+        match tidied.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("{}", shelf::chain(&error)),
+            Ok(Err(error)) => tracing::warn!("{error:#}"),
             Err(error) => tracing::warn!(%error, "the uploads were not tidied"),
         }
     }
@@ -190,13 +199,16 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let chosen = config.query.models;
     pool.set_wishes(shelf.wishes().await);
     let imports = Imports::default();
-    let cameras = Cameras::start(config.cameras, paths.state().join("cameras"), Arc::clone(&events));
+    let ages = |file: &str| Ages::open(paths.state().join(file), paths.runtime());
+    let (root, session_ages) = (paths.state().join("cameras"), ages("cameras/ages.json"));
+    let cameras = Cameras::start(config.cameras, root, session_ages, Arc::clone(&events));
     let agent = Arc::new(Agent {
         cameras,
         events,
         shelf,
         pool,
         incoming,
+        upload_ages: Arc::new(Mutex::new(ages("models/.uploads.json"))),
         imports,
         shop: Arc::new(shop),
         speeds,

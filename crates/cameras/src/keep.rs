@@ -34,18 +34,23 @@ pub struct Kept {
     pub bytes: u64,
     /// Whether it still goes on.
     pub open: bool,
+    /// Whether it says that it has ended; one whose power failed is neither open nor ended.
+    pub ended: bool,
 }
 
-/// Chooses what goes: what is too old, then the oldest until the rest fits. An open one never goes.
-pub fn choose(sessions: &[Kept], now: Timestamp, limits: Limits) -> Vec<PathBuf> {
+/// Tells how old something is, by its name below the root and the date that it bears.
+pub type Age<'a> = &'a mut dyn FnMut(&str, Timestamp) -> Duration;
+
+/// Chooses what goes: what is too old, then the oldest until the rest fits. An open one never goes. Dates are
+/// not asked: the clock may have been wrong when they were written, or be wrong now.
+pub fn choose(sessions: &[(Kept, Duration)], limits: Limits) -> Vec<PathBuf> {
     let days = Duration::from_secs(u64::from(limits.days) * 24 * 3600);
-    let mut left: u64 = sessions.iter().map(|session| session.bytes).fold(0, u64::saturating_add);
-    let mut ended: Vec<&Kept> = sessions.iter().filter(|session| !session.open).collect();
-    ended.sort_by(|a, b| (a.began, &a.folder).cmp(&(b.began, &b.folder)));
+    let mut left: u64 = sessions.iter().map(|(session, _)| session.bytes).fold(0, u64::saturating_add);
+    let mut ended: Vec<_> = sessions.iter().filter(|(session, _)| !session.open).collect();
+    ended.sort_by(|(a, a_age), (b, b_age)| (b_age, &a.folder).cmp(&(a_age, &b.folder)));
     let mut going = Vec::new();
-    for session in ended {
-        let age = Duration::try_from(now.duration_since(session.began)).unwrap_or_default();
-        let too_old = limits.days > 0 && age > days;
+    for (session, age) in ended {
+        let too_old = limits.days > 0 && *age > days;
         let too_much = limits.bytes > 0 && left > limits.bytes;
         if too_old || too_much {
             left = left.saturating_sub(session.bytes);
@@ -58,8 +63,15 @@ pub fn choose(sessions: &[Kept], now: Timestamp, limits: Limits) -> Vec<PathBuf>
 /// Removes what goes from `<root>/<camera>/<session>/`, and gives the folders that went. Blocks.
 ///
 /// One that cannot be removed is told in the log and stays.
-pub fn sweep(root: &Path, now: Timestamp, limits: Limits) -> io::Result<Vec<PathBuf>> {
-    let mut going = choose(&sessions(root, now)?, now, limits);
+pub fn sweep(root: &Path, now: Timestamp, limits: Limits, age: Age<'_>) -> io::Result<Vec<PathBuf>> {
+    let aged = sessions(root, now)?.into_iter().map(|session| {
+        let name = session.folder.strip_prefix(root).unwrap_or(&session.folder).to_string_lossy();
+        let age = age(&name, session.began);
+        // A clock that jumped makes a session look quiet that is being written to.
+        let open = session.open || (!session.ended && age < BROKEN_OFF);
+        (Kept { open, ..session }, age)
+    });
+    let mut going = choose(&aged.collect::<Vec<_>>(), limits);
     going.retain(|folder| match fs::remove_dir_all(folder) {
         Ok(()) => true,
         Err(error) => {
@@ -151,35 +163,34 @@ fn look(folder: PathBuf, named: Timestamp, now: Timestamp) -> io::Result<Option<
         Duration::try_from(now.duration_since(written)).is_ok_and(|quiet| quiet > BROKEN_OFF)
     });
     let began = summary.map_or(named, |summary| summary.began);
-    Ok(Some(Kept { folder, began, bytes, open: !ended && !quiet }))
+    Ok(Some(Kept { folder, began, bytes, open: !ended && !quiet, ended }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A session with its age.
+    type Aged = (Kept, Duration);
     /// Name, sessions, days, bytes, and what goes.
-    type Case = (&'static str, Vec<Kept>, u32, u64, &'static [&'static str]);
+    type Case = (&'static str, Vec<Aged>, u32, u64, &'static [&'static str]);
 
-    const DAY: i64 = 24 * 3600;
+    const DAY: Duration = Duration::from_secs(24 * 3600);
 
-    fn now() -> Timestamp {
-        Timestamp::from_second(1_800_000_000).expect("in range")
+    fn kept(name: &str, days: u32, bytes: u64) -> Aged {
+        let began = Timestamp::UNIX_EPOCH;
+        (Kept { folder: name.into(), began, bytes, open: false, ended: true }, DAY * days)
     }
 
-    fn kept(name: &str, days_ago: i64, bytes: u64) -> Kept {
-        let began = Timestamp::from_second(now().as_second() - days_ago * DAY).expect("in range");
-        Kept { folder: name.into(), began, bytes, open: false }
-    }
-
-    fn open(name: &str, days_ago: i64, bytes: u64) -> Kept {
-        Kept { open: true, ..kept(name, days_ago, bytes) }
+    fn open(name: &str, days: u32, bytes: u64) -> Aged {
+        let (session, age) = kept(name, days, bytes);
+        (Kept { open: true, ended: false, ..session }, age)
     }
 
     #[test]
     fn the_old_go_then_the_oldest_until_the_rest_fits() {
         let three = || vec![kept("c", 1, 10), kept("a", 9, 10), kept("b", 5, 10)];
-        let cases: [Case; 10] = [
+        let cases: [Case; 9] = [
             ("nothing there", vec![], 1, 1, &[]),
             ("no limits", three(), 0, 0, &[]),
             ("all are young and fit", three(), 9, 30, &[]),
@@ -189,10 +200,9 @@ mod tests {
             ("what is too old makes room", three(), 8, 20, &["a"]),
             ("both", three(), 8, 10, &["a", "b"]),
             ("an open one counts and stays", vec![open("a", 9, 10), kept("b", 1, 10)], 4, 15, &["b"]),
-            ("from the future", vec![kept("a", -3, 10)], 1, 0, &[]),
         ];
         for (name, sessions, days, bytes, going) in cases {
-            let chosen = choose(&sessions, now(), Limits { days, bytes });
+            let chosen = choose(&sessions, Limits { days, bytes });
             assert_eq!(chosen, going.iter().map(PathBuf::from).collect::<Vec<_>>(), "{name}");
         }
     }
@@ -218,14 +228,28 @@ mod tests {
             [make("door/notes", Some("2020-01-02T03:05:00Z")), make("door/20200102-030405-x", None)];
         std::os::unix::fs::symlink(outside.path(), root.path().join("door/20200102-030407")).expect("room");
         let limits = Limits { days: 1, bytes: 0 };
-        let mut gone = sweep(root.path(), Timestamp::now(), limits).expect("readable");
+        let mut asked = Vec::new();
+        let mut years = |name: &str, began: Timestamp| {
+            asked.push((name.to_owned(), began.to_string()));
+            2 * DAY
+        };
+        let mut gone = sweep(root.path(), Timestamp::now(), limits, &mut years).expect("readable");
         gone.sort();
         assert_eq!(gone, [old, second]);
+        asked.sort();
+        assert_eq!(asked[0], ("door/20200102-030405".into(), "2020-01-02T03:04:05Z".into()));
+        assert_eq!(asked.len(), 3);
         assert!(running.exists() && outside.path().exists() && foreign.iter().all(|folder| folder.exists()));
         // Two hours later nothing was written to it: the power failed.
         let later = Timestamp::now() + Duration::from_secs(7200);
-        assert_eq!(sweep(root.path(), later, limits).expect("readable"), [running]);
-        assert_eq!(sweep(&root.path().join("nowhere"), later, limits).expect("nothing"), [] as [PathBuf; 0]);
+        let young = &mut |_: &str, _: Timestamp| DAY / 48;
+        let little = Limits { days: 0, bytes: 1 };
+        assert_eq!(sweep(root.path(), later, little, young).expect("readable"), [] as [PathBuf; 0]);
+        assert!(running.exists(), "it began just now: the clock was set");
+        let days = &mut |_: &str, _: Timestamp| 2 * DAY;
+        assert_eq!(sweep(root.path(), later, limits, days).expect("readable"), [running]);
+        let nowhere = root.path().join("nowhere");
+        assert_eq!(sweep(&nowhere, later, limits, days).expect("nothing"), [] as [PathBuf; 0]);
     }
 
     #[test]

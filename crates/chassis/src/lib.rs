@@ -18,6 +18,7 @@
 //! }
 //! ```
 
+pub mod ages;
 pub mod auth;
 mod client;
 mod config;

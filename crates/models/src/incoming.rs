@@ -322,14 +322,16 @@ impl Incoming {
     }
 
     /// Removes what nobody went on with for a week, and what was being removed when the power went.
-    pub fn tidy(&self) -> Result<(), IncomingError> {
+    ///
+    /// `age` tells how long something is there by its name and its date; the date is part of the name, so that
+    /// what was gone on with is another thing.
+    pub fn tidy(&self, mut age: impl FnMut(&str, SystemTime) -> Duration) -> Result<(), IncomingError> {
         for entry in fs::read_dir(self.store.own()).into_iter().flatten().filter_map(Result::ok) {
             if entry.file_name().to_string_lossy().starts_with(TRASH) {
                 remove_all(&entry.path()).map_err(io_error("cannot remove a deleted model"))?;
             }
         }
         let Ok(entries) = fs::read_dir(self.folder()) else { return Ok(()) };
-        let now = SystemTime::now();
         for entry in entries.filter_map(Result::ok) {
             let name = entry.file_name().to_string_lossy().into_owned();
             if self.turn(&name).is_err() {
@@ -340,7 +342,10 @@ impl Incoming {
                 fs::read_dir(&path).into_iter().flatten().filter_map(Result::ok).map(|inner| inner.path()),
             );
             let newest = touched.filter_map(|path| fs::metadata(path).ok()?.modified().ok()).max();
-            let old = newest.is_some_and(|time| now.duration_since(time).is_ok_and(|age| age > ABANDONED));
+            let old = newest.is_some_and(|time| {
+                let moment = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+                age(&format!("{name} {moment}"), time) > ABANDONED
+            });
             if name.starts_with("trash-") || old {
                 fs::remove_dir_all(&path).map_err(io_error("cannot remove an old upload"))?;
             }

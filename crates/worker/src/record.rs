@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_storage::{Space, Usage, measure};
@@ -176,7 +176,27 @@ fn finish(path: &Path, reason: &str) -> io::Result<()> {
         }
         return Err(error);
     }
+    follow(&path.with_extension(DONE))?;
     fs::remove_file(path)
+}
+
+/// Dates a document after all others in its folder: they go in the order they came, also when the clock was
+/// put back in between.
+fn follow(document: &Path) -> io::Result<()> {
+    let modified = |path: &Path| fs::metadata(path).and_then(|about| about.modified());
+    let mut newest = None;
+    for entry in fs::read_dir(document.parent().unwrap_or(Path::new(".")))?.filter_map(Result::ok) {
+        let path = entry.path();
+        if path != document && path.extension().is_some_and(|extension| extension == DONE) {
+            newest = newest.max(modified(&path).ok());
+        }
+    }
+    match newest {
+        Some(newest) if newest >= modified(document)? => {
+            File::options().append(true).open(document)?.set_modified(newest + Duration::from_millis(1))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn write_document(lines: &Path, part: &Path, reason: &str) -> io::Result<()> {
@@ -259,11 +279,28 @@ mod tests {
         let records = Records::open(folder.path().into(), 1 << 20, Health::default()).expect("opens");
         records.begin("one", "", "m").expect("begins").close("asked").expect("closed");
         let mut open = records.begin("two", "", "m").expect("begins");
-        assert_eq!(records.usage(Instant::now() + std::time::Duration::from_secs(60)).files, 3);
+        assert_eq!(records.usage(Instant::now() + Duration::from_secs(60)).files, 3);
         assert_eq!(records.clear().expect("cleared"), 1);
         open.add(1, 0, &seen("cat")).expect("added");
         open.close("asked").expect("closed");
         assert!(folder.path().join("two.json").exists() && !folder.path().join("one.json").exists());
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_does_not_make_new_documents_the_oldest() {
+        let folder = tempfile::tempdir().expect("folder");
+        let records = Records::open(folder.path().into(), 300, Health::default()).expect("opens");
+        let ahead = std::time::SystemTime::now() + Duration::from_secs(400 * 86_400);
+        for name in ["a", "b", "c", "d"] {
+            records.begin(name, "", "m").expect("begins").close("asked").expect("closed");
+            if name == "a" {
+                let document = File::options().append(true).open(folder.path().join("a.json")).expect("there");
+                document.set_modified(ahead).expect("dated");
+            }
+        }
+        records.begin("e", "", "m").expect("begins");
+        assert!(!folder.path().join("a.json").exists(), "the first goes first");
+        assert!(folder.path().join("d.json").exists(), "the last stays");
     }
 
     #[test]

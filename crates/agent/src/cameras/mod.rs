@@ -14,6 +14,7 @@ use std::time::Duration;
 use actionbooster_cameras::keep::{self, Limits};
 use actionbooster_cameras::{Camera, CameraEvent, Live, Surroundings, classes, run};
 use actionbooster_chassis::Problem;
+use actionbooster_chassis::ages::Ages;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -84,6 +85,8 @@ pub(crate) struct Cameras {
     settings: Settings,
     around: Surroundings,
     limits: Limits,
+    /// How old sessions are.
+    ages: Mutex<Ages>,
     events: Arc<Events>,
     running: Mutex<BTreeMap<String, Running>>,
     tasks: TaskTracker,
@@ -101,7 +104,7 @@ impl std::fmt::Debug for Cameras {
 impl Cameras {
     /// Reads the cameras below `root` and starts those that are to run. A camera that cannot be read is told
     /// in the log and does not keep the others.
-    pub(crate) fn start(config: CamerasConfig, root: PathBuf, events: Arc<Events>) -> Arc<Self> {
+    pub(crate) fn start(config: CamerasConfig, root: PathBuf, ages: Ages, events: Arc<Events>) -> Arc<Self> {
         let cameras = Arc::new(Self {
             settings: Settings::new(root.clone()),
             around: Surroundings {
@@ -113,6 +116,7 @@ impl Cameras {
                 clip_bytes: config.clip_bytes,
             },
             limits: Limits { days: config.days, bytes: config.bytes },
+            ages: Mutex::new(ages),
             events,
             running: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -206,7 +210,11 @@ impl Cameras {
 
     /// Removes old sessions. Blocks.
     pub(crate) fn sweep(&self) {
-        if let Err(error) = keep::sweep(&self.around.root, Timestamp::now(), self.limits) {
+        let mut ages = lock(&self.ages);
+        let mut look = ages.look();
+        let age = &mut |name: &str, began: Timestamp| look.age(name, began.into());
+        let swept = keep::sweep(&self.around.root, Timestamp::now(), self.limits, age);
+        if let Err(error) = swept.map(drop).and_then(|()| look.end()) {
             tracing::warn!(%error, "old sessions of cameras could not be looked through");
         }
     }

@@ -64,6 +64,9 @@ pub(crate) struct Asset {
     pub(crate) id: String,
     pub(crate) kind: Kind,
     pub(crate) created_at: Timestamp,
+    /// Grows from one to the next: the clock may be put back.
+    #[serde(default)]
+    pub(crate) sequence: u64,
     #[serde(default)]
     pub(crate) pinned: bool,
     /// Everything that is needed to make it again.
@@ -114,7 +117,8 @@ impl Assets {
         let created_at = Timestamp::now();
         let id = format!("a-{:016x}", rand::random::<u64>());
         let folder = self.root.join(created_at.strftime("%Y%m%d_%H%M").to_string());
-        let mut asset = Asset { id, kind, created_at, pinned: false, parameters, files: Vec::new() };
+        let sequence = self.all()?.first().map_or(0, |(_, newest)| newest.sequence) + 1;
+        let mut asset = Asset { id, kind, created_at, sequence, pinned: false, parameters, files: Vec::new() };
         let bytes = contents.iter().map(|content| content.bytes.len() as u64).sum();
         let written = self.has_room(bytes).and_then(|()| write_asset(&folder, &mut asset, contents));
         match written {
@@ -271,9 +275,8 @@ impl Assets {
                 }
             }
         }
-        all.sort_by(|(_, left), (_, right)| {
-            right.created_at.cmp(&left.created_at).then_with(|| right.id.cmp(&left.id))
-        });
+        let place = |asset: &Asset| (asset.sequence, asset.created_at, asset.id.clone());
+        all.sort_by_key(|(_, asset)| std::cmp::Reverse(place(asset)));
         Ok(all)
     }
 
@@ -402,6 +405,19 @@ mod tests {
         // One that is larger than the limit is kept all the same: it was just asked for.
         let large = assets.keep(Kind::Text, json!(3), &[text("twelve bytes")]).expect("keeps");
         assert_eq!(ids(&assets), [large.id, kept[0].id.clone()]);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_does_not_make_new_assets_the_oldest() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 8);
+        let first = assets.keep(Kind::Text, json!(0), &[text("four")]).expect("keeps");
+        let (folder, mut ahead) = assets.find(&first.id).expect("is there");
+        ahead.created_at = Timestamp::MAX;
+        write_description(&folder, &ahead).expect("writes");
+        let second = assets.keep(Kind::Text, json!(1), &[text("four")]).expect("keeps");
+        let third = assets.keep(Kind::Text, json!(2), &[text("four")]).expect("keeps");
+        assert_eq!(ids(&assets), [third.id, second.id], "the first made room");
     }
 
     #[test]

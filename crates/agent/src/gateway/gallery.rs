@@ -158,6 +158,7 @@ mod tests {
             id: id.into(),
             kind,
             created_at: Timestamp::UNIX_EPOCH,
+            sequence: 1,
             pinned: false,
             parameters,
             files: vec![],

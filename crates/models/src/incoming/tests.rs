@@ -154,7 +154,8 @@ fn what_was_left_alone_is_removed() {
     }
     fs::create_dir(folder.join("trash-1")).expect("folder");
     fs::create_dir(root.path().join(".trash-2")).expect("folder");
-    incoming.tidy().expect("tidied");
+    let age = |_: &str, dated: SystemTime| dated.elapsed().unwrap_or_default();
+    incoming.tidy(age).expect("tidied");
     let left: Vec<String> = incoming.list().expect("list").into_iter().map(|upload| upload.upload).collect();
     assert_eq!(left, [fresh]);
     assert!(!folder.join("trash-1").exists() && !root.path().join(".trash-2").exists());
