@@ -333,7 +333,9 @@ mod tests {
         let now = Instant::now();
         let begun: Vec<_> = (0..20).filter_map(|_| attempts.begin(known(1), now).ok()).collect();
         assert_eq!(begun.len(), 5);
-        begun.into_iter().for_each(|attempt| attempts.void(attempt));
+        for attempt in begun {
+            attempts.void(attempt);
+        }
         assert_eq!(exhaust(&attempts, known(1), now), 5, "none of them was judged");
     }
 

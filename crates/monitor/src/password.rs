@@ -100,12 +100,12 @@ mod tests {
 
     /// Work that says that it began and goes on until told to end.
     fn patient() -> (Sender<()>, Receiver<()>, impl FnOnce() -> Result<(), Problem> + Send + 'static) {
-        let ((end, ended), (begin, began)) = (channel(), channel());
+        let ((end, told), (show, shown)) = (channel(), channel());
         let work = move || {
-            begin.send(()).map_err(Problem::internal)?;
-            ended.recv().map_err(Problem::internal)
+            show.send(()).map_err(Problem::internal)?;
+            told.recv().map_err(Problem::internal)
         };
-        (end, began, work)
+        (end, shown, work)
     }
 
     #[tokio::test]
