@@ -97,7 +97,7 @@ fn fill_to(path: &Path, leave: u64) {
     let mut file = File::create(path).expect("file");
     let folder = path.parent().expect("folder");
     while Space::of(folder).expect("space").free_bytes > leave {
-        file.write_all(&[0x55; 64 * 1024]).expect("written");
+        file.write_all(&[0x55; 8 * 1024]).expect("written");
     }
 }
 

@@ -93,7 +93,10 @@ impl Ages {
             None => self.since_noted(&now),
         };
         let was_told = self.last.is_some_and(|last| last.is_told);
-        if now.is_told && !was_told && let Some((passed, wall)) = self.ledger.told {
+        if now.is_told
+            && !was_told
+            && let Some((passed, wall)) = self.ledger.told
+        {
             // Whatever the clock said in between, so much is true.
             self.ledger.passed = self.ledger.passed.max(passed + now.wall - wall);
         }
@@ -104,7 +107,13 @@ impl Ages {
         }
         self.ledger.noted = now.wall;
         self.last = Some(now);
-        let newest = if self.is_known { passed - before } else if now.is_told { i64::MAX } else { 0 };
+        let newest = if self.is_known {
+            passed - before
+        } else if now.is_told {
+            i64::MAX
+        } else {
+            0
+        };
         self.is_known = true;
         Look { ages: self, wall: now.wall, newest, seen: BTreeMap::new() }
     }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use actionbooster_chassis::{Json, Paths, Problem};
-use actionbooster_settings::{Change, Fault, Problem as Wrong, Settings, TimeZoneError};
+use actionbooster_settings::{Change, Fault, Problem as Wrong, PublicKey, Settings, TimeZoneError};
 use axum::extract::State;
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ pub(crate) fn read(paths: &Paths) -> Result<(Settings, Vec<Fault>), Problem> {
 }
 
 fn shown(settings: &Settings, faults: &[Fault], network: &Value) -> Value {
-    let keys: Vec<&str> = settings.ssh_keys.iter().map(|key| key.as_str()).collect();
+    let keys: Vec<&str> = settings.ssh_keys.iter().map(PublicKey::as_str).collect();
     let hostname =
         settings.hostname.as_ref().map_or_else(|| network["hostname"].clone(), |name| name.as_str().into());
     json!({

@@ -114,8 +114,8 @@ impl Chain {
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
         let certificate = CertificateDer::from_pem_file(certificate).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let verified = verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
-        verified.map(drop).map_err(|error| error.to_string())
+        let outcome = verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
+        outcome.map(drop).map_err(|error| error.to_string())
     }
 
     /// NSS, as Firefox and the browsers of Linux distributions keep their trust.

@@ -1,7 +1,9 @@
 //! The rules against the table that the portal's tests read too.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use actionbooster_settings::{Address, Hostname, HostnameError, PublicKey, TimeZone, account, claim_code};
+use actionbooster_settings::{
+    Address, Hostname, HostnameError, PublicKey, PublicKeyError, TimeZone, account, claim_code,
+};
 use serde_json::Value;
 
 fn table(rule: &str) -> Value {
@@ -38,7 +40,7 @@ fn ssh_keys() {
         assert_eq!(PublicKey::parse(&typed).map(|key| key.to_string()), Ok(line), "{typed:?}");
     }
     for (typed, fault) in pairs("ssh_key", "bad") {
-        let found = PublicKey::parse(&typed).map_err(|error| error.name());
+        let found = PublicKey::parse(&typed).map_err(PublicKeyError::name);
         assert_eq!(found.map(|key| key.to_string()), Err(fault.as_str()), "{typed:?}");
     }
 }

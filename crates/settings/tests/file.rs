@@ -1,7 +1,7 @@
 //! `settings.toml`: written, read back, damaged, and written by other versions.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use actionbooster_settings::{Change, MOST_SSH_KEYS, Settings};
+use actionbooster_settings::{Change, MOST_SSH_KEYS, PublicKey, Settings};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1aWx0IGZvciB0ZXN0cyBvbmx5LCBubyBzZWNyZXQh me@home";
 const OTHER: &str =
@@ -98,7 +98,7 @@ fn of_a_list_only_the_bad_entries_are_left_out() {
     );
     let (settings, faults) = read(&text);
     assert_eq!(faults, ["ssh_keys[1]", "ssh_keys[2]", "cluster.join[1]"]);
-    let keys: Vec<_> = settings.ssh_keys.iter().map(|key| key.as_str()).collect();
+    let keys: Vec<_> = settings.ssh_keys.iter().map(PublicKey::as_str).collect();
     assert_eq!(keys, [KEY, OTHER]);
     let many = format!("ssh_keys = [{}]", format!("\"{KEY}\",").repeat(MOST_SSH_KEYS + 1));
     let (settings, faults) = read(&many);

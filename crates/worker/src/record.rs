@@ -294,7 +294,8 @@ mod tests {
         for name in ["a", "b", "c", "d"] {
             records.begin(name, "", "m").expect("begins").close("asked").expect("closed");
             if name == "a" {
-                let document = File::options().append(true).open(folder.path().join("a.json")).expect("there");
+                let document =
+                    File::options().append(true).open(folder.path().join("a.json")).expect("there");
                 document.set_modified(ahead).expect("dated");
             }
         }

@@ -118,7 +118,8 @@ impl Assets {
         let id = format!("a-{:016x}", rand::random::<u64>());
         let folder = self.root.join(created_at.strftime("%Y%m%d_%H%M").to_string());
         let sequence = self.all()?.first().map_or(0, |(_, newest)| newest.sequence) + 1;
-        let mut asset = Asset { id, kind, created_at, sequence, pinned: false, parameters, files: Vec::new() };
+        let mut asset =
+            Asset { id, kind, created_at, sequence, pinned: false, parameters, files: Vec::new() };
         let bytes = contents.iter().map(|content| content.bytes.len() as u64).sum();
         let written = self.has_room(bytes).and_then(|()| write_asset(&folder, &mut asset, contents));
         match written {

@@ -37,7 +37,10 @@ pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
     tally.check("the console shows the fingerprint of the authority that is handed out", console(session));
     tally.check("OpenSSL, as strict as it can be, believes the box", served(session, None));
     tally.check("a site that the box's stolen key vouches for is refused", thief(session));
-    tally.check("a clock put forward by two years gets a valid certificate at once", jump(session, "+2 years"));
+    tally.check(
+        "a clock put forward by two years gets a valid certificate at once",
+        jump(session, "+2 years"),
+    );
     tally.check("a clock put back gets one too", jump(session, "-2 years"));
     session.shell(FORGET).map(drop)
 }
@@ -54,7 +57,8 @@ fn console(session: &Session) -> Result<()> {
 /// The certificate that nginx shows now is good for the box's names, at this time or another.
 fn served(session: &Session, at: Option<&str>) -> Result<()> {
     let address = format!("127.0.0.1:{}", session.vm.forwards().web.https);
-    let fetch = "openssl s_client -connect \"$2\" </dev/null 2>/dev/null | openssl x509 -out \"$1/served.crt\"";
+    let fetch =
+        "openssl s_client -connect \"$2\" </dev/null 2>/dev/null | openssl x509 -out \"$1/served.crt\"";
     sh(session, fetch, &[&address])?;
     let own = format!("-verify_hostname {}.local", session.shell("hostname")?.trim());
     for name in [own.as_str(), "-verify_hostname localhost", "-verify_ip 127.0.0.1"] {
