@@ -1,7 +1,7 @@
 //! The life of a real daemon process: the example `greeter`, which cargo builds beside this test.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -39,7 +39,12 @@ impl Notifications {
     fn wait_for(&self, wanted: &str) {
         let mut buffer = [0; 256];
         loop {
-            let length = self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+            let length = match self.0.recv(&mut buffer) {
+                Ok(length) => length,
+                // A child of another test ended meanwhile.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => panic!("no {wanted}: {error}"),
+            };
             if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == wanted) {
                 return;
             }
