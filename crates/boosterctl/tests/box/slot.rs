@@ -141,14 +141,14 @@ fn a_slot_that_works_is_kept_whatever_its_owner_did() {
     }
 }
 
-type Answers<'a> = &'a [(u16, &'static str, &'a str)];
+type Said<'a> = &'a [(u16, &'static str, &'a str)];
 
 #[test]
 fn a_slot_that_does_not_work_stays_on_trial_and_says_why() {
     let well = version(env!("CARGO_PKG_VERSION"));
     let (old, found) = (version("0.0.9"), answer(|found| drop(found.pop())));
     let daemons = [(200, JSON, well.as_str()); 3];
-    let cases: [(Answers, Answers, &str); 6] = [
+    let cases: [(Said, Said, &str); 6] = [
         (&[(502, "text/html", "no")], &[], "nginx does not serve the portal"),
         (&[(503, "text/html", "data")], &[], "nginx does not serve the portal"),
         (&[(200, "text/html", "Welcome")], &[], "something else than the portal"),
