@@ -24,7 +24,7 @@ pub use live::environment as client_environment;
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Suites to run: code, portal, units, guide, live, boot, disks, storm. All when none is named.
+    /// Suites to run: code, portal, units, guide, live, boot, disks, storm. All but disks when none is named.
     suites: Vec<String>,
     /// Sections of `boot` to run, all when none is named.
     #[arg(long, value_delimiter = ',')]
@@ -33,8 +33,9 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2)]
     cuts: u32,
     /// How often `storm` cuts the power during a factory reset, and as often with a copy of the disk beside.
-    #[arg(long, default_value_t = 1)]
-    reset_cuts: u32,
+    /// Once when `storm` is named, never in a run of everything.
+    #[arg(long)]
+    reset_cuts: Option<u32>,
     /// Seed of the instants at which `storm` cuts the power.
     #[arg(long)]
     seed: Option<u64>,
@@ -109,10 +110,25 @@ const SUITES: &[Suite] = &[
     ("boot", |builder, arguments| boot::run(builder, &arguments.only)),
     ("disks", |builder, _| disks::run(builder)),
     ("storm", |builder, arguments| {
-        let cuts = storm::Cuts { first_boot: arguments.cuts, reset: arguments.reset_cuts };
+        let named = !arguments.suites.is_empty();
+        let reset = arguments.reset_cuts.unwrap_or(u32::from(named));
+        let cuts = storm::Cuts { first_boot: arguments.cuts, reset };
         storm::run(builder, cuts, arguments.seed)
     }),
 ];
+
+/// Boot for many minutes; they must be asked for by name.
+const LONG: &[&str] = &["disks"];
+
+impl Arguments {
+    fn wants(&self, suite: &str) -> bool {
+        if self.suites.is_empty() {
+            !LONG.contains(&suite)
+        } else {
+            self.suites.iter().any(|name| name == suite)
+        }
+    }
+}
 
 /// Runs the suites and prints the closing line `N passed, N failed`.
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -124,7 +140,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let builder = Builder::ready()?;
     let mut total = Tally::default();
     for (name, suite) in SUITES {
-        if !arguments.suites.is_empty() && !arguments.suites.iter().any(|wanted| wanted == name) {
+        if !arguments.wants(name) {
             continue;
         }
         eprintln!("\n== {name}");
