@@ -355,7 +355,7 @@ mod tests {
         let folder = session.folder.clone();
         assert_eq!(session.record(b"one"), None, "the reserve is not touched");
         let reason = session.record(b"four").expect("it is");
-        assert!(reason.contains("the disk is full") && reason.contains("1003 bytes left"), "{reason}");
+        assert!(reason.contains("the disk is full") && reason.contains("1003 bytes are left"), "{reason}");
         session.see(at(1), &Bytes::from_static(b"five!"), vec![seen("person", 0.5)]);
         assert_eq!(session.end(at(2), "silence"), None);
         assert_eq!(read(&folder).classes["person"].count, 1, "detection went on");

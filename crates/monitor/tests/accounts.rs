@@ -264,7 +264,7 @@ fn a_reset_ends_every_way_in_unless_the_keys_are_to_stay() {
         let monitor = Monitor::claimable(root.path());
         let session = claim(&monitor);
         let key = key(&monitor);
-        let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1aWx0IGZvciB0ZXN0cyBvbmx5LCBubyBzZWNyZXQ me@home";
+        let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1aWx0IGZvciB0ZXN0cyBvbmx5LCBubyBzZWNyZXQh me@home";
         let wish = json!({"ssh_keys": [ssh], "online": true});
         assert_eq!(send(&monitor, "PATCH /api/v1/settings", None, &[], &wish).status, 200);
         let wish = if keep { json!({"keep_keys": true}) } else { json!({}) };

@@ -225,6 +225,17 @@ impl Agent {
         tokio::time::timeout(LIMIT, sender.send_request(request)).await.expect("in time").expect("answer")
     }
 
+    /// Asks as another program of this box, without a key.
+    pub async fn ask_on_the_box(&self, path: &str) -> Response<Incoming> {
+        let stream = UnixStream::connect(self.socket()).await.expect("socket");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "box").body(Full::new(Bytes::new()));
+        let asked = sender.send_request(request.expect("request"));
+        tokio::time::timeout(LIMIT, asked).await.expect("in time").expect("answer")
+    }
+
     /// Announces a body of so many bytes without sending it, and reads the whole answer.
     pub async fn announce(&self, path: &str, bytes: usize) -> (u16, Value) {
         let mut stream = UnixStream::connect(self.socket()).await.expect("socket");
