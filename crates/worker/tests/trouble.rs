@@ -129,7 +129,7 @@ async fn on_a_full_disk_detection_goes_on_and_the_session_is_not_recorded() {
     std::fs::create_dir_all(&sessions).expect("folder");
     let mut command = Command::new("unshare");
     // A small disk of the worker's own, which nobody else sees.
-    command.args(["--mount", "sh", "-ec", "mount -t tmpfs -o size=16k tmpfs \"$1\"; exec \"$0\"", PROGRAM]);
+    command.args(["--mount", "sh", "-ec", "mount -t tmpfs -o size=64k tmpfs \"$1\"; exec \"$0\"", PROGRAM]);
     command.arg(&sessions);
     let worker = Worker::start_as(root, "", command).await;
     let (mut client, _) = worker.session(ai::Init { record: true, ..init() }).await;
@@ -137,7 +137,7 @@ async fn on_a_full_disk_detection_goes_on_and_the_session_is_not_recorded() {
         assert!(!client.look(frame(number)).await.detections.is_empty(), "frame {number}");
     }
     let (_, health) = worker.http("GET /health HTTP/1.1", b"").await;
-    assert!(health.contains("sessions are not recorded: No space left"), "{health}");
+    assert!(health.contains("sessions are not recorded: the disk is full"), "{health}");
     client.request(ai::request::Kind::End(ai::End { reason: "enough".into() })).await;
     assert!(matches!(client.response().await, ai::response::Kind::Ready(_)));
     client.request(ai::request::Kind::Init(ai::Init { record: true, ..init() })).await;

@@ -175,7 +175,7 @@ mod tests {
         let monitor = include_str!("../../../../../systemd/monitor/60-booster-monitor.rules");
         let without_units = findings(monitor);
         assert!(without_units.iter().all(|line| line.ends_with("has no file")), "{without_units:?}");
-        assert_eq!(without_units.len(), 2);
+        assert_eq!(without_units.len(), 3);
     }
 
     #[test]
