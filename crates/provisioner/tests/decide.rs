@@ -73,8 +73,8 @@ fn memory_is_shared_out_by_rule() {
         ("Orange Pi 5", machines::orange_pi_5(), 1932, 100, 5443, 463, 231),
         ("Orange Pi 5 Plus", machines::orange_pi_5_plus(), 3938, 100, 11091, 512, 256),
         ("PC with an AMD GPU", machines::amd_pc(), 4096, 100, 23970, 512, 256),
-        ("old PC", machines::old_pc(), 1967, 180, 988, 128, 64),
-        ("QEMU", machines::qemu_vm(), 1971, 180, 990, 128, 64),
+        ("old PC", machines::old_pc(), 1967, 180, 988, 128, 96),
+        ("QEMU", machines::qemu_vm(), 1971, 180, 990, 128, 96),
     ];
     for (name, inventory, zram, swappiness, budget, agent, monitor) in cases {
         let memory = plan(&inventory).memory;
