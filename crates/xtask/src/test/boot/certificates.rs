@@ -13,7 +13,7 @@ const JUMP_LIMIT: Duration = Duration::from_secs(60);
 /// A port of this host for a server that shows a certificate of the thief's.
 const THIEF_PORT: &str = "20599";
 /// The key is on the disk of the box, as a thief would find it.
-const STEAL: &str = "sudo cat /var/lib/actionbooster/tls/authorities/*.pem";
+const STEAL: &str = "sudo sh -c 'cat /var/lib/actionbooster/tls/authorities/*.pem'";
 /// What the thief signs: the key and the authority are in the same file.
 const SIGN: &str = "set -e; cd \"$1\"
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout thief.key -subj /CN=thief -out thief.csr
