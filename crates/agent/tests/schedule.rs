@@ -207,7 +207,8 @@ async fn a_model_that_keeps_hanging_rests_with_the_reason() {
         stream.rest().await;
         agent.until("its process is gone", async || agent.runner("one") != Some(pid)).await;
     }
-    assert_eq!(agent.state("one").await, "failed");
+    // What is told of it follows its end.
+    agent.until("it rests", async || agent.state("one").await == "failed").await;
     let (status, reply) = ask(&agent, 1, &json!({})).await;
     assert_eq!(status, 503);
     assert!(
