@@ -395,7 +395,7 @@ async function changeSettings(page) {
     await card.getByRole('button', { name: 'Guardar' }).click();
     await seen(card.getByText('Guardado', { exact: false }));
   });
-  const publicKey = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'Q'.repeat(43)} prueba@portal`;
+  const publicKey = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA${'Q'.repeat(42)} prueba@portal`;
   await check('a public key is added and removed', async () => {
     const card = page.getByTestId('ssh');
     await card.getByLabel('Añadir una clave pública').fill(publicKey);
