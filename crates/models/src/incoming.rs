@@ -212,9 +212,10 @@ impl Incoming {
         if let Some(other) = self.list()?.into_iter().find(|other| other.id == id) {
             return Err(IncomingError::Coming { id, upload: other.upload });
         }
+        // First: a full disk may have no room for the folder either.
+        self.check_room(wanted.size_bytes)?;
         let folder = self.folder();
         fs::create_dir_all(&folder).map_err(io_error("cannot make the folder of uploads"))?;
-        self.check_room(wanted.size_bytes)?;
         let upload = format!("u-{:016x}", rand::random::<u64>());
         let about = About { id: id.clone(), wanted: wanted.clone() };
         let text = toml::to_string(&about).map_err(|error| IncomingError::Invalid(error.to_string()))?;
@@ -377,7 +378,9 @@ impl Incoming {
     }
 
     fn check_room(&self, needed: u64) -> Result<(), IncomingError> {
-        let space = Space::of(&self.folder()).map_err(io_error("cannot see how full the disk is"))?;
+        let folder = self.folder();
+        let place = folder.ancestors().find(|place| place.exists()).unwrap_or(Path::new("/"));
+        let space = Space::of(place).map_err(io_error("cannot see how full the disk is"))?;
         Ok(space.room_for(needed, FILES)?)
     }
 }
