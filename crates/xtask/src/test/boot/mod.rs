@@ -53,15 +53,17 @@ const SECTIONS: &[Section] = &[
     ("names", names::run),
     ("cameras", cameras::run),
     ("certificates", certificates::run),
+    ("theft", certificates::theft),
     ("users", users::run),
     ("reboot", reboot::run),
     ("slot", slot::run),
     ("trial", slot::trial),
     ("storage", storage::run),
+    ("failing-disk", storage::long),
     ("damage", damage::run),
 ];
-/// Take too long for every run; they must be asked for by name.
-const LONG: &[&str] = &["trial"];
+/// Take too long for every run, or have not been seen to pass yet; they must be asked for by name.
+const LONG: &[&str] = &["theft", "trial", "failing-disk"];
 
 /// Boots and claims the image, and runs the sections named in `only`, or all but the long ones.
 pub fn run(builder: &Builder, only: &[String]) -> Result<Tally> {
