@@ -200,8 +200,8 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     pool.set_wishes(shelf.wishes().await);
     let imports = Imports::default();
     let ages = |file: &str| Ages::open(paths.state().join(file), paths.runtime());
-    let (root, session_ages) = (paths.state().join("cameras"), ages("cameras/ages.json"));
-    let cameras = Cameras::start(config.cameras, root, session_ages, Arc::clone(&events));
+    let session_ages = ages("cameras/ages.json");
+    let cameras = Cameras::start(config.cameras, &paths, session_ages, Arc::clone(&events));
     let agent = Arc::new(Agent {
         cameras,
         events,
@@ -221,6 +221,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     });
     let generating = gateway::work(Arc::clone(&agent));
     shelf::report_health(&agent, &health).await;
+    agent.cameras.report_health(&health);
     let tidied = Arc::clone(&agent);
     let housekeeping = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(keep_alive.clamp(TIDY.0, TIDY.1));
@@ -231,6 +232,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             tidied.tidy_uploads().await;
             tidied.sweep_cameras().await;
             shelf::report_health(&tidied, &health).await;
+            tidied.cameras.report_health(&health);
         }
     });
     let ended = Arc::clone(&agent);

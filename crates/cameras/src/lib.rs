@@ -8,6 +8,7 @@
 //! `ai_frames_sent_total`, `ai_drops_latestwins_total`, `ai_result_latency_ms`, `ai_detections_total` (before
 //! masks), `camera_events_lost_total`.
 
+pub mod address;
 mod backoff;
 mod camera;
 mod capture;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::{Address, HIDDEN};
+
 /// Characters of an address or path at most.
 const MOST: usize = 1000;
 
@@ -61,12 +63,27 @@ impl Source {
         }
     }
 
-    /// What must not appear in a log, and what may instead.
-    pub(crate) fn secret(&self) -> Option<(&str, String)> {
+    /// The address of one in the network.
+    pub fn url(&self) -> Option<&str> {
         match self {
-            Self::Rtsp { url } | Self::Http { url } => Some((url, without_password(url))),
+            Self::Rtsp { url } | Self::Http { url } => Some(url),
             Self::V4l2 { .. } | Self::File { .. } | Self::Folder { .. } => None,
         }
+    }
+
+    /// The same with another address, where it has one.
+    #[must_use]
+    pub fn with_url(self, url: String) -> Self {
+        match self {
+            Self::Rtsp { .. } => Self::Rtsp { url },
+            Self::Http { .. } => Self::Http { url },
+            other => other,
+        }
+    }
+
+    /// What must not appear in a log, and what may instead.
+    pub(crate) fn secret(&self) -> Option<(&str, String)> {
+        self.url().map(|url| (url, without_login(url)))
     }
 }
 
@@ -74,7 +91,7 @@ impl fmt::Display for Source {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::V4l2 { device } => out.write_str(device),
-            Self::Rtsp { url } | Self::Http { url } => out.write_str(&without_password(url)),
+            Self::Rtsp { url } | Self::Http { url } => out.write_str(&without_login(url)),
             Self::File { path, .. } | Self::Folder { path, .. } => path.display().fmt(out),
         }
     }
@@ -86,14 +103,16 @@ impl fmt::Debug for Source {
     }
 }
 
-/// `user:password@` becomes `***@`.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+/// Neither user nor secrets.
+fn without_login(url: &str) -> String {
+    let Some(address) = Address::parse(url) else { return url.to_owned() };
+    let hidden = address.hidden();
+    let Some((scheme, rest)) = hidden.split_once("://") else { return hidden };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}{path}"),
-        None => url.to_owned(),
+        Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}{path}"),
+        None => hidden,
     }
 }
 
@@ -184,6 +203,7 @@ mod tests {
             ("rtsp://user:secret@cam/a@b", "rtsp://***@cam/a@b"),
             ("rtsp://user:sec@ret@cam:554", "rtsp://***@cam:554"),
             ("rtsp://cam/a", "rtsp://cam/a"),
+            ("http://cam/a?user=me&pwd=secret", "http://cam/a?user=me&pwd=***"),
         ];
         for (url, shown) in cases {
             let source = Source::Rtsp { url: url.into() };

@@ -168,6 +168,18 @@ mod tests {
         fn kernel(&self, _: &str) -> Option<String> {
             None
         }
+        fn has_tpm(&self) -> bool {
+            false
+        }
+
+        fn seal(&self, _: &str, _: &[u8]) -> anyhow::Result<Vec<u8>> {
+            anyhow::bail!("there is no TPM")
+        }
+
+        fn unseal(&self, _: &str, _: &[u8]) -> anyhow::Result<Vec<u8>> {
+            anyhow::bail!("there is no TPM")
+        }
+
         fn is_active(&self, _: &str) -> bool {
             true
         }

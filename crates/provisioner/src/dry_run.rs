@@ -37,6 +37,18 @@ impl System for DryRun<'_> {
         self.0.kernel(key)
     }
 
+    fn has_tpm(&self) -> bool {
+        self.0.has_tpm()
+    }
+
+    fn seal(&self, _: &str, secret: &[u8]) -> anyhow::Result<Vec<u8>> {
+        Ok(secret.to_vec())
+    }
+
+    fn unseal(&self, name: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.0.unseal(name, sealed)
+    }
+
     fn is_active(&self, unit: &str) -> bool {
         self.0.is_active(unit)
     }

@@ -13,6 +13,9 @@ use nix::unistd::User;
 
 use crate::system::{Access, System};
 
+/// Speaks with the TPM. A TPM that hangs must not keep the box from starting.
+const CREDS: [&str; 3] = ["timeout", "20", "systemd-creds"];
+
 /// The machine this program runs on, or a folder laid out like one.
 #[derive(Debug)]
 pub struct Machine {
@@ -103,6 +106,26 @@ impl System for Machine {
         fs::read_to_string(Path::new("/proc/sys").join(key)).ok().map(|text| text.trim().to_owned())
     }
 
+    fn has_tpm(&self) -> bool {
+        self.running && self.run(&[&CREDS[..], &["has-tpm2", "--quiet"]].concat()).is_ok()
+    }
+
+    // Not bound to what the firmware measured: an update of the firmware must not lose the box's secrets.
+    fn seal(&self, name: &str, secret: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let name_is = format!("--name={name}");
+        let options = ["encrypt", "--with-key=tpm2", "--tpm2-pcrs=", &name_is, "-", "-"];
+        let sealed = pipe(&[&CREDS[..], &options].concat(), secret)?;
+        if self.unseal(name, &sealed)? != secret {
+            bail!("the TPM gives back something else than it got");
+        }
+        Ok(sealed)
+    }
+
+    fn unseal(&self, name: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let name_is = format!("--name={name}");
+        pipe(&[&CREDS[..], &["decrypt", &name_is, "-", "-"]].concat(), sealed)
+    }
+
     fn is_active(&self, unit: &str) -> bool {
         let status = Command::new("systemctl")
             .args(["is-active", "--quiet", unit])
@@ -112,6 +135,27 @@ impl System for Machine {
             .status();
         status.is_ok_and(|status| status.success())
     }
+}
+
+/// Runs a program that reads this and whose output counts.
+fn pipe(command: &[&str], input: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let [program, arguments @ ..] = command else { bail!("an empty command") };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    // It fits into the pipe. A program that does not read it says why.
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input));
+    let output = child.wait_with_output().with_context(|| format!("cannot wait for {program}"))?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` failed ({}): {}", command.join(" "), output.status, words.trim());
+    }
+    written.with_context(|| format!("{program} did not read what it was given"))?;
+    Ok(output.stdout)
 }
 
 /// The folder of a file, and the name it is first written under.

@@ -12,7 +12,7 @@ use crate::decide::{
 };
 use crate::layout::Layout;
 use crate::machine::read_small;
-use crate::steps::{Certificate, Status, StepReport, certificate, is_claimed};
+use crate::steps::{Certificate, Secrets, Status, StepReport, certificate, is_claimed, protection};
 use crate::system::{Access, System};
 use crate::text::Text;
 
@@ -39,6 +39,9 @@ pub struct Report {
     pub firewall: Firewall,
     /// The certificate in place.
     pub tls: Option<Certificate>,
+    /// What protects the secrets on the disk.
+    #[serde(default)]
+    pub secrets: Option<Secrets>,
     /// Who may use which accelerator.
     pub accelerators: Vec<Grant>,
     /// Firmware that drivers asked for and did not find.
@@ -155,6 +158,7 @@ impl Report {
             },
             firewall: plan.firewall.clone(),
             tls: certificate(layout),
+            secrets: protection(layout),
             accelerators: plan.accelerators.clone(),
             missing_firmware: plan.missing_firmware.clone(),
             storage: storage(findings.damage),

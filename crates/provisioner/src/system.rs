@@ -46,6 +46,15 @@ pub trait System {
     /// A value below `/proc/sys`.
     fn kernel(&self, key: &str) -> Option<String>;
 
+    /// Whether there is a TPM 2.0 that this program can use.
+    fn has_tpm(&self) -> bool;
+
+    /// Seals a secret with the TPM, so that this machine alone opens it; makes sure that it does.
+    fn seal(&self, name: &str, secret: &[u8]) -> anyhow::Result<Vec<u8>>;
+
+    /// Opens what was sealed under this name.
+    fn unseal(&self, name: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>>;
+
     /// Whether systemd says that a unit is active.
     fn is_active(&self, unit: &str) -> bool;
 }

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use actionbooster_hardware::DiskBus;
+use actionbooster_secrets::Keyring;
 use actionbooster_settings::Hostname;
 use booster_provisioner::data::Data;
 use booster_provisioner::layout::Layout;
@@ -24,10 +25,13 @@ use x509_parser::pem::parse_x509_pem;
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1dXkTn7b6cGvVnq3cQmN0s5m8bB5v1k2l3m4n5o6p7 owner@laptop";
+const KEYS: &str = "var/lib/actionbooster/secrets";
 const SETTINGS: &str = "var/lib/actionbooster/settings/settings.toml";
 /// Differ by nature: random, or a protocol of the run.
-const OWN_EACH_TIME: [&str; 4] = [
+const OWN_EACH_TIME: [&str; 6] = [
     "etc/machine-id",
+    "actionbooster/secrets/",
+    "run/actionbooster/secrets",
     "var/lib/actionbooster/tls/",
     "auth/claim-code",
     "run/actionbooster/provisioning.json",
@@ -133,21 +137,28 @@ fn assert_tls(it: &Box, what: &str) {
     let handed_out = it.tls("ca.crt").unwrap();
     let authorities: Vec<_> = authorities(it).collect();
     assert_eq!(authorities.len(), 1, "{what}: authorities");
+    only_file(&it.path().join(KEYS));
     assert!(authorities[0].ends_with(&handed_out), "{what}: another authority is handed out");
 }
 
-/// What the files of authorities hold: keys and certificates.
+/// What the files of authorities hold, opened: keys and certificates.
 fn authorities(it: &Box) -> impl Iterator<Item = String> {
     let folder = fs::read_dir(it.path().join("var/lib/actionbooster/tls/authorities"));
-    folder.into_iter().flatten().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+    let keyring = Keyring::load(&it.layout().run("secrets/provisioner")).unwrap_or_default();
+    folder.into_iter().flatten().filter_map(move |entry| {
+        let path = entry.unwrap().path();
+        let about = format!("authority {}", path.file_stem().unwrap().display());
+        let text = fs::read_to_string(path).unwrap();
+        assert!(!text.contains("PRIVATE"), "a key lies open on the disk");
+        // A cut may leave half a file under its first name; the next run takes it away.
+        Some(String::from_utf8(keyring.open(&about, text.trim_end()).ok()?).unwrap())
+    })
 }
 
 /// Whatever pairs are there belong together.
 fn assert_pairs(it: &Box, what: &str) {
     let server = it.tls("server.key").zip(it.tls("server.crt"));
-    // A cut may leave half a file under its first name; the next run takes it away.
-    let whole = authorities(it).filter(|text| text.ends_with("END CERTIFICATE-----\n"));
-    let authorities = whole.map(|text| {
+    let authorities = authorities(it).map(|text| {
         let begin = text.find("-----BEGIN CERTIFICATE").unwrap();
         (text[..begin].to_owned(), text[begin..].to_owned())
     });
@@ -281,6 +292,7 @@ fn a_full_disk_costs_one_step_and_is_made_good_later() {
         ("etc/systemd/zram-generator.conf", "memory"),
         ("etc/sysctl.d", "memory"),
         ("booster-agent.service.d", "limits"),
+        ("lib/actionbooster/secrets", "secrets"),
         ("tls/authorities", "tls"),
         ("server.crt", "tls"),
         ("auth/claim-code", "claim"),
@@ -292,7 +304,9 @@ fn a_full_disk_costs_one_step_and_is_made_good_later() {
         let report = it.apply().unwrap();
         assert_eq!(report.result, Outcome::Degraded, "{full}");
         let failed: Vec<_> = report.steps.iter().filter(|step| step.status == Status::Failed).collect();
-        assert_eq!(failed.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), [step], "{full}");
+        // Without a key no authority can be kept.
+        let expected = if step == "secrets" { vec![step, "tls"] } else { vec![step] };
+        assert_eq!(failed.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), expected, "{full}");
         assert!(failed[0].detail.contains("cannot write"), "{full}: {}", failed[0].detail);
         *it.system.full.borrow_mut() = None;
         assert_eq!(it.start().result, Outcome::Ok, "{full}");
@@ -324,9 +338,11 @@ fn broken_files_are_made_whole() {
         {
             let it = Box::new();
             it.start();
-            // Authorities are called after their keys, each otherwise.
+            // Called after what they hold, each otherwise.
             let path = match name.parent() {
-                Some(folder) if folder.ends_with("authorities") => only_file(&it.path().join(folder)),
+                Some(folder) if folder.ends_with("authorities") || folder.ends_with("secrets") => {
+                    only_file(&it.path().join(folder))
+                }
                 _ => it.path().join(name),
             };
             // A link would lead the garbage elsewhere.

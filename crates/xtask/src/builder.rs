@@ -62,6 +62,7 @@ const PACKAGES: &[&str] = &[
     "qemu-system-x86",
     "qemu-utils",
     "ovmf",
+    "swtpm",
     "nginx-light",
     "chromium",
     "ufw",

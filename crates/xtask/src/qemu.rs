@@ -33,6 +33,12 @@ const OFF_LIMIT: Duration = Duration::from_secs(180);
 pub const FAR_ADDRESS: &str = "203.0.113.80";
 const FAR_NETWORK: &str = "203.0.113.0/24";
 
+/// Where QEMU reaches the emulator of a TPM, and where that keeps its state.
+const TPM: &str = "tpm.sock";
+const TPM_STATE: &str = "tpm";
+/// How long the emulator of a TPM may take to start.
+const TPM_LIMIT: Duration = Duration::from_secs(20);
+
 /// Where the guest's serial console takes what is typed.
 const KEYBOARD: &str = "keyboard.sock";
 /// The last entry of GRUB's menu, which erases the data partition.
@@ -78,6 +84,9 @@ pub struct Vm<'a> {
     probes: Vec<(u16, u16)>,
     acceleration: Acceleration,
     child: Option<Child>,
+    /// Whether it has a TPM, which is the same one every time.
+    tpm: bool,
+    tpm_child: Option<Child>,
     boots: u32,
 }
 
@@ -108,6 +117,8 @@ impl<'a> Vm<'a> {
             probes: Vec::new(),
             acceleration,
             child: None,
+            tpm: false,
+            tpm_child: None,
             boots: 0,
         };
         vm.forget_firmware_settings()?;
@@ -130,6 +141,11 @@ impl<'a> Vm<'a> {
         self.probes.push((host, guest));
     }
 
+    /// Puts its TPM in, or takes it out. Takes effect at the next power-on.
+    pub fn fit_tpm(&mut self, fitted: bool) {
+        self.tpm = fitted;
+    }
+
     /// The machine's own folder on the host.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -145,9 +161,39 @@ impl<'a> Vm<'a> {
         ensure!(self.child.is_none(), "the machine is already on");
         self.boots += 1;
         let log = File::create(self.folder.join("qemu.log"))?;
+        if self.tpm {
+            self.start_tpm()?;
+        }
         let mut command = self.builder.command(&self.arguments()?);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("cannot start QEMU")?);
+        Ok(())
+    }
+
+    /// Starts the emulator of the TPM, which ends when QEMU does.
+    fn start_tpm(&mut self) -> Result<()> {
+        if let Some(mut before) = self.tpm_child.take() {
+            before.wait()?;
+        }
+        let socket = self.folder.join(TPM);
+        if socket.exists() {
+            fs::remove_file(&socket)?;
+        }
+        fs::create_dir_all(self.folder.join(TPM_STATE))?;
+        let state = format!("dir={}", self.path(TPM_STATE)?);
+        let control = format!("type=unixio,path={}", self.path(TPM)?);
+        let emulator = ["setpriv", "--pdeathsig", "KILL", "--", "swtpm", "socket", "--tpm2", "--terminate"];
+        let options = ["--tpmstate", &state, "--ctrl", &control];
+        let log = File::create(self.folder.join("tpm.log"))?;
+        let mut command = self.builder.command(&[&emulator[..], &options].concat());
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.tpm_child = Some(command.spawn().context("cannot start the emulator of a TPM")?);
+        let started = Instant::now();
+        while !socket.exists() {
+            let log = fs::read_to_string(self.folder.join("tpm.log")).unwrap_or_default();
+            ensure!(started.elapsed() < TPM_LIMIT, "the emulator of a TPM does not start: {log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(())
     }
 
@@ -328,6 +374,11 @@ impl<'a> Vm<'a> {
             let order = if number == self.started { 1 } else { number + 2 };
             add("-device", format!("{},drive=disk{number},bootindex={order}", disk.device(number)));
         }
+        if self.tpm {
+            add("-chardev", format!("socket,id=tpm,path={}", self.path(TPM)?));
+            add("-tpmdev", "emulator,id=tpm0,chardev=tpm".into());
+            add("-device", "tpm-crb,tpmdev=tpm0".into());
+        }
         add("-device", "virtio-rng-pci".into());
         add("-device", "i6300esb".into());
         add("-netdev", format!("user,id=lan,restrict=on{forwards}"));
@@ -361,6 +412,11 @@ impl Drop for Vm<'_> {
             && let Err(cause) = self.cut_power()
         {
             eprintln!("  cannot stop QEMU: {cause:#}");
+        }
+        if let Some(mut tpm) = self.tpm_child.take() {
+            // It may have outlived a QEMU that never spoke to it.
+            drop(tpm.kill());
+            drop(tpm.wait());
         }
     }
 }

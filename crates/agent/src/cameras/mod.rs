@@ -1,7 +1,7 @@
 //! The owner's cameras: which there are, which run, and what they tell.
 
 mod kept;
-mod password;
+mod passwords;
 mod routes;
 mod settings;
 
@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use actionbooster_cameras::address::Address;
 use actionbooster_cameras::keep::{self, Limits};
-use actionbooster_cameras::{Camera, CameraEvent, Live, Surroundings, classes, run};
-use actionbooster_chassis::Problem;
+use actionbooster_cameras::{Camera, CameraEvent, Live, Source, Surroundings, classes, run};
 use actionbooster_chassis::ages::Ages;
+use actionbooster_chassis::health::{Health, Status};
+use actionbooster_chassis::{Paths, Problem};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -28,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::Shared;
 use crate::events::Events;
 pub(crate) use kept::Recordings;
+use passwords::{LOST, Passwords, is_lost};
 use settings::Settings;
 
 /// Events of a camera that wait to be told.
@@ -102,11 +105,14 @@ impl std::fmt::Debug for Cameras {
 }
 
 impl Cameras {
-    /// Reads the cameras below `root` and starts those that are to run. A camera that cannot be read is told
+    /// Reads the cameras and starts those that are to run. A camera that cannot be read is told
     /// in the log and does not keep the others.
-    pub(crate) fn start(config: CamerasConfig, root: PathBuf, ages: Ages, events: Arc<Events>) -> Arc<Self> {
+    pub(crate) fn start(config: CamerasConfig, paths: &Paths, ages: Ages, events: Arc<Events>) -> Arc<Self> {
+        let root = paths.state().join("cameras");
+        let settings = Settings::new(root.clone(), Passwords::new(paths));
+        settings.seal();
         let cameras = Arc::new(Self {
-            settings: Settings::new(root.clone()),
+            settings,
             around: Surroundings {
                 worker: config.worker,
                 token: config.token,
@@ -147,7 +153,7 @@ impl Cameras {
             let detail = format!("There are {MOST} cameras already; remove one first.");
             return Err(Problem::new(StatusCode::CONFLICT, "too-many", "No more cameras", detail));
         }
-        camera.source = password::restored(camera.source, known.as_ref().map(|known| &known.source))
+        camera.source = restored(camera.source, known.as_ref().map(|known| &known.source))
             .map_err(|reason| refused("source.url", format!("source.url: {reason}")))?;
         self.settings.keep(&camera).map_err(|error| not_kept(&error))?;
         self.end(&camera.id);
@@ -178,7 +184,8 @@ impl Cameras {
     }
 
     fn begin(&self, camera: Camera) {
-        if !camera.enabled || self.tasks.is_closed() {
+        // Without its password a camera may count the attempts and lock its owner out.
+        if !camera.enabled || is_lost(&camera) || self.tasks.is_closed() {
             return;
         }
         let (stop, (live_in, live)) = (CancellationToken::new(), watch::channel(None));
@@ -200,6 +207,19 @@ impl Cameras {
             }
         });
         lock(&self.running).insert(id, Running { stop, live, state });
+    }
+
+    /// Tells which cameras have lost their passwords.
+    pub(crate) fn report_health(&self, health: &Health) {
+        let lost: Vec<String> = self
+            .settings
+            .all()
+            .into_iter()
+            .filter(|camera| camera.enabled && is_lost(camera))
+            .map(|camera| format!("{}: {LOST}", camera.id))
+            .collect();
+        let status = if lost.is_empty() { Status::Ok } else { Status::Degraded };
+        health.set("cameras", status, lost.join("; "));
     }
 
     fn end(&self, id: &str) {
@@ -229,6 +249,13 @@ impl Cameras {
             tracing::warn!("cameras were still ending when the agent ended");
         }
     }
+}
+
+/// A source with the passwords of the one before where it says `***`.
+fn restored(source: Source, before: Option<&Source>) -> Result<Source, String> {
+    let Some(address) = source.url().and_then(Address::parse) else { return Ok(source) };
+    let url = address.restored(before.and_then(Source::url).and_then(Address::parse).as_ref())?;
+    Ok(source.with_url(url))
 }
 
 /// The event's name for listeners.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use actionbooster_cameras::Camera;
+use actionbooster_cameras::address::Address;
 use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
 use async_stream::stream;
@@ -12,7 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Cameras, lock, password, unknown};
+use super::{Cameras, LOST, is_lost, lock, unknown};
 use crate::Shared;
 use crate::asker::require_admin;
 
@@ -132,6 +133,10 @@ fn watched(
     if cameras.settings.get(id).is_none() {
         return Err(unknown(id));
     }
+    if cameras.settings.get(id).is_some_and(|camera| is_lost(&camera)) {
+        let detail = format!("There are no pictures of {id}: {LOST}.");
+        return Err(Problem::new(StatusCode::CONFLICT, "password-lost", "The password is lost", detail));
+    }
     let detail = format!("The camera {id} is switched off; enable it to see what it sees.");
     Err(Problem::new(StatusCode::CONFLICT, "off", "The camera is off", detail))
 }
@@ -140,7 +145,8 @@ fn watched(
 fn told(cameras: &Cameras, camera: &Camera) -> Value {
     let mut told = json!(camera);
     if let Some(url) = told.pointer_mut("/source/url") {
-        *url = json!(password::hidden(url.as_str().unwrap_or_default()));
+        let address = url.as_str().and_then(Address::parse).map(|address| address.hidden());
+        *url = json!(address);
     }
     let running = lock(&cameras.running);
     let state = running.get(&camera.id).map(|running| lock(&running.state).clone());
@@ -149,6 +155,9 @@ fn told(cameras: &Cameras, camera: &Camera) -> Value {
     for part in ["state", "source_state", "detector", "session", "recording_stopped"] {
         let from = if part == "source_state" { "source" } else { part };
         told[part] = state.get(from).cloned().unwrap_or_default();
+    }
+    if is_lost(camera) {
+        told["source_state"] = json!({"state": "lost", "reason": LOST});
     }
     told
 }

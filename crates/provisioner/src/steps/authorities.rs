@@ -1,12 +1,15 @@
-//! The folder of authorities: one file for each, with its key and its certificate.
+//! The folder of authorities: one file for each, with its key and its certificate, sealed with the box's key.
 //!
-//! Both in one file, because no cut may come between a key and its certificate.
+//! Both in one file, because no cut may come between a key and its certificate. One that was sealed with a
+//! key that a TPM does not open now is left where it is: that key may come back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use actionbooster_secrets::{OpenError, is_sealed};
+use anyhow::{Context as _, Result};
 
+use super::secrets::may_come_back;
 use super::{Context, current};
 use crate::system::Access;
 use crate::tls::{Authority, Key, Root, Succession};
@@ -23,12 +26,14 @@ pub fn ensure(own_names: &[String], context: &Context) -> Result<Succession> {
     let folder = context.layout.state("tls");
     let files = folder.join("authorities");
     adopt(&folder, &files, context)?;
-    let settled = Succession::settle(read(&files, own_names, context)?, own_names, context.now)?;
+    let Found { authorities, closed } = read(&files, own_names, context)?;
+    let settled = Succession::settle(authorities, own_names, context.now)?;
     let all = || [&settled.signer].into_iter().chain(&settled.next).chain(&settled.kept);
     for authority in all() {
-        context.ensure(&place(&files, authority), authority.text().as_bytes(), Access::SECRET)?;
+        keep(&place(&files, authority), authority, context)?;
     }
-    let wanted: Vec<PathBuf> = all().map(|authority| place(&files, authority)).collect();
+    let mut wanted: Vec<PathBuf> = all().map(|authority| place(&files, authority)).collect();
+    wanted.extend(closed);
     for path in list(&files).into_iter().filter(|path| !wanted.contains(path)) {
         context.ensure_absent(&path)?;
     }
@@ -50,25 +55,64 @@ fn adopt(folder: &Path, files: &Path, context: &Context) -> Result<()> {
         Authority::new(Key::read(&key)?, root).ok()
     });
     if let Some(first) = first {
-        context.ensure(&place(files, &first), first.text().as_bytes(), Access::SECRET)?;
+        keep(&place(files, &first), &first, context)?;
     }
     context.ensure_absent(&folder.join(FIRST_KEY)).map(drop)
 }
 
-/// The authorities in the folder. A key whose certificate is damaged gets another: to devices it is
-/// the same authority.
-fn read(files: &Path, own_names: &[String], context: &Context) -> Result<Vec<Authority>> {
-    let mut found = Vec::new();
+/// Seals an authority into its file, unless that holds it already.
+fn keep(path: &Path, authority: &Authority, context: &Context) -> Result<()> {
+    let keyring = context.keyring();
+    let (about, text) = (about(path), authority.text());
+    let holds = |sealed: &str| {
+        keyring.is_current(sealed) && keyring.open(&about, sealed).is_ok_and(|kept| kept == text.as_bytes())
+    };
+    let kept = current(path).and_then(|kept| String::from_utf8(kept).ok());
+    if kept.is_some_and(|kept| holds(kept.trim_end())) {
+        return Ok(());
+    }
+    let sealed = keyring.seal(&about, text.as_bytes()).context("the authority cannot be kept")?;
+    context.replace(path, (sealed + "\n").as_bytes(), Access::SECRET)
+}
+
+/// What is in the folder.
+#[derive(Default)]
+struct Found {
+    authorities: Vec<Authority>,
+    /// Sealed with a key that may come back.
+    closed: Vec<PathBuf>,
+}
+
+/// Reads the folder. A key whose certificate is damaged gets another: to devices it is the same authority.
+fn read(files: &Path, own_names: &[String], context: &Context) -> Result<Found> {
+    let keyring = context.keyring();
+    let mut found = Found::default();
     for path in list(files) {
-        let Some(text) = current(&path).and_then(|text| String::from_utf8(text).ok()) else { continue };
+        let Some(mut text) = current(&path).and_then(|text| String::from_utf8(text).ok()) else { continue };
+        // Those of earlier versions are not sealed.
+        if is_sealed(&text) {
+            match keyring.open(&about(&path), text.trim_end()).map(String::from_utf8) {
+                Ok(Ok(opened)) => text = opened,
+                Err(OpenError::UnknownKey(id)) if may_come_back(&id, context.layout) => {
+                    found.closed.push(path);
+                    continue;
+                }
+                Ok(Err(_)) | Err(_) => continue,
+            }
+        }
         let Some(key) = Key::read(&text) else { continue };
         let root = Root::read_all(&text).into_iter().find(|root| root.is_of(&key));
-        found.push(match root {
+        found.authorities.push(match root {
             Some(root) => Authority::new(key, root)?,
             None => Authority::make(key, own_names, context.now)?,
         });
     }
     Ok(found)
+}
+
+/// What a sealed file belongs to.
+fn about(path: &Path) -> String {
+    format!("authority {}", path.file_stem().unwrap_or_default().display())
 }
 
 fn place(files: &Path, authority: &Authority) -> PathBuf {

@@ -13,6 +13,7 @@ mod limits;
 mod machine_id;
 mod memory;
 mod migrate;
+mod secrets;
 mod services;
 mod settings;
 mod ssh;
@@ -20,16 +21,18 @@ mod time;
 mod tls;
 mod ufw;
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use actionbooster_secrets::Keyring;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use debts::{Debt, Debts};
 pub use migrate::migrate;
+pub use secrets::Secrets;
 pub use tls::Certificate;
 
 use crate::decide::Plan;
@@ -75,6 +78,8 @@ pub struct Context<'a> {
     pub addresses: &'a [IpAddr],
     /// What must still follow earlier changes.
     pub debts: Debts,
+    /// With which this program seals what it keeps.
+    keyring: RefCell<Keyring>,
     changes: RefCell<Vec<String>>,
 }
 
@@ -82,7 +87,16 @@ impl<'a> Context<'a> {
     /// A context for a run, with what an earlier run left owing.
     pub fn new(layout: &'a Layout, system: &'a dyn System, now: Timestamp, addresses: &'a [IpAddr]) -> Self {
         let debts = Debts::read(layout, system.is_running());
-        Self { layout, system, now, addresses, debts, changes: RefCell::default() }
+        let keyring = RefCell::new(secrets::keyring(layout));
+        Self { layout, system, now, addresses, debts, keyring, changes: RefCell::default() }
+    }
+
+    fn keyring(&self) -> Ref<'_, Keyring> {
+        self.keyring.borrow()
+    }
+
+    fn set_keyring(&self, keyring: Keyring) {
+        *self.keyring.borrow_mut() = keyring;
     }
 
     fn note(&self, change: String) {
@@ -170,13 +184,14 @@ const TLS: &str = "tls";
 type Step = fn(&Plan, &Context) -> Result<()>;
 
 /// In this order: what the box lets in comes before what it offers.
-const APPLY: [(&str, Step); 9] = [
+const APPLY: [(&str, Step); 10] = [
     ("hostname", hostname::ensure),
     ("time", time::ensure),
     ("firewall", firewall::ensure),
     ("memory", memory::ensure),
     ("limits", limits::ensure),
     (SERVICES, services::ensure),
+    ("secrets", |_, context| secrets::ensure(context)),
     (TLS, tls::ensure),
     ("claim", claim::ensure),
     ("ssh", ssh::ensure),
@@ -212,6 +227,11 @@ pub fn announce(tls_names: &[String], context: &Context) -> StepReport {
 /// The certificate that is in place, for the report.
 pub fn certificate(layout: &Layout) -> Option<Certificate> {
     tls::describe(layout)
+}
+
+/// What protects the secrets on the disk, for the report.
+pub fn protection(layout: &Layout) -> Option<Secrets> {
+    secrets::describe(layout)
 }
 
 /// Whether the box has an owner.

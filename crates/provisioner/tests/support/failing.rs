@@ -35,6 +35,8 @@ pub struct Failing {
     pub started: Cell<bool>,
     pub in_force: RefCell<InForce>,
     pub commands: RefCell<Vec<String>>,
+    /// What tells the TPM from another, if there is one.
+    pub tpm: RefCell<Option<String>>,
 }
 
 impl Failing {
@@ -48,6 +50,7 @@ impl Failing {
             started: Cell::new(false),
             in_force: RefCell::default(),
             commands: RefCell::default(),
+            tpm: RefCell::default(),
         }
     }
 
@@ -192,6 +195,24 @@ impl System for Failing {
 
     fn kernel(&self, key: &str) -> Option<String> {
         self.in_force.borrow().kernel.get(key).cloned()
+    }
+
+    fn has_tpm(&self) -> bool {
+        self.tpm.borrow().is_some()
+    }
+
+    fn seal(&self, name: &str, secret: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.effect()?;
+        let tpm = self.tpm.borrow();
+        let tpm = tpm.as_ref().ok_or_else(|| anyhow::anyhow!("there is no TPM"))?;
+        Ok([tpm.as_bytes(), name.as_bytes(), secret].join(&b'|'))
+    }
+
+    fn unseal(&self, name: &str, sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let tpm = self.tpm.borrow();
+        let begin = format!("{}|{name}|", tpm.as_deref().unwrap_or_default());
+        let secret = sealed.strip_prefix(begin.as_bytes()).filter(|_| tpm.is_some());
+        Ok(secret.ok_or_else(|| anyhow::anyhow!("it was sealed by another TPM"))?.to_vec())
     }
 
     fn is_active(&self, unit: &str) -> bool {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use actionbooster_secrets::Keyring;
 use anyhow::{Context, Result, ensure};
 
 use super::{Session, contains, equal, until};
@@ -12,8 +13,11 @@ use crate::test::Tally;
 const JUMP_LIMIT: Duration = Duration::from_secs(60);
 /// A port of this host for a server that shows a certificate of the thief's.
 const THIEF_PORT: &str = "20599";
-/// The key is on the disk of the box, as a thief would find it.
-const STEAL: &str = "sudo sh -c 'cat /var/lib/actionbooster/tls/authorities/*.pem'";
+/// What a thief of the whole box gets: the sealed authority, and the keys that the box opens it with.
+const SEALED: &str = "sudo sh -c 'cat /var/lib/actionbooster/tls/authorities/*.pem'";
+const KEYS: &str = "sudo cat /run/actionbooster/secrets/provisioner";
+/// What the sealed text belongs to.
+const BELONGS_TO: &str = "sudo sh -c 'cd /var/lib/actionbooster/tls/authorities; for f in *.pem; do echo authority ${f%.pem}; done'";
 /// What the thief signs: the key and the authority are in the same file.
 const SIGN: &str = "set -e; cd \"$1\"
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout thief.key -subj /CN=thief -out thief.csr
@@ -44,7 +48,7 @@ pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
     session.shell(FORGET).map(drop)
 }
 
-/// Whoever has the disk has the key.
+/// Whoever has the whole box has the key.
 #[expect(clippy::unnecessary_wraps, reason = "every section may break off")]
 pub fn theft(session: &mut Session, tally: &mut Tally) -> Result<()> {
     tally.check("a site that the box's stolen key vouches for is refused", thief(session));
@@ -78,7 +82,10 @@ fn served(session: &Session, at: Option<&str>) -> Result<()> {
 }
 
 fn thief(session: &Session) -> Result<()> {
-    std::fs::write(session.vm.folder().join("stolen.pem"), session.shell(STEAL)?)?;
+    let keyring = Keyring::parse(&session.shell(KEYS)?).context("no keys")?;
+    let (sealed, belongs_to) = (session.shell(SEALED)?, session.shell(BELONGS_TO)?);
+    ensure!(!sealed.contains("PRIVATE"), "the key of the authority lies open on the disk");
+    std::fs::write(session.vm.folder().join("stolen.pem"), keyring.open(belongs_to.trim(), sealed.trim())?)?;
     // 60: the certificate is not believed. The first shows that nothing else is the reason.
     for (name, status) in [("other.local", "0"), ("www.example.com", "60"), ("actionbooster.example", "60")] {
         sh(session, SIGN, &[name])?;

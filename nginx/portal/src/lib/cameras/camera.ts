@@ -96,7 +96,7 @@ export function remarks(camera: Camera): Remark[] {
   const remark = (key: Remark['key'], state: string, reason = ''): Remark => ({ key, tone: tones[state] ?? 'plain', reason });
   if (!camera.enabled) return [remark('off', 'off')];
   const { source_state: source, detector, state } = camera;
-  if (!camera.running || !source) return [remark('starting', 'starting')];
+  if (!source) return [remark('starting', 'starting')];
   const said = [remark(`source.${source.state}`, source.state, source.reason)];
   if (detector) said.push(remark(`detector.${detector.state}`, detector.state, detector.reason));
   if (state && state !== 'idle') said.push(remark(`session.${state}`, state));
