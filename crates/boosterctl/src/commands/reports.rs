@@ -111,6 +111,19 @@ fn fingerprint(hash: &Value) -> String {
     pairs.join(":")
 }
 
+/// What protects the secrets on the disk.
+fn secrets(secrets: &Value) -> String {
+    let protection = match secrets["bound_to"].as_str() {
+        Some("tpm") => "sealed by the TPM",
+        Some(_) => "sealed; the key lies on the disk",
+        None => return String::new(),
+    };
+    match secrets["closed"].as_u64() {
+        Some(closed @ 1..) => format!("{protection}; older keys that the TPM does not open: {closed}"),
+        _ => protection.to_owned(),
+    }
+}
+
 fn provisioned(report: &Value) -> String {
     let (mode, network, memory) = (&report["mode"], &report["network"], &report["memory"]);
     let mut text = pairs(&[
@@ -126,6 +139,7 @@ fn provisioned(report: &Value) -> String {
         ("claimed", cell(&report["claim"]["claimed"])),
         ("authority", fingerprint(&report["tls"]["ca_sha256"])),
         ("its next", fingerprint(&report["tls"]["next"]["sha256"])),
+        ("secrets", secrets(&report["secrets"])),
     ]);
     text.push_str("\nwhy this mode\n");
     for reason in list(&mode["reasons"]) {

@@ -221,6 +221,8 @@ export interface Provisioning {
   network?: { hostname: string; mdns_name: string; taken_name?: string | null; online: boolean; addresses: string[] };
   firewall?: { incoming: unknown[]; outgoing: unknown[] };
   tls?: Certificates;
+  /** What the key of the secrets on the disk is bound to, and how many older keys the TPM does not open. */
+  secrets?: { bound_to: 'tpm' | 'disk'; closed: number } | null;
   accelerators?: { device: string; groups: string[]; given_to: string[] }[];
   missing_firmware?: { driver: string; device: string; file: string; package: string | null; advice: Localized }[];
   storage?: { data: 'ok' | 'damaged'; detail: Localized | null };
