@@ -46,7 +46,7 @@ pub trait System {
     /// A value below `/proc/sys`.
     fn kernel(&self, key: &str) -> Option<String>;
 
-    /// Whether there is a TPM 2.0 that this program can use.
+    /// Whether there is a TPM 2.0; it may still refuse to work.
     fn has_tpm(&self) -> bool;
 
     /// Seals a secret with the TPM, so that this machine alone opens it; makes sure that it does.
