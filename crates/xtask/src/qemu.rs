@@ -84,6 +84,8 @@ pub struct Vm<'a> {
     probes: Vec<(u16, u16)>,
     acceleration: Acceleration,
     child: Option<Child>,
+    /// Whether the battery of its clock is empty: then it starts in the year 2000.
+    battery_is_empty: bool,
     /// Whether it has a TPM, which is the same one every time.
     tpm: bool,
     tpm_child: Option<Child>,
@@ -117,6 +119,7 @@ impl<'a> Vm<'a> {
             probes: Vec::new(),
             acceleration,
             child: None,
+            battery_is_empty: false,
             tpm: false,
             tpm_child: None,
             boots: 0,
@@ -144,6 +147,11 @@ impl<'a> Vm<'a> {
     /// Puts its TPM in, or takes it out. Takes effect at the next power-on.
     pub fn fit_tpm(&mut self, fitted: bool) {
         self.tpm = fitted;
+    }
+
+    /// Takes the battery of its clock away, or puts one in. Takes effect at the next power-on.
+    pub fn empty_battery(&mut self, empty: bool) {
+        self.battery_is_empty = empty;
     }
 
     /// The machine's own folder on the host.
@@ -373,6 +381,9 @@ impl<'a> Vm<'a> {
             add("-drive", format!("if=none,id=disk{number},format=qcow2,cache=writeback,file={file}"));
             let order = if number == self.started { 1 } else { number + 2 };
             add("-device", format!("{},drive=disk{number},bootindex={order}", disk.device(number)));
+        }
+        if self.battery_is_empty {
+            add("-rtc", "base=2000-01-01T00:00:00".into());
         }
         if self.tpm {
             add("-chardev", format!("socket,id=tpm,path={}", self.path(TPM)?));

@@ -1,4 +1,5 @@
 //! What lies on the disk gives nothing without the box's TPM, and nothing is lost where the TPM comes back.
+//! A machine that was opened may also have lost the battery of its clock.
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ const HOLD: &str = "sudo grep -rlF --exclude-dir=models -e";
 const STATE: &str = "/var/lib/actionbooster";
 /// How long a box without its TPM may take to say what it lost.
 const TOLD_LIMIT: Duration = Duration::from_secs(60);
+/// How old the last known time may be, in seconds.
+const LAST_KNOWN_S: u64 = 3_600;
 
 /// Leaves a camera behind.
 pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
@@ -33,7 +36,12 @@ pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
 pub fn moved(session: &mut Session, tally: &mut Tally) -> Result<()> {
     add_camera(session)?;
     let authority = authority(session)?;
+    let left_at = now(session)?;
     restart(session, false)?;
+    tally.check(
+        "without the battery of its clock it goes on from the last known time",
+        goes_on(session, left_at),
+    );
     tally.check("without its TPM the box serves, and says what it can no longer read", without(session));
     tally.check("its authority is another one then", changed(session, &authority));
     restart(session, true)?;
@@ -86,10 +94,24 @@ fn keys_of_others(session: &Session) -> Result<()> {
 fn restart(session: &mut Session, with_tpm: bool) -> Result<()> {
     run::switch_off(&mut session.vm, &session.appliance, &session.ready)?;
     session.vm.fit_tpm(with_tpm);
+    session.vm.empty_battery(!with_tpm);
     session.vm.power_on()?;
     let what = if with_tpm { "boot with the TPM again" } else { "boot without the TPM" };
     session.appliance = step(what, || session.vm.reach())?;
     run::wait_ssh(&mut session.vm, &session.key)
+}
+
+/// Seconds since 1970, as the guest counts them.
+fn now(session: &Session) -> Result<u64> {
+    Ok(session.shell("date +%s")?.trim().parse()?)
+}
+
+fn goes_on(session: &Session, left_at: u64) -> Result<()> {
+    let now = now(session)?;
+    let behind = left_at.saturating_sub(now);
+    ensure!(behind <= LAST_KNOWN_S, "the clock is {behind} s behind the time at which the box was left");
+    ensure!(now < left_at + LAST_KNOWN_S, "the clock ran ahead, or the battery was not empty");
+    Ok(())
 }
 
 fn authority(session: &Session) -> Result<Value> {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Session, contains, until};
+use crate::appliance::session_of;
 use crate::http::Credentials;
 use crate::progress::step;
 use crate::qemu::BOOT_LIMIT;
@@ -32,7 +33,7 @@ pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
     step("filling the disk", || fill(session, FILL_SPACE))?;
     tally.check("who fills the disk is stopped before the reserve", reserve_is_free(session));
     tally.check("health tells of a full disk and what to do", told(session, "storage", "the disk is full"));
-    tally.check("a full disk lets the owner in", log_in(session));
+    tally.check("a full disk lets the owner in", log_in(session).map(drop));
     tally.check("settings can be changed on a full disk", change_settings(session));
     step("freeing the disk", || free(session))?;
     tally.check("all is well after space was freed", well(session));
@@ -46,11 +47,15 @@ pub fn long(session: &mut Session, tally: &mut Tally) -> Result<()> {
     step("freeing the disk", || free(session))?;
     step("using up the files of the disk", || fill(session, FILL_FILES))?;
     tally.check("health tells of too many files", told(session, "storage", "more files left"));
-    tally.check("a disk with too many files lets the owner in", log_in(session));
+    tally.check("a disk with too many files lets the owner in", log_in(session).map(drop));
     tally.check("settings can be changed on a disk with too many files", change_settings(session));
     step("removing the files", || free(session))?;
     tally.check("all is well after files were removed", well(session));
     tally.check("an error of the file system is told", broken(session));
+    tally.check(
+        "on a disk that became read-only the owner logs in and out, and every daemon knows the session",
+        known_everywhere(session),
+    );
     step("power cut after the error", || restart(session))?;
     tally.check("the next start mends the file system and loses nothing", mended(session));
     Ok(())
@@ -139,10 +144,26 @@ fn told(session: &Session, name: &str, words: &str) -> Result<()> {
     contains(part["detail"].as_str().unwrap_or_default(), words)
 }
 
-fn log_in(session: &Session) -> Result<()> {
+fn log_in(session: &Session) -> Result<Credentials> {
     let owner = session.ready.owner.as_ref().context("nobody has claimed the box")?;
     let login = json!({"name": owner.name, "password": owner.password});
-    session.appliance.portal.post("/api/v1/login", &login, &Credentials::None)?.expect(200).map(drop)
+    session_of(&session.appliance.portal.post("/api/v1/login", &login, &Credentials::None)?.expect(200)?)
+}
+
+/// A session that cannot be written into the database, with the daemons that ran before it was opened.
+fn known_everywhere(session: &Session) -> Result<()> {
+    ensure!(session.shell("sudo touch /var/x 2>&1; true")?.contains("Read-only"), "/var can be written");
+    let (portal, cookie) = (&session.appliance.portal, log_in(session)?);
+    // Of the monitor, the agent and the worker.
+    let paths = ["/api/v1/settings", "/api/v1/models", "/api/v1/detectors"];
+    for path in paths {
+        portal.get(path, &cookie)?.expect(200).context(path)?;
+    }
+    portal.post("/api/v1/logout", &json!({}), &cookie)?.expect(204)?;
+    for path in paths {
+        portal.get(path, &cookie)?.expect(401).context(path)?;
+    }
+    Ok(())
 }
 
 /// Written by the monitor, applied by the provisioner.
