@@ -226,6 +226,8 @@ export interface Provisioning {
   accelerators?: { device: string; groups: string[]; given_to: string[] }[];
   missing_firmware?: { driver: string; device: string; file: string; package: string | null; advice: Localized }[];
   storage?: { data: 'ok' | 'damaged'; detail: Localized | null };
+  /** Files below /etc that were changed on the box and hide what this version brings. */
+  hidden_in_etc?: string[];
   steps?: { name: string; status: 'unchanged' | 'applied' | 'failed' | 'skipped'; detail: string | null }[];
 }
 

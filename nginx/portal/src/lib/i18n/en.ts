@@ -200,6 +200,7 @@ export const en = {
   'box.tls.names': 'Valid for',
   'box.tls.until': 'Until',
   'box.tls.fingerprint': 'Fingerprint of the authority (SHA-256)',
+  'box.hidden': 'These files were changed on the box and hide what this version brings: {files}. Remove them over SSH if you did not mean to.',
   'box.secrets': 'If it is stolen',
   'box.secrets.tpm': 'The passwords of your cameras and the key of the certificate authority lie on the disk sealed by this machine’s TPM: the disk alone gives nobody either of them. Whoever takes the whole box has both. Then change the passwords of the cameras, and remove the box’s authority from your devices.',
   'box.secrets.disk': 'This machine has no TPM, so the key that seals the passwords of your cameras and the certificate authority lies on the same disk. Whoever takes the disk or the box has them. Then change the passwords of the cameras, and remove the box’s authority from your devices.',

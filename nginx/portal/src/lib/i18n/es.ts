@@ -201,6 +201,7 @@ export const es: Record<Key, string> = {
   'box.tls.names': 'Válido para',
   'box.tls.until': 'Hasta',
   'box.tls.fingerprint': 'Huella de la autoridad (SHA-256)',
+  'box.hidden': 'Estos archivos se cambiaron en la caja y ocultan los de esta versión: {files}. Bórralos por SSH si no era tu intención.',
   'box.secrets': 'Si la roban',
   'box.secrets.tpm': 'Las contraseñas de tus cámaras y la clave de la autoridad de certificación están en el disco selladas por el TPM de esta máquina: con el disco solo, nadie las obtiene. Quien se lleve la caja entera tiene ambas. En ese caso cambia las contraseñas de las cámaras y quita la autoridad de la caja de tus dispositivos.',
   'box.secrets.disk': 'Esta máquina no tiene TPM, así que la clave que sella las contraseñas de tus cámaras y la autoridad de certificación está en el mismo disco. Quien se lleve el disco o la caja las tiene. En ese caso cambia las contraseñas de las cámaras y quita la autoridad de la caja de tus dispositivos.',
