@@ -66,11 +66,22 @@ class Corpus:
         def optional(match):
             return random.choice(match[1].split("|")) if random.random() < 0.5 else ""
 
+        if pattern.startswith("{como} ") and random.random() < 0.35:
+            pattern = "cómo < " + pattern.removeprefix("{como} ")
         for _ in range(4):
             pattern = re.sub(r"\{(\w+)\}", slot, pattern)
             pattern = re.sub(r"\[([^\[\]()]*)\]", optional, pattern)
             pattern = re.sub(r"\(([^()\[\]]*)\)", lambda match: random.choice(match[1].split("|")), pattern)
+        pattern = re.sub(r"<\s+(\S+)", lambda match: self.first_person(match[1]), pattern)
         return re.sub(r"\s+([?,.])", r"\1", re.sub(r"\s+", " ", pattern)).strip()
+
+    def first_person(self, infinitive):
+        """Spanish asks "¿Cómo apago…?" where the patterns have the infinitive."""
+        own = infinitive.endswith("rme")
+        verb = infinitive.removesuffix("me") if own else infinitive
+        if not verb.endswith(("ar", "er", "ir")):
+            return infinitive
+        return ("me " if own else "") + self.words["irregular"].get(verb, verb[:-2] + "o")
 
     def question(self, random):
         """A training question: (text, intent, language)."""

@@ -30,7 +30,7 @@ from corpus import LANGUAGES, Corpus
 from tokenizer import END, PAD, START, Tokenizer, learn
 
 VOCABULARY = 2560
-STEPS = 900
+STEPS = 1300
 # Matrices of the layers learn by Muon, everything else by Adam.
 HIDDEN_RATE, RATE, WARM_UP = 0.02, 3e-3, 20
 DECAY, DROPOUT, SMOOTHING, INTENT_SHARE = 0.1, 0.05, 0.02, 0.5
