@@ -65,6 +65,11 @@ impl Paths {
         self.state().join("auth/auth.db")
     }
 
+    /// A copy of that database in memory, for the time when the disk cannot be read.
+    pub fn auth_copy(&self) -> PathBuf {
+        self.runtime().join("auth/accounts.db")
+    }
+
     /// Sessions that were opened while the database could not be written; gone at reboot.
     pub fn temporary_sessions(&self) -> PathBuf {
         self.runtime().join("auth/sessions.db")

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use actionbooster_chassis::auth::{KEY_PREFIX, Scope, token_hash};
 use rand::RngExt;
 use rusqlite::ErrorCode::ReadOnly;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use serde::Serialize;
 
 use crate::schema;
@@ -37,6 +37,8 @@ pub struct KeyInfo {
 /// The database.
 pub struct Accounts {
     path: PathBuf,
+    /// What it holds, in memory, for all who read it when the disk cannot be read.
+    copy: PathBuf,
     database: Mutex<Connection>,
     temporary: TemporarySessions,
 }
@@ -52,29 +54,36 @@ pub struct Revoked {
 
 impl Accounts {
     /// Opens or creates the database at `path`, and brings it to this program's version. Sessions that
-    /// cannot be written there go to the file `temporary`.
-    pub fn open(path: &Path, temporary: PathBuf) -> Result<Self, AccountsError> {
-        let mut database = connect(path)?;
-        schema::migrate(&mut database, schema::STEPS)?;
-        if let Err(error) = use_group_readable(path) {
-            tracing::warn!(%error, "other daemons may be unable to read {}", path.display());
-        }
+    /// cannot be written there go to the file `temporary`. `copy` follows every change; where the disk
+    /// cannot even be read, it stands in.
+    pub fn open(path: &Path, temporary: PathBuf, copy: PathBuf) -> Result<Self, AccountsError> {
+        let (database, is_disk) = match open_on_disk(path) {
+            Err(AccountsError::Unwritable(cause)) if copy.exists() => {
+                tracing::error!(cause, "the auth database cannot be read; its copy in memory stands in");
+                (read_only(&copy)?, false)
+            }
+            opened => (opened?, true),
+        };
         let temporary = TemporarySessions::new(temporary);
-        Ok(Self { path: path.to_path_buf(), database: Mutex::new(database), temporary })
+        let accounts = Self { path: path.to_path_buf(), copy, database: Mutex::new(database), temporary };
+        if is_disk {
+            accounts.renew_copy();
+        }
+        Ok(accounts)
     }
 
     /// The owner's name, if the box is claimed.
     pub fn owner(&self) -> Result<Option<String>, AccountsError> {
-        let database = self.lock();
-        Ok(database.query_row("SELECT name FROM owner", [], |row| row.get(0)).optional()?)
+        self.read(|database| database.query_row("SELECT name FROM owner", [], |row| row.get(0)).optional())
     }
 
     /// The owner's name and the hash of the password, if the box is claimed.
     pub fn credentials(&self) -> Result<Option<(String, String)>, AccountsError> {
-        let database = self.lock();
-        let row = database
-            .query_row("SELECT name, password_hash FROM owner", [], |row| Ok((row.get(0)?, row.get(1)?)));
-        Ok(row.optional()?)
+        self.read(|database| {
+            let row = database
+                .query_row("SELECT name, password_hash FROM owner", [], |row| Ok((row.get(0)?, row.get(1)?)));
+            row.optional()
+        })
     }
 
     /// Makes the first and only owner. Of two at once exactly one wins.
@@ -174,20 +183,21 @@ impl Accounts {
 
     /// Every key, oldest first.
     pub fn keys(&self) -> Result<Vec<KeyInfo>, AccountsError> {
-        let database = self.lock();
-        let mut query = database
-            .prepare("SELECT id, name, scopes, created_at, hint FROM api_key ORDER BY created_at, id")?;
-        let rows = query.query_map([], |row| {
-            let scopes: String = row.get(2)?;
-            Ok(KeyInfo {
-                id: row.get(0)?,
-                name: row.get(1)?,
-                scopes: scopes.split(' ').filter_map(Scope::parse).collect(),
-                created_at: row.get(3)?,
-                hint: row.get(4)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.read(|database| {
+            let mut query = database
+                .prepare("SELECT id, name, scopes, created_at, hint FROM api_key ORDER BY created_at, id")?;
+            let rows = query.query_map([], |row| {
+                let scopes: String = row.get(2)?;
+                Ok(KeyInfo {
+                    id: row.get(0)?,
+                    name: row.get(1)?,
+                    scopes: scopes.split(' ').filter_map(Scope::parse).collect(),
+                    created_at: row.get(3)?,
+                    hint: row.get(4)?,
+                })
+            })?;
+            rows.collect()
+        })
     }
 
     /// Removes a key; it is refused from now on.
@@ -198,19 +208,58 @@ impl Accounts {
 
     fn write<T>(&self, work: impl Fn(&mut Connection) -> rusqlite::Result<T>) -> Result<T, AccountsError> {
         let mut database = self.lock();
-        match work(&mut database) {
+        let done = match work(&mut database) {
             // A file that was opened while the disk could only be read stays so, whatever the disk does.
             Err(error) if error.sqlite_error_code() == Some(ReadOnly) => {
                 *database = connect(&self.path)?;
-                Ok(work(&mut database)?)
+                work(&mut database)?
+            }
+            outcome => outcome?,
+        };
+        self.renew_copy();
+        Ok(done)
+    }
+
+    /// Asks the database, or its copy where the disk cannot be read.
+    fn read<T>(&self, question: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, AccountsError> {
+        match question(&self.lock()) {
+            Err(error) if is_unwritable(&error) && self.copy.exists() => {
+                Ok(question(&read_only(&self.copy)?)?)
             }
             outcome => Ok(outcome?),
+        }
+    }
+
+    /// Nobody writes meanwhile: this is the only writer. A copy that does not follow goes, as it would
+    /// still know keys that were revoked.
+    fn renew_copy(&self) {
+        let beside = self.copy.with_extension("new");
+        let folder = self.copy.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let renewed = folder
+            .and_then(|()| std::fs::copy(&self.path, &beside))
+            .and_then(|_| std::fs::rename(&beside, &self.copy));
+        if let Err(error) = renewed {
+            tracing::warn!(%error, "there is no copy of the auth database in memory");
+            let _ = std::fs::remove_file(&self.copy);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn open_on_disk(path: &Path) -> Result<Connection, AccountsError> {
+    let mut database = connect(path)?;
+    schema::migrate(&mut database, schema::STEPS)?;
+    if let Err(error) = use_group_readable(path) {
+        tracing::warn!(%error, "other daemons may be unable to read {}", path.display());
+    }
+    Ok(database)
+}
+
+fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
 }
 
 /// The rollback journal lets readers do without write access to the folder; `synchronous = EXTRA` also
@@ -243,7 +292,8 @@ fn random_token() -> String {
 
 #[cfg(test)]
 mod tests {
-    use actionbooster_chassis::Problem;
+    use actionbooster_chassis::auth::AuthReader;
+    use actionbooster_chassis::{Paths, Problem};
 
     use super::*;
 
@@ -254,7 +304,11 @@ mod tests {
     }
 
     fn open(folder: &Path) -> Result<Accounts, AccountsError> {
-        Accounts::open(&folder.join("auth.db"), folder.join("run/sessions.db"))
+        Accounts::open(
+            &folder.join("auth.db"),
+            folder.join("run/sessions.db"),
+            folder.join("run/accounts.db"),
+        )
     }
 
     fn sessions(accounts: &Accounts) -> i64 {
@@ -353,6 +407,31 @@ mod tests {
         let (_folder, accounts) = accounts();
         accounts.lock().pragma_update(None, "query_only", true).expect("sets");
         accounts.claim("ana", "hash", 0).expect("claims");
+    }
+
+    #[test]
+    fn when_the_disk_cannot_be_read_a_copy_in_memory_knows_owner_keys_and_what_was_revoked() {
+        let (folder, accounts) = accounts();
+        accounts.claim("ana", "hash", 0).expect("claims");
+        let (kept, key) = accounts.create_key("script", &[Scope::Infer], 0).expect("creates");
+        let (revoked, _) = accounts.create_key("other", &[Scope::Infer], 0).expect("creates");
+        accounts.revoke_key(&revoked.id).expect("revokes");
+        drop(accounts);
+        // Something that no program can read as a file.
+        std::fs::remove_file(folder.path().join("auth.db")).expect("removed");
+        std::fs::create_dir(folder.path().join("auth.db")).expect("made");
+        let accounts = open(folder.path()).expect("opens");
+        assert_eq!(accounts.credentials().expect("reads"), Some(("ana".into(), "hash".into())));
+        assert_eq!(accounts.keys().expect("reads"), [kept.clone()]);
+        accounts.open_session(0, 1).expect("opens");
+        assert!(matches!(accounts.revoke_key(&kept.id), Err(AccountsError::Unwritable(_))));
+        let paths = Paths::below(folder.path().join("box"));
+        std::fs::create_dir_all(paths.auth_database()).expect("made");
+        std::fs::create_dir_all(paths.runtime().join("auth")).expect("made");
+        std::fs::copy(folder.path().join("run/accounts.db"), paths.auth_copy()).expect("copied");
+        let caller = AuthReader::of(&paths).of_key(&key).expect("reads");
+        assert!(caller.is_some_and(|caller| caller.may(Scope::Infer)));
+        assert!(AuthReader::of(&paths).of_key("ab_other").expect("reads").is_none());
     }
 
     #[test]

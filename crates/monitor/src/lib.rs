@@ -69,8 +69,11 @@ type Shared = Arc<Monitor>;
 /// Opens the database and builds the routes.
 pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let folder = boot.paths.state().join("auth");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let accounts = Accounts::open(&boot.paths.auth_database(), boot.paths.temporary_sessions())
+    if let Err(error) = std::fs::create_dir_all(&folder) {
+        tracing::error!(%error, "cannot create {}", folder.display());
+    }
+    let paths = &boot.paths;
+    let accounts = Accounts::open(&paths.auth_database(), paths.temporary_sessions(), paths.auth_copy())
         .context("cannot open the auth database")?;
     let claim = ClaimFiles::below(&folder);
     mend(&accounts, &claim).await?;

@@ -20,17 +20,23 @@ pub struct AuthReader {
     database: PathBuf,
     /// Sessions that were opened while the database could not be written.
     temporary: Option<PathBuf>,
+    /// What the database holds, in memory: a failing disk may refuse even to be read.
+    copy: Option<PathBuf>,
 }
 
 impl AuthReader {
     /// A reader of this file, which need not exist yet: then nobody is known.
     pub fn new(database: PathBuf) -> Self {
-        Self { database, temporary: None }
+        Self { database, temporary: None, copy: None }
     }
 
     /// A reader of a box's files.
     pub fn of(paths: &Paths) -> Self {
-        Self { database: paths.auth_database(), temporary: Some(paths.temporary_sessions()) }
+        Self {
+            database: paths.auth_database(),
+            temporary: Some(paths.temporary_sessions()),
+            copy: Some(paths.auth_copy()),
+        }
     }
 
     /// Who sent a request with these headers, at the Unix time `now`.
@@ -58,7 +64,7 @@ impl AuthReader {
 
     /// Whose key this is, for connections that are not HTTP.
     pub fn of_key(&self, key: &str) -> Result<Option<Caller>, Problem> {
-        ask(&self.database, |database| {
+        self.ask(|database| {
             database
                 .query_row(
                     "SELECT id, name, scopes FROM api_key WHERE hash = ?1",
@@ -82,7 +88,7 @@ impl AuthReader {
                 "SELECT owner.name FROM session, owner WHERE session.hash = ?1 AND session.expires_at > ?2"
             }
         };
-        ask(&self.database, |database| {
+        self.ask(|database| {
             database
                 .query_row(query, params![hash, now], |row| {
                     Ok(Caller::Session { owner: row.get(0)?, hash: hash.clone() })
@@ -95,27 +101,41 @@ impl AuthReader {
     /// ended then.
     fn temporary_end(&self, hash: &[u8]) -> Result<Option<i64>, Problem> {
         let Some(path) = &self.temporary else { return Ok(None) };
-        ask(path, |database| {
+        told(look(path, |database| {
             database
                 .query_row("SELECT expires_at FROM session WHERE hash = ?1", [hash], |row| row.get(0))
                 .optional()
-        })
+        }))
+    }
+
+    /// Asks the database, or its copy where the disk cannot be read.
+    fn ask<T>(
+        &self,
+        question: impl Fn(&Connection) -> rusqlite::Result<Option<T>>,
+    ) -> Result<Option<T>, Problem> {
+        let outcome = match (look(&self.database, &question), &self.copy) {
+            (Err(error), Some(copy)) if is_unreadable(&error) && copy.exists() => look(copy, &question),
+            (outcome, _) => outcome,
+        };
+        told(outcome)
     }
 }
 
 /// Asks a file that the monitor writes; one that is not there yet knows nothing.
-fn ask<T>(
+fn look<T>(
     file: &Path,
     question: impl Fn(&Connection) -> rusqlite::Result<Option<T>>,
-) -> Result<Option<T>, Problem> {
-    if !file.exists() {
+) -> rusqlite::Result<Option<T>> {
+    if matches!(file.try_exists(), Ok(false)) {
         return Ok(None);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let outcome = Connection::open_with_flags(file, flags).and_then(|database| {
-        database.busy_timeout(PATIENCE)?;
-        question(&database)
-    });
+    let database = Connection::open_with_flags(file, flags)?;
+    database.busy_timeout(PATIENCE)?;
+    question(&database)
+}
+
+fn told<T>(outcome: rusqlite::Result<Option<T>>) -> Result<Option<T>, Problem> {
     match outcome {
         Ok(answer) => Ok(answer),
         // A database in the instant of its creation has no tables yet.
@@ -132,6 +152,13 @@ fn ask<T>(
         }
         Err(error) => Err(Problem::internal(format!("the auth database cannot be read: {error}"))),
     }
+}
+
+/// Whether the disk, or what a death while writing left on a disk that is read-only now, is the reason.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, ReadOnly, SystemIoFailure};
+    let code = error.sqlite_error_code();
+    code.is_some_and(|code| matches!(code, CannotOpen | ReadOnly | SystemIoFailure))
 }
 
 /// Whether waiting may help: the monitor writes, or died writing and rolls back when it starts again.

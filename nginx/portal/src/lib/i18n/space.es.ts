@@ -26,7 +26,7 @@ export const space: Record<keyof typeof en, string> = {
   'space.kind.detections': 'Archivos de sesiones de detección',
   'space.kind.logs': 'Registros',
   'space.kind.system': 'El sistema y todo lo demás',
-  'space.about.logs': 'La caja los mantiene pequeños por sí mismo: los más antiguos se van.',
+  'space.about.logs': 'La caja los mantiene pequeños por sí misma: los más antiguos se van.',
   'space.about.system': 'Las tablas del propio sistema de archivos, los ajustes, las claves y la carpeta del dueño.',
   'space.asset.text': 'Textos',
   'space.asset.image': 'Imágenes',
