@@ -73,7 +73,7 @@ export const en = {
   'login.submit': 'Sign in',
   'login.busy': 'Signing in…',
   'login.forgotten': 'Forgotten it?',
-  'login.forgotten.how': 'On the box itself, with a keyboard and a screen, run this and claim the box again. API and SSH keys are revoked unless you ask to keep them; nothing else is lost.',
+  'login.forgotten.how': 'With a keyboard and a screen on the box, choose “Forgot the password” in its menu; over SSH, run the command below. Then claim the box again. API and SSH keys are revoked unless you ask to keep them; nothing else is lost.',
   'login.error.name': 'Type your name.',
   'login.error.password': 'Type your password.',
   'login.error.wrong': 'That name and password do not match.',

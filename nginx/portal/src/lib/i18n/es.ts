@@ -74,7 +74,7 @@ export const es: Record<Key, string> = {
   'login.submit': 'Entrar',
   'login.busy': 'Entrando…',
   'login.forgotten': '¿La has olvidado?',
-  'login.forgotten.how': 'En la propia caja, con teclado y pantalla, ejecuta esto y vuelve a hacerla tuya. Las claves de API y de SSH se revocan salvo que pidas conservarlas; no se pierde nada más.',
+  'login.forgotten.how': 'Con teclado y pantalla en la caja, elige «Olvidé la contraseña» en su menú; por SSH, ejecuta la orden de abajo. Después vuelve a hacerla tuya. Las claves de API y de SSH se revocan salvo que pidas conservarlas; no se pierde nada más.',
   'login.error.name': 'Escribe tu nombre.',
   'login.error.password': 'Escribe tu contraseña.',
   'login.error.wrong': 'Ese nombre y esa contraseña no coinciden.',
