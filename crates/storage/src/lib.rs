@@ -10,6 +10,8 @@
 //! | half the floor | the daemons and the owner's shell, by a [`Quota`] of the file system |
 //! | the reserve ([`reserve_bytes`]) | everybody but the system and the monitor, which keeps logins and settings |
 
+#[cfg(test)]
+mod fixture;
 mod forecast;
 mod level;
 mod rules;

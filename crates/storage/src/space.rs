@@ -120,19 +120,7 @@ impl From<&Statvfs> for Space {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const GIB: u64 = 1 << 30;
-
-    fn space(free_bytes: u64, free_inodes: u64) -> Space {
-        Space {
-            total_bytes: 100 * GIB,
-            free_bytes,
-            reserved_bytes: GIB,
-            total_inodes: 1_000_000,
-            free_inodes,
-            read_only: false,
-        }
-    }
+    use crate::fixture::{GIB, space};
 
     #[test]
     fn what_fits_leaves_the_floor() {
