@@ -5,12 +5,13 @@
 //! a daemon runs, and between its runs by the wall's clock as far as that can be believed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actionbooster_clock::{Source, source};
+use actionbooster_storage::atomic;
 use serde::{Deserialize, Serialize};
 
 const HOUR: i64 = 3600;
@@ -159,18 +160,10 @@ impl Look<'_> {
             return Ok(());
         }
         ages.ledger.since = seen;
-        write(&ages.file, &ages.ledger)?;
+        atomic::write(&ages.file, &serde_json::to_vec(&ages.ledger)?)?;
         ages.written = Some(passed);
         Ok(())
     }
-}
-
-fn write(file: &Path, ledger: &Ledger) -> io::Result<()> {
-    let beside = file.with_extension("new");
-    let mut out = File::create(&beside)?;
-    out.write_all(&serde_json::to_vec(ledger)?)?;
-    out.sync_all()?;
-    fs::rename(&beside, file)
 }
 
 fn seconds(time: SystemTime) -> i64 {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use actionbooster_storage::atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_whole;
 use crate::manifest::{Sampling, is_id};
 use crate::store::{Store, StoreError};
 
@@ -105,7 +105,9 @@ impl Store {
         let wrong = |reason| StoreError::Choices { path: path.clone(), reason };
         choices.options.check().map_err(wrong)?;
         let text = toml::to_string(choices).map_err(|error| wrong(error.to_string()))?;
-        write_whole(&path, text.as_bytes()).map_err(|source| StoreError::Write { path: path.clone(), source })
+        let written = std::fs::create_dir_all(self.own().join(FOLDER))
+            .and_then(|()| atomic::write(&path, text.as_bytes()));
+        written.map_err(|source| StoreError::Write { path: path.clone(), source })
     }
 
     fn choices_file(&self, id: &str) -> Option<PathBuf> {

@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use actionbooster_storage::{Shortage, Space};
+use actionbooster_storage::{Shortage, Space, atomic};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{sync_folder, write_whole};
 use crate::gguf::{self, Header, Value};
 use crate::manifest::{Description, Kind, Manifest, Role, Sampling, is_id};
 use crate::store::{Model, Store, StoreError, check_detector, digest};
@@ -219,7 +218,9 @@ impl Incoming {
         let upload = format!("u-{:016x}", rand::random::<u64>());
         let about = About { id: id.clone(), wanted: wanted.clone() };
         let text = toml::to_string(&about).map_err(|error| IncomingError::Invalid(error.to_string()))?;
-        write_whole(&folder.join(&upload).join(ABOUT), text.as_bytes())
+        let place = folder.join(&upload);
+        fs::create_dir(&place)
+            .and_then(|()| atomic::write(&place.join(ABOUT), text.as_bytes()))
             .map_err(io_error("cannot begin an upload"))?;
         Ok(Upload { upload, id, size_bytes: wanted.size_bytes, received_bytes: 0 })
     }
@@ -297,14 +298,14 @@ impl Incoming {
         let text = toml::to_string(&manifest).map_err(|error| IncomingError::Invalid(error.to_string()))?;
         Manifest::parse(&text).map_err(|error| IncomingError::Invalid(error.to_string()))?;
         file.sync_all().map_err(io_error("cannot keep the upload"))?;
-        write_whole(&folder.join("manifest.toml"), text.as_bytes())
+        atomic::write(&folder.join("manifest.toml"), text.as_bytes())
             .map_err(io_error("cannot write the manifest"))?;
         let target = self.store.own().join(&about.id);
         if target.exists() {
             return Err(IncomingError::Taken(about.id));
         }
         fs::rename(&folder, &target).map_err(io_error("cannot move the model into the store"))?;
-        sync_folder(self.store.own()).map_err(io_error("cannot keep the store"))?;
+        atomic::sync_folder(self.store.own()).map_err(io_error("cannot keep the store"))?;
         // It says nothing any more; a store with it works too.
         let _ = fs::remove_file(target.join(ABOUT));
         Ok(Model::open(&target, false)?)
@@ -542,9 +543,9 @@ impl Store {
             })?;
             File::open(&file)?.sync_all()?;
             let text = toml::to_string(&manifest).map_err(io::Error::other)?;
-            write_whole(&folder.join("manifest.toml"), text.as_bytes())?;
+            atomic::write(&folder.join("manifest.toml"), text.as_bytes())?;
             fs::rename(&folder, &target)?;
-            sync_folder(self.own())
+            atomic::sync_folder(self.own())
         })();
         if copied.is_err() {
             // `tidy` removes what cannot be removed now.

@@ -2,7 +2,6 @@
 
 mod catalog;
 mod choices;
-mod files;
 pub mod gguf;
 mod incoming;
 mod manifest;

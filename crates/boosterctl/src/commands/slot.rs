@@ -3,13 +3,14 @@
 mod check;
 
 use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use actionbooster_migrations::Data;
+use actionbooster_storage::atomic;
 use actionbooster_updates as updates;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -74,14 +75,9 @@ impl Here {
         let slots = slots.map_or_else(Vec::new, |slots| slots.states().into());
         let report = Report { running: self.running, check, mended: mended.cloned(), slots };
         let path = report_path(&self.root);
-        let beside = path.with_extension("new");
-        let written = File::create(&beside)
-            .and_then(|mut file| {
-                file.set_permissions(Permissions::from_mode(0o644))?;
-                file.write_all(json!(report).to_string().as_bytes())
-            })
-            .and_then(|()| fs::rename(&beside, &path));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        let readable = |file: &File| file.set_permissions(Permissions::from_mode(0o644));
+        atomic::write_private(&path, json!(report).to_string().as_bytes(), readable)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(report)
     }
 }

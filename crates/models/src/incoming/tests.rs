@@ -124,7 +124,7 @@ fn a_power_cut_while_finishing_loses_nothing() {
         let folder = root.path().join(FOLDER).join(&upload.upload);
         // What the disk may look like after the cut.
         if steps >= 1 {
-            fs::write(folder.join(".manifest.toml.0000"), "half a mani").expect("write");
+            fs::write(folder.join(".manifest.toml.new"), "half a mani").expect("write");
         }
         if steps >= 2 {
             fs::write(folder.join("manifest.toml"), "id = \"an older one\"").expect("write");
