@@ -13,9 +13,11 @@ use std::time::{Duration, SystemTime};
 use actionbooster_storage::{Shortage, Space, atomic};
 use serde::{Deserialize, Serialize};
 
+use crate::error::StoreError;
 use crate::gguf::{self, Header, Value};
 use crate::manifest::{Description, Kind, Manifest, Role, Sampling, is_id};
-use crate::store::{Model, Store, StoreError, check_detector, digest};
+use crate::model::{Model, check_detector, digest};
+use crate::store::Store;
 
 /// Folder of the owner's store.
 const FOLDER: &str = ".incoming";
