@@ -1,5 +1,6 @@
 //! The store: one folder a model, built-in ones with the image, the owner's on the data partition.
 
+mod removal;
 mod settings;
 
 use std::collections::BTreeMap;
