@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::{CameraState, Capture};
+use crate::capture::Capture;
 use crate::client::{Answer, Client, Link};
 use crate::event::{CameraEvent, Live, Part};
 use crate::latest::Latest;
@@ -24,6 +24,7 @@ use crate::recorder::{self, Order, Recorder};
 use crate::ring::Ring;
 use crate::session::{self, Limits};
 use crate::settings::{Camera, Surroundings};
+use crate::source::CameraState;
 use crate::thin::Thin;
 
 /// How often it tells that it runs, and how often the state machine is told the time.
