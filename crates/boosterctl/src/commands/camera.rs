@@ -9,11 +9,10 @@ use anyhow::{Context, Result};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::{is_id, show};
 use crate::arguments::Camera;
-use crate::client::{Client, Daemon};
+use crate::client::{Client, Daemon, is_id};
 use crate::errors::Usage;
-use crate::table::{cell, pairs, table};
+use crate::table::{cell, pairs, show, table};
 
 const PATH: &str = "/api/v1/cameras";
 /// What the box tells of a camera besides its settings.

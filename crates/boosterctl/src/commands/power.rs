@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::show;
 use crate::arguments::Power;
 use crate::client::{Client, Daemon};
 use crate::errors::Unreachable;
+use crate::table::show;
 
 impl Power {
     /// The word the box and systemd use.

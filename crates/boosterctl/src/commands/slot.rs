@@ -17,11 +17,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use updates::{AfterFailure, BootPartition, Check, Report, Slots};
 
-use super::show;
 use crate::arguments::{Slot, Wait};
 use crate::client::Client;
 use crate::errors::Usage;
-use crate::table::{cell, pairs, table};
+use crate::table::{cell, pairs, show, table};
 
 /// Between two attempts while the box starts.
 const PAUSE: Duration = Duration::from_secs(2);
