@@ -20,7 +20,6 @@ mod names;
 mod password;
 mod reports;
 mod reset;
-mod schema;
 mod settings;
 mod slot;
 mod storage;
