@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::command;
+use crate::ffmpeg;
 use crate::folder;
 use crate::jpegs::Jpegs;
 use crate::latest::Latest;
@@ -112,7 +112,7 @@ impl Capture {
 
     async fn once(&self, pictures: &Latest<Picture>, states: &mpsc::Sender<CameraState>) -> Ended {
         let mut sink = Sink::new(pictures, states);
-        let Some(call) = command::call(&self.source, self.fps) else {
+        let Some(invocation) = ffmpeg::invocation(&self.source, self.fps) else {
             let Source::Folder { path, repeat } = &self.source else {
                 unreachable!("only folders need no decoder")
             };
@@ -129,15 +129,15 @@ impl Capture {
             ));
         }
         let spawned = Command::new(&self.ffmpeg)
-            .args(call.arguments)
-            .stdin(if call.script.is_some() { Stdio::piped() } else { Stdio::null() })
+            .args(invocation.arguments)
+            .stdin(if invocation.script.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
         match spawned {
             Ok(mut child) => {
-                if let (Some(script), Some(mut stdin)) = (call.script, child.stdin.take())
+                if let (Some(script), Some(mut stdin)) = (invocation.script, child.stdin.take())
                     && let Err(error) = stdin.write_all(script.as_bytes()).await
                 {
                     // A decoder that does not read has ended, and says why.
