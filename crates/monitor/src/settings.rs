@@ -25,7 +25,7 @@ pub(crate) async fn change(
 ) -> Result<Json<Value>, Problem> {
     let settings = {
         // Two changes at once would otherwise lose one.
-        let _turn = monitor.settings_turn.lock().await;
+        let _lock = monitor.settings_lock.lock().await;
         // What could not be read is written down as it is used, so a change mends the file.
         let (settings, _) = read(&monitor.paths)?;
         let settings = settings.changed(change).map_err(|fault| refused(&fault))?;
