@@ -137,7 +137,7 @@ impl<I: AsyncBufRead + Unpin, O: AsyncWrite + Unpin> Console<'_, I, O> {
         if !matches!(self.ask(&question).await?.to_lowercase().as_str(), "y" | "yes" | "s" | "si" | "sí") {
             return Ok(());
         }
-        if let Err(error) = power::press(self.client, action).await {
+        if let Err(error) = power::request(self.client, action).await {
             return self.tell(&format!("\n  {}\n", plain(&format!("{error:#}")))).await;
         }
         self.tell("\n  …\n").await

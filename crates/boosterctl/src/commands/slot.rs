@@ -37,9 +37,9 @@ pub async fn run(client: &Client, command: Option<Slot>, json: bool) -> Result<E
             show(&json!({"ok": problems.is_empty(), "problems": problems}), json, verdict);
             Ok(exit(problems.is_empty()))
         }
-        Some(Slot::Prove(how)) => prove(client, &Here::find(root)?, &how).await,
+        Some(Slot::Prove(how)) => prove(client, &RunningSlot::find(root)?, &how).await,
         Some(Slot::Release) => {
-            let here = Here::find(root)?;
+            let here = RunningSlot::find(root)?;
             here.partition.change(|slots| slots.release(here.running.other()))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -47,13 +47,13 @@ pub async fn run(client: &Client, command: Option<Slot>, json: bool) -> Result<E
 }
 
 /// The box and the slot it runs.
-struct Here {
+struct RunningSlot {
     root: PathBuf,
     running: updates::Slot,
     partition: BootPartition,
 }
 
-impl Here {
+impl RunningSlot {
     fn find(root: &Path) -> Result<Self> {
         let path = root.join("proc/cmdline");
         let line = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -86,7 +86,7 @@ fn report_path(root: &Path) -> PathBuf {
 }
 
 /// Mends GRUB's environment, finds out whether the slot works, and does what follows.
-async fn prove(client: &Client, here: &Here, how: &Wait) -> Result<ExitCode> {
+async fn prove(client: &Client, here: &RunningSlot, how: &Wait) -> Result<ExitCode> {
     let mended = here.partition.mend(here.running, || here.other_is_installed());
     let mended = mended.inspect_err(|error| eprintln!("boosterctl: {error}")).unwrap_or_default();
     if let Some(damage) = &mended {
