@@ -82,7 +82,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::GIB;
+    use crate::space::fixture::GIB;
 
     const FLOOR: Floor = Floor { bytes: GIB, inodes: 1000 };
 

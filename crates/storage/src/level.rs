@@ -89,7 +89,7 @@ fn hours(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{GIB, space};
+    use crate::space::fixture::{GIB, space};
 
     fn in_hours(hours: u64) -> Forecast {
         Forecast { full_in: Duration::from_secs(hours * 3600), bytes_per_day: GIB }

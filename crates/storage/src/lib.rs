@@ -11,8 +11,6 @@
 //! | the reserve ([`reserve_bytes`]) | everybody but the system and the monitor, which keeps logins and settings |
 
 pub mod atomic;
-#[cfg(test)]
-mod fixture;
 mod forecast;
 mod level;
 mod rules;

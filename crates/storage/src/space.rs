@@ -1,5 +1,8 @@
 //! What is left, asked of the mount itself.
 
+#[cfg(test)]
+pub mod fixture;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -119,8 +122,8 @@ impl From<&Statvfs> for Space {
 
 #[cfg(test)]
 mod tests {
+    use super::fixture::{GIB, space};
     use super::*;
-    use crate::fixture::{GIB, space};
 
     #[test]
     fn what_fits_leaves_the_floor() {

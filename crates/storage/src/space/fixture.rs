@@ -1,6 +1,6 @@
 //! What the tests of this crate judge.
 
-use crate::space::Space;
+use super::Space;
 
 pub const GIB: u64 = 1 << 30;
 
