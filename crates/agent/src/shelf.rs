@@ -116,7 +116,7 @@ impl Shelf {
             let (models, _) = own.store.list();
             let wish = |id: String| {
                 let choices =
-                    own.store.choices(&id).inspect_err(|error| tracing::warn!("{}", chain(error))).ok()?;
+                    own.store.settings(&id).inspect_err(|error| tracing::warn!("{}", chain(error))).ok()?;
                 let keep_alive = choices.options.keep_alive_s.map(|s| KeepAlive::For(Duration::from_secs(s)));
                 Some((id, Wishes { pinned: choices.pinned, keep_alive }))
             };
@@ -128,7 +128,7 @@ impl Shelf {
     /// Whether the owner gave this model a system text.
     pub(crate) async fn has_system_text(self: &Arc<Self>, id: &str) -> bool {
         let (own, id) = (Arc::clone(self), id.to_owned());
-        let read = tokio::task::spawn_blocking(move || own.store.choices(&id));
+        let read = tokio::task::spawn_blocking(move || own.store.settings(&id));
         read.await.is_ok_and(|choices| choices.is_ok_and(|choices| choices.options.system.is_some()))
     }
 
@@ -161,7 +161,7 @@ impl Shelf {
         let own = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || {
             let header = model.header().map_err(|error| chain(&error))?;
-            let options = own.store.choices(&model.manifest.id).unwrap_or_default().options;
+            let options = own.store.settings(&model.manifest.id).unwrap_or_default().options;
             let context_tokens = context.unwrap_or_else(|| model.context_tokens_for(&header, &options));
             let slots = slots.unwrap_or(own.slots);
             let parts = estimate(&header, context_tokens, slots);
@@ -193,7 +193,7 @@ impl Shelf {
         }
         let bytes = model.header().map_err(|error| chain(&error)).map(|header| {
             // Choices that cannot be read do not change what the file needs.
-            let options = self.store.choices(&model.manifest.id).unwrap_or_default().options;
+            let options = self.store.settings(&model.manifest.id).unwrap_or_default().options;
             estimate(&header, model.context_tokens_for(&header, &options), self.slots).total()
         });
         let measured = Measured { stamp, bytes: bytes.clone() };

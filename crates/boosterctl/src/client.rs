@@ -301,6 +301,12 @@ fn refusal(status: StatusCode, body: &[u8]) -> Answered {
     Answered { status: status.as_u16(), message, body }
 }
 
+/// Whether a text can be a name in a path: such a one leads nowhere else.
+pub fn is_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !text.is_empty() && !text.bytes().all(|byte| byte == b'.') && text.bytes().all(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

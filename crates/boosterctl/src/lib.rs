@@ -15,7 +15,6 @@ mod arguments;
 mod client;
 mod commands;
 mod connect;
-mod console;
 mod errors;
 mod prompt;
 mod sse;

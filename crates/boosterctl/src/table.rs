@@ -2,6 +2,15 @@
 
 use serde_json::Value;
 
+/// Prints JSON, or the text made of it.
+pub fn show(value: &Value, json: bool, text: impl FnOnce(&Value) -> String) {
+    if json {
+        println!("{value:#}");
+    } else {
+        print!("{}", text(value));
+    }
+}
+
 /// Columns as wide as their widest cell, two spaces apart.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines: Vec<Vec<String>> = vec![head.iter().map(|cell| (*cell).to_owned()).collect()];

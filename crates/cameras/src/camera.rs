@@ -13,18 +13,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::{CameraState, Capture};
+use crate::capture::Capture;
 use crate::client::{Answer, Client, Link};
 use crate::event::{CameraEvent, Live, Part};
+use crate::frame_rate::FrameRateLimiter;
 use crate::latest::Latest;
 use crate::machine::{Effect, EndReason, Machine, State};
 use crate::masks::Mask;
 use crate::picture::{Detection, Picture};
-use crate::recorder::{self, Order, Recorder};
+use crate::recorder::{self, Command, Recorder};
 use crate::ring::Ring;
 use crate::session::{self, Limits};
 use crate::settings::{Camera, Surroundings};
-use crate::thin::Thin;
+use crate::source::CameraState;
 
 /// How often it tells that it runs, and how often the state machine is told the time.
 const KEEPALIVE: Duration = Duration::from_secs(2);
@@ -55,7 +56,7 @@ pub async fn run(
     let (answers_in, mut answers) = mpsc::channel(4);
     let (link_in, mut link) = watch::channel(Link::Connecting);
     let (stopped_in, mut stopped) = mpsc::channel(8);
-    let (recorder, orders) = Recorder::new();
+    let (recorder, commands) = Recorder::new();
     let parts = stop.child_token();
 
     let mut tasks = JoinSet::new();
@@ -69,9 +70,9 @@ pub async fn run(
         clip_bytes: around.clip_bytes,
         free: session::free_bytes,
     };
-    tasks.spawn(recorder::run(orders, limits, stopped_in));
+    tasks.spawn(recorder::run(commands, limits, stopped_in));
 
-    let mut desk = Desk::new(camera, &around.root, recorder, to_detect, live);
+    let mut pipeline = Pipeline::new(camera, &around.root, recorder, to_detect, live);
     let mut keepalive = interval(KEEPALIVE);
     let mut tick = interval(TICK);
     keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -79,33 +80,33 @@ pub async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            picture = captured.take() => desk.picture(picture),
-            Some(answer) = answers.recv() => desk.answer(answer),
-            Some(state) = states.recv() => desk.source(state),
-            Ok(()) = link.changed() => desk.detector(link.borrow_and_update().clone()),
-            Some(reason) = stopped.recv() => desk.recording_stopped(reason),
+            picture = captured.take() => pipeline.picture(picture),
+            Some(answer) = answers.recv() => pipeline.answer(answer),
+            Some(state) = states.recv() => pipeline.source(state),
+            Ok(()) = link.changed() => pipeline.detector(link.borrow_and_update().clone()),
+            Some(reason) = stopped.recv() => pipeline.recording_stopped(reason),
             // A part that ends by itself has nothing more to do; one that panics must not be missed in silence.
             Some(Err(error)) = tasks.join_next() => {
-                tracing::error!(%error, camera = desk.camera.id, "a part of a camera failed");
+                tracing::error!(%error, camera = pipeline.camera.id, "a part of a camera failed");
                 break;
             }
-            _ = tick.tick() => desk.tick(),
-            _ = keepalive.tick() => desk.keepalive(),
-            permit = events.reserve(), if !desk.waiting.is_empty() => match permit {
-                Ok(permit) => if let Some(event) = desk.waiting.pop_front() { permit.send(event) },
+            _ = tick.tick() => pipeline.tick(),
+            _ = keepalive.tick() => pipeline.keepalive(),
+            permit = events.reserve(), if !pipeline.waiting.is_empty() => match permit {
+                Ok(permit) => if let Some(event) = pipeline.waiting.pop_front() { permit.send(event) },
                 Err(_) => break,
             },
         }
     }
     parts.cancel();
-    desk.stop();
-    for event in desk.waiting.drain(..) {
+    pipeline.stop();
+    for event in pipeline.waiting.drain(..) {
         if events.try_send(event).is_err() {
             break;
         }
     }
-    // The recorder ends with the last order, which the desk holds the sender of.
-    drop((desk, answers, states, stopped));
+    // The recorder ends with the last command, which the pipeline holds the sender of.
+    drop((pipeline, answers, states, stopped));
     let ended = timeout(END, async { while tasks.join_next().await.is_some() {} }).await;
     if ended.is_err() {
         tracing::warn!("a part of a camera did not end in time and was cut off");
@@ -125,7 +126,7 @@ fn client(camera: &Camera, around: &Surroundings) -> Client {
 }
 
 /// What is known while it runs. Nothing here waits.
-struct Desk {
+struct Pipeline {
     camera: Camera,
     folder: PathBuf,
     recorder: Recorder,
@@ -133,7 +134,7 @@ struct Desk {
     live: watch::Sender<Option<Live>>,
     began: Instant,
     machine: Machine,
-    thin: Thin,
+    frame_rate: FrameRateLimiter,
     ring: Ring,
     /// What was seen last, and when.
     lately: Option<(Instant, Vec<Detection>)>,
@@ -151,7 +152,7 @@ struct Desk {
     drops: metrics::Counter,
 }
 
-impl Desk {
+impl Pipeline {
     fn new(
         camera: Camera,
         root: &Path,
@@ -169,7 +170,7 @@ impl Desk {
             to_detect,
             live,
             began: Instant::now(),
-            thin: Thin::default(),
+            frame_rate: FrameRateLimiter::default(),
             ring: Ring::new(span),
             lately: None,
             pending: VecDeque::new(),
@@ -189,12 +190,12 @@ impl Desk {
         self.live.send_replace(Some(Live { jpeg: picture.jpeg.clone(), at: picture.at, detections }));
         if self.camera.record {
             if self.session.is_some() {
-                self.order(Order::Record(picture.jpeg.clone()));
+                self.record(Command::Record(picture.jpeg.clone()));
             } else {
                 self.ring.push(picture.clone());
             }
         }
-        if self.thin.keep(picture.taken.saturating_duration_since(self.began), self.machine.fps())
+        if self.frame_rate.admits(picture.taken.saturating_duration_since(self.began), self.machine.fps())
             && self.to_detect.put(picture).is_some()
         {
             self.drops.increment(1);
@@ -253,13 +254,13 @@ impl Desk {
         let session = session::name(&self.folder, began);
         self.too_slow = false;
         self.not_recorded = None;
-        self.order(Order::Begin {
+        self.record(Command::Begin {
             folder: self.folder.join(&session),
             camera: self.camera.id.clone(),
             began,
         });
         for picture in self.ring.drain() {
-            self.order(Order::Record(picture.jpeg));
+            self.record(Command::Record(picture.jpeg));
         }
         for answer in std::mem::take(&mut self.pending) {
             self.see(answer);
@@ -276,18 +277,18 @@ impl Desk {
             EndReason::Silence => "silence",
             EndReason::Stopped => "stopped",
         };
-        self.order(Order::End { at, reason: word });
+        self.record(Command::End { at, reason: word });
         let camera = self.camera.id.clone();
         self.tell(CameraEvent::SessionEnded { camera, at, last_seen, session, reason });
     }
 
     fn see(&mut self, answer: Answer) {
         let Answer { picture, detections, .. } = answer;
-        self.order(Order::See { at: picture.at, jpeg: picture.jpeg, detections });
+        self.record(Command::See { at: picture.at, jpeg: picture.jpeg, detections });
     }
 
-    fn order(&mut self, order: Order) {
-        if !self.recorder.order(order) && !self.too_slow {
+    fn record(&mut self, command: Command) {
+        if !self.recorder.send(command) && !self.too_slow {
             self.too_slow = true;
             self.recording_stopped("the disk is too slow: some of the session is not recorded".into());
         }

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -13,12 +11,13 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::command;
+use crate::ffmpeg;
 use crate::folder;
 use crate::jpegs::Jpegs;
 use crate::latest::Latest;
 use crate::picture::Picture;
-use crate::source::Source;
+use crate::sink::{Sink, tell};
+use crate::source::{CameraState, Source};
 
 /// Without a picture for so long, the source is begun again.
 const STALL: Duration = Duration::from_secs(10);
@@ -45,23 +44,6 @@ pub struct Capture {
     pub ffmpeg: PathBuf,
 }
 
-/// How a source stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum CameraState {
-    /// It is begun.
-    Connecting,
-    /// Pictures come.
-    Live,
-    /// It broke, and is tried again.
-    Lost {
-        /// Why.
-        reason: String,
-    },
-    /// A video or folder that is not repeated is at its end.
-    Ended,
-}
-
 /// How one run of a source ended.
 enum Ended {
     Stopped,
@@ -70,28 +52,6 @@ enum Ended {
         pictures: u64,
     },
     Broken(String),
-}
-
-/// Where pictures go.
-pub(crate) struct Sink<'a> {
-    pub(crate) pictures: &'a Latest<Picture>,
-    pub(crate) states: &'a mpsc::Sender<CameraState>,
-    pub(crate) count: u64,
-}
-
-impl Sink<'_> {
-    pub(crate) async fn put(&mut self, jpeg: Bytes) {
-        if self.count == 0 {
-            tell(self.states, CameraState::Live).await;
-        }
-        self.count += 1;
-        self.pictures.put(Picture::now(jpeg));
-    }
-}
-
-/// Nobody listens any more only when the camera is stopping.
-async fn tell(states: &mpsc::Sender<CameraState>, state: CameraState) {
-    let _ = states.send(state).await;
 }
 
 impl Capture {
@@ -151,13 +111,13 @@ impl Capture {
     }
 
     async fn once(&self, pictures: &Latest<Picture>, states: &mpsc::Sender<CameraState>) -> Ended {
-        let mut sink = Sink { pictures, states, count: 0 };
-        let Some(call) = command::call(&self.source, self.fps) else {
+        let mut sink = Sink::new(pictures, states);
+        let Some(invocation) = ffmpeg::invocation(&self.source, self.fps) else {
             let Source::Folder { path, repeat } = &self.source else {
                 unreachable!("only folders need no decoder")
             };
             return match folder::play(path, *repeat, self.fps, &mut sink).await {
-                Ok(()) => Ended::Finished { pictures: sink.count },
+                Ok(()) => Ended::Finished { pictures: sink.count() },
                 Err(error) => Ended::Broken(format!("cannot read {}: {error}", path.display())),
             };
         };
@@ -169,15 +129,15 @@ impl Capture {
             ));
         }
         let spawned = Command::new(&self.ffmpeg)
-            .args(call.arguments)
-            .stdin(if call.script.is_some() { Stdio::piped() } else { Stdio::null() })
+            .args(invocation.arguments)
+            .stdin(if invocation.script.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
         match spawned {
             Ok(mut child) => {
-                if let (Some(script), Some(mut stdin)) = (call.script, child.stdin.take())
+                if let (Some(script), Some(mut stdin)) = (invocation.script, child.stdin.take())
                     && let Err(error) = stdin.write_all(script.as_bytes()).await
                 {
                     // A decoder that does not read has ended, and says why.
@@ -221,7 +181,7 @@ impl Capture {
         match read {
             Err(reason) => Ended::Broken(reason),
             Ok(()) if status.is_some_and(|status| status.success()) => {
-                Ended::Finished { pictures: sink.count }
+                Ended::Finished { pictures: sink.count() }
             }
             Ok(()) => Ended::Broken(self.scrub(&words)),
         }

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::{Client, farewell};
-use crate::window::{Heard, Window};
+use crate::window::{Reply, Window};
 
 /// How long the worker may take to load the model.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,13 +27,13 @@ pub async fn classes(worker: &str, token: &str, model: &str) -> Result<Vec<Strin
             .map_err(|_| format!("the worker did not load {model} within {} s", PATIENCE.as_secs()))?
             .ok_or("the worker closed the connection")?
             .map_err(|error| error.to_string())?;
-        match window.hear(message, Duration::ZERO) {
-            Heard::Session(init_ok) => {
+        match window.receive(message, Duration::ZERO) {
+            Reply::Session(init_ok) => {
                 farewell(&mut connection, "the classes were asked for").await;
                 return Ok(init_ok.labels);
             }
-            Heard::Over(reason) => return Err(reason),
-            Heard::Nothing | Heard::Ready | Heard::Seen(_) | Heard::Refused(_) => {}
+            Reply::Over(reason) => return Err(reason),
+            Reply::Nothing | Reply::Ready | Reply::Seen(_) | Reply::Refused(_) => {}
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::latest::Latest;
 use crate::picture::{Detection, Picture};
-use crate::window::{self, Heard, Window};
+use crate::window::{self, Reply, Window};
 
 /// How long a connection may take to come about, and a message to go out.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -127,9 +127,9 @@ impl Client {
             Err(reason) => return Ended::Broken(reason),
         };
         link.send_replace(Link::Loading);
-        let mut talk = Talk::new(self);
+        let mut conversation = Conversation::new(self);
         loop {
-            let free = talk.window.is_free();
+            let free = conversation.window.is_free();
             let spoken = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
@@ -137,14 +137,14 @@ impl Client {
                     return Ended::Stopped;
                 }
                 message = connection.next() => match message {
-                    Some(Ok(message)) => match talk.hear(message, &mut connection) {
+                    Some(Ok(message)) => match conversation.receive(message, &mut connection) {
                         Ok(Some(answer)) => {
                             // Nobody wants it any more: the caller sees that too.
                             let _ = answers.send(answer).await;
                             None
                         }
                         Ok(None) => {
-                            if !free && talk.window.is_free() && *link.borrow() != Link::Ready {
+                            if !free && conversation.window.is_free() && *link.borrow() != Link::Ready {
                                 backoff.reset();
                                 link.send_replace(Link::Ready);
                             }
@@ -155,12 +155,12 @@ impl Client {
                     Some(Err(error)) => return Ended::Broken(error.to_string()),
                     None => return Ended::Broken("the worker closed the connection".into()),
                 },
-                () = sleep_until(talk.overdue()) => return Ended::Broken(talk.why_overdue().into()),
-                picture = pictures.take(), if free => talk.frame(picture),
-                () = sleep_until(talk.spoke + talk.heartbeat) => Some(talk.heartbeat()),
+                () = sleep_until(conversation.overdue()) => return Ended::Broken(conversation.why_overdue().into()),
+                picture = pictures.take(), if free => conversation.frame(picture),
+                () = sleep_until(conversation.spoke + conversation.heartbeat) => Some(conversation.heartbeat()),
             };
             if let Some(message) = spoken {
-                talk.spoke = Instant::now();
+                conversation.spoke = Instant::now();
                 if let Err(reason) = send(&mut connection, message).await {
                     return Ended::Broken(reason);
                 }
@@ -203,7 +203,7 @@ pub(crate) async fn farewell(connection: &mut Connection, reason: &str) {
 }
 
 /// The state of one connection.
-struct Talk<'a> {
+struct Conversation<'a> {
     client: &'a Client,
     window: Window,
     began: Instant,
@@ -216,7 +216,7 @@ struct Talk<'a> {
     sent_at: Instant,
 }
 
-impl<'a> Talk<'a> {
+impl<'a> Conversation<'a> {
     fn new(client: &'a Client) -> Self {
         let now = Instant::now();
         Self {
@@ -233,12 +233,16 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn hear(&mut self, message: ai::Envelope, connection: &mut Connection) -> Result<Option<Answer>, String> {
+    fn receive(
+        &mut self,
+        message: ai::Envelope,
+        connection: &mut Connection,
+    ) -> Result<Option<Answer>, String> {
         self.heard = Instant::now();
         let camera = || self.client.camera.clone();
-        match self.window.hear(message, self.began.elapsed()) {
-            Heard::Nothing | Heard::Ready => Ok(None),
-            Heard::Session(init_ok) => {
+        match self.window.receive(message, self.began.elapsed()) {
+            Reply::Nothing | Reply::Ready => Ok(None),
+            Reply::Session(init_ok) => {
                 metrics::counter!("ai_init_ok_total", "camera" => camera()).increment(1);
                 if init_ok.max_frame_bytes > 0 {
                     self.most_bytes = init_ok.max_frame_bytes.min(DEFAULT_LIMIT) as usize;
@@ -248,7 +252,7 @@ impl<'a> Talk<'a> {
                 self.silence = told(init_ok.heartbeat_timeout_ms, SILENCE);
                 Ok(None)
             }
-            Heard::Seen(detections) => {
+            Reply::Seen(detections) => {
                 let latency = self.sent_at.elapsed();
                 metrics::gauge!("ai_frame_inflight", "camera" => camera()).set(0.0);
                 metrics::histogram!("ai_result_latency_ms", "camera" => camera())
@@ -257,13 +261,13 @@ impl<'a> Talk<'a> {
                     .increment(detections.len() as u64);
                 Ok(self.sent.take().map(|picture| Answer { picture, detections, latency }))
             }
-            Heard::Refused(message) => {
+            Reply::Refused(message) => {
                 metrics::gauge!("ai_frame_inflight", "camera" => camera()).set(0.0);
                 self.sent = None;
                 tracing::warn!(camera = self.client.camera, message, "the worker refused a frame");
                 Ok(None)
             }
-            Heard::Over(reason) => Err(reason),
+            Reply::Over(reason) => Err(reason),
         }
     }
 

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::capture::CameraState;
 use crate::client::Link;
 use crate::machine::{EndReason, State};
 use crate::picture::Detection;
+use crate::source::CameraState;
 
 /// What happened at a camera.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::capture::Sink;
 use crate::jpegs::MOST_BYTES;
+use crate::sink::Sink;
 
 /// Puts the JPEG files of the folder in the order of their names, so many a second.
 pub(crate) async fn play(path: &Path, repeat: bool, fps: u32, sink: &mut Sink<'_>) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use actionbooster_storage::{Shortage, Size, Space};
+use actionbooster_storage::{Shortage, Size, Space, atomic};
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -237,11 +237,11 @@ impl Session {
             self.room(best.map_or(0, |jpeg| jpeg.len() as u64))?;
         }
         if let Some(jpeg) = best {
-            write_whole(&self.folder, BEST, jpeg)?;
+            atomic::write(&self.folder.join(BEST), jpeg)?;
             self.best_changed = false;
             self.summary.snapshot = Some(BEST.into());
         }
-        write_whole(&self.folder, SUMMARY, &serde_json::to_vec(&self.summary)?)
+        atomic::write(&self.folder.join(SUMMARY), &serde_json::to_vec(&self.summary)?)
     }
 }
 
@@ -253,24 +253,6 @@ fn told(error: &io::Error) -> String {
         }
         _ => format!("the disk cannot be written: {error}"),
     }
-}
-
-/// Puts a file into its place in one step: it is there whole, or as it was.
-fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let (beside, place) = (folder.join(format!(".{name}.tmp")), folder.join(name));
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let moved =
-        written.and_then(|()| fs::rename(&beside, &place)).and_then(|()| File::open(folder)?.sync_all());
-    if moved.is_err()
-        && let Err(error) = fs::remove_file(&beside)
-        && error.kind() != ErrorKind::NotFound
-    {
-        tracing::debug!(%error, file = %beside.display(), "half a file is left");
-    }
-    moved
 }
 
 /// The name of a session that begins at this time (UTC), other than those that are there.
@@ -368,10 +350,12 @@ mod tests {
         std::os::unix::fs::symlink("/dev/full", session.folder.join(CLIP)).expect("room");
         let reason = session.record(b"one").expect("full");
         assert!(reason.contains("the disk is full"), "{reason}");
-        // The summary neither.
-        std::os::unix::fs::symlink("/dev/full", session.folder.join(".session.json.tmp")).expect("room");
+        // The summary cannot be written either: something is where it is first written.
+        let in_the_way = session.folder.join(".session.json.new");
+        fs::create_dir(&in_the_way).expect("room");
         assert_eq!(session.save(), None);
         assert!(!session.folder.join(SUMMARY).exists(), "never half");
+        fs::remove_dir(&in_the_way).expect("room again");
         assert_eq!(session.save(), None);
         assert!(session.folder.join(SUMMARY).exists(), "later there was room");
     }

@@ -47,6 +47,23 @@ pub enum Source {
     },
 }
 
+/// How a source stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum CameraState {
+    /// It is begun.
+    Connecting,
+    /// Pictures come.
+    Live,
+    /// It broke, and is tried again.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// A video or folder that is not repeated is at its end.
+    Ended,
+}
+
 impl Source {
     /// Says what is wrong with it, if anything is.
     pub(crate) fn check(&self) -> Result<(), String> {

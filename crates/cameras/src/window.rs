@@ -17,9 +17,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// Bytes of an envelope around its picture at most.
 pub(crate) const AROUND: usize = 64;
 
-/// What an answer means.
+/// What an answer of the worker means.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Heard {
+pub(crate) enum Reply {
     /// Nothing that changes anything.
     Nothing,
     /// The session is there; the worker tells its limits.
@@ -82,40 +82,40 @@ impl Window {
     }
 
     /// Takes a message of the worker.
-    pub(crate) fn hear(&mut self, envelope: ai::Envelope, now: Duration) -> Heard {
+    pub(crate) fn receive(&mut self, envelope: ai::Envelope, now: Duration) -> Reply {
         let response = match envelope.message {
             Some(Message::Response(ai::Response { kind: Some(kind) })) => kind,
             // A newer worker may say what is not known here.
             Some(Message::Heartbeat(_) | Message::Response(ai::Response { kind: None })) | None => {
-                return Heard::Nothing;
+                return Reply::Nothing;
             }
             Some(Message::Request(_)) => {
-                return Heard::Over("the peer is no worker: it asks instead of answering".into());
+                return Reply::Over("the peer is no worker: it asks instead of answering".into());
             }
         };
         match (response, self.stage) {
             (Kind::InitOk(init_ok), Stage::Init) => {
                 self.enter(Stage::Warming, now);
-                Heard::Session(init_ok)
+                Reply::Session(init_ok)
             }
             (Kind::Ready(_), Stage::Warming) => {
                 self.enter(Stage::Free, now);
-                Heard::Ready
+                Reply::Ready
             }
             (Kind::Result(result), Stage::Sent(frame)) if result.frame_id == frame => {
                 self.enter(Stage::Free, now);
-                Heard::Seen(detections(result))
+                Reply::Seen(detections(result))
             }
             (Kind::Error(error), Stage::Sent(frame)) if error.frame_id == frame && !error.fatal => {
                 self.enter(Stage::Free, now);
-                Heard::Refused(error.message)
+                Reply::Refused(error.message)
             }
             // About a frame that is long answered.
-            (Kind::Error(error), _) if error.frame_id != 0 && !error.fatal => Heard::Nothing,
+            (Kind::Error(error), _) if error.frame_id != 0 && !error.fatal => Reply::Nothing,
             (Kind::Error(error), _) => {
-                Heard::Over(format!("the worker says {}: {}", error.code().as_str_name(), error.message))
+                Reply::Over(format!("the worker says {}: {}", error.code().as_str_name(), error.message))
             }
-            (Kind::InitOk(_) | Kind::Ready(_) | Kind::Result(_), _) => Heard::Nothing,
+            (Kind::InitOk(_) | Kind::Ready(_) | Kind::Result(_), _) => Reply::Nothing,
         }
     }
 
@@ -213,9 +213,9 @@ pub(crate) mod tests {
 
     fn free() -> Window {
         let mut window = Window::new(at(0));
-        assert!(matches!(window.hear(init_ok(), at(1)), Heard::Session(_)));
+        assert!(matches!(window.receive(init_ok(), at(1)), Reply::Session(_)));
         assert!(!window.is_free(), "not before Ready");
-        assert_eq!(window.hear(ready(), at(2)), Heard::Ready);
+        assert_eq!(window.receive(ready(), at(2)), Reply::Ready);
         assert!(window.is_free());
         window
     }
@@ -235,15 +235,18 @@ pub(crate) mod tests {
             ("nothing known", ai::Envelope { message: None }),
             ("another Ready", ready()),
         ] {
-            assert_eq!(window.hear(stray, at(3)), Heard::Nothing, "{name}");
+            assert_eq!(window.receive(stray, at(3)), Reply::Nothing, "{name}");
             assert!(!window.is_free(), "{name}");
         }
         let seen =
             Detection { label: "person".into(), score: 0.5, x: 0.25, y: 0.25, width: 0.5, height: 0.5 };
-        assert_eq!(window.hear(person(1, 0.5), at(4)), Heard::Seen(vec![seen]));
+        assert_eq!(window.receive(person(1, 0.5), at(4)), Reply::Seen(vec![seen]));
         assert!(window.is_free());
         assert_eq!(window.send(at(5)), 2);
-        assert_eq!(window.hear(error(ai::ErrorCode::BadFrame, 2, false), at(5)), Heard::Refused("no".into()));
+        assert_eq!(
+            window.receive(error(ai::ErrorCode::BadFrame, 2, false), at(5)),
+            Reply::Refused("no".into())
+        );
         assert!(window.is_free());
     }
 
@@ -261,7 +264,7 @@ pub(crate) mod tests {
             ("a request", free(), request(ai::request::Kind::End(ai::End::default())), "no worker"),
         ];
         for (name, mut window, message, told) in cases {
-            let Heard::Over(reason) = window.hear(message, at(9)) else { panic!("{name}") };
+            let Reply::Over(reason) = window.receive(message, at(9)) else { panic!("{name}") };
             assert!(reason.contains(told), "{name}: {reason}");
         }
     }
@@ -270,9 +273,9 @@ pub(crate) mod tests {
     fn every_wait_has_an_end() {
         let mut window = Window::new(at(1));
         assert_eq!(window.deadline().map(|(when, _)| when), Some(at(121)));
-        window.hear(init_ok(), at(10));
+        window.receive(init_ok(), at(10));
         assert_eq!(window.deadline().map(|(when, _)| when), Some(at(130)));
-        window.hear(ready(), at(20));
+        window.receive(ready(), at(20));
         assert_eq!(window.deadline(), None);
         window.send(at(30));
         assert_eq!(window.deadline().map(|(when, _)| when), Some(at(60)));

@@ -5,12 +5,13 @@
 //! a daemon runs, and between its runs by the wall's clock as far as that can be believed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actionbooster_clock::{Source, source};
+use actionbooster_storage::atomic;
 use serde::{Deserialize, Serialize};
 
 const HOUR: i64 = 3600;
@@ -28,7 +29,7 @@ pub struct Ages {
     ledger: Ledger,
     /// The file was there, so that what is not in it is new.
     is_known: bool,
-    last: Option<Glance>,
+    last: Option<ClockReading>,
     /// When the wall's clock was set, on the ledger's clock.
     jumped: Option<i64>,
     written: Option<i64>,
@@ -48,7 +49,7 @@ struct Ledger {
 
 /// Both clocks at one moment.
 #[derive(Debug, Clone, Copy)]
-struct Glance {
+struct ClockReading {
     steady: Instant,
     wall: i64,
     is_told: bool,
@@ -83,10 +84,10 @@ impl Ages {
     pub fn look(&mut self) -> Look<'_> {
         let wall = seconds(SystemTime::now());
         let is_told = matches!(source(&self.runtime), Source::Ntp | Source::Owner);
-        self.look_at(Glance { steady: Instant::now(), wall, is_told })
+        self.look_at(ClockReading { steady: Instant::now(), wall, is_told })
     }
 
-    fn look_at(&mut self, now: Glance) -> Look<'_> {
+    fn look_at(&mut self, now: ClockReading) -> Look<'_> {
         let before = self.ledger.passed;
         self.ledger.passed += match self.last {
             Some(last) => self.since_last(&last, &now),
@@ -119,12 +120,12 @@ impl Ages {
     }
 
     /// How long the daemon did not run, as far as that can be believed.
-    fn since_noted(&self, now: &Glance) -> i64 {
+    fn since_noted(&self, now: &ClockReading) -> i64 {
         let off = now.wall - self.ledger.noted;
         if self.is_known && (0..=LONGEST_OFF).contains(&off) { off } else { 0 }
     }
 
-    fn since_last(&mut self, last: &Glance, now: &Glance) -> i64 {
+    fn since_last(&mut self, last: &ClockReading, now: &ClockReading) -> i64 {
         let steady = now.steady.saturating_duration_since(last.steady).as_secs();
         let steady = i64::try_from(steady).unwrap_or(i64::MAX);
         if (now.wall - last.wall).abs_diff(steady) > JUMP.unsigned_abs() {
@@ -159,18 +160,10 @@ impl Look<'_> {
             return Ok(());
         }
         ages.ledger.since = seen;
-        write(&ages.file, &ages.ledger)?;
+        atomic::write(&ages.file, &serde_json::to_vec(&ages.ledger)?)?;
         ages.written = Some(passed);
         Ok(())
     }
-}
-
-fn write(file: &Path, ledger: &Ledger) -> io::Result<()> {
-    let beside = file.with_extension("new");
-    let mut out = File::create(&beside)?;
-    out.write_all(&serde_json::to_vec(ledger)?)?;
-    out.sync_all()?;
-    fs::rename(&beside, file)
 }
 
 fn seconds(time: SystemTime) -> i64 {
@@ -239,7 +232,7 @@ mod tests {
         fn days(&mut self) -> Vec<u64> {
             let steady = self.start + Duration::from_secs(self.real.unsigned_abs());
             let wall = self.wall + self.real;
-            let mut look = self.ages.look_at(Glance { steady, wall, is_told: self.is_told });
+            let mut look = self.ages.look_at(ClockReading { steady, wall, is_told: self.is_told });
             let dated = |at: i64| UNIX_EPOCH + Duration::from_secs(at.unsigned_abs());
             let ages = self.things.iter().map(|(name, at)| look.age(name, dated(*at)).as_secs() / 86_400);
             let ages = ages.collect();

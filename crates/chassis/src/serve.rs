@@ -17,8 +17,8 @@ use tower::ServiceExt;
 use tower_http::timeout::TimeoutBody;
 
 use crate::client::Peer;
+use crate::connection_limiter::{ConnectionLimiter, ConnectionPermit};
 use crate::limits::Limits;
-use crate::places::{Place, Places};
 use crate::sockets::Listener;
 
 /// Pause after a failed accept, which means that file descriptors ran out.
@@ -39,19 +39,19 @@ pub(crate) async fn serve(listeners: Vec<Listener>, router: Router, stop: Cancel
 
 async fn accept(listener: Listener, router: Router, stop: CancellationToken, limits: Limits) {
     let graceful = GracefulShutdown::new();
-    let places = Places::new(limits.connections);
+    let limiter = ConnectionLimiter::new(limits.connections);
     loop {
         let accepted = tokio::select! {
-            accepted = next(&listener, &places) => accepted,
+            accepted = next(&listener, &limiter) => accepted,
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((place, Connection::Unix(stream))) => {
+            Ok((permit, Connection::Unix(stream))) => {
                 let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-                handle(stream, Peer::Unix { uid }, place, router.clone(), &graceful, limits);
+                handle(stream, Peer::Unix { uid }, permit, router.clone(), &graceful, limits);
             }
-            Ok((place, Connection::Tcp(stream, address))) => {
-                handle(stream, Peer::Tcp(address.ip()), place, router.clone(), &graceful, limits);
+            Ok((permit, Connection::Tcp(stream, address))) => {
+                handle(stream, Peer::Tcp(address.ip()), permit, router.clone(), &graceful, limits);
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -70,9 +70,12 @@ enum Connection {
     Tcp(tokio::net::TcpStream, SocketAddr),
 }
 
-/// The next connection, once there is a place for it.
-async fn next(listener: &Listener, places: &Arc<Places>) -> std::io::Result<(Place, Connection)> {
-    let place = places.take().await?;
+/// The next connection, once there is a permit for it.
+async fn next(
+    listener: &Listener,
+    limiter: &Arc<ConnectionLimiter>,
+) -> std::io::Result<(ConnectionPermit, Connection)> {
+    let permit = limiter.acquire().await?;
     let connection = match listener {
         Listener::Unix(listener) => Connection::Unix(listener.accept().await?.0),
         Listener::Tcp(listener) => {
@@ -83,24 +86,30 @@ async fn next(listener: &Listener, places: &Arc<Places>) -> std::io::Result<(Pla
             Connection::Tcp(stream, address)
         }
     };
-    Ok((place, connection))
+    Ok((permit, connection))
 }
 
-fn handle<S>(stream: S, peer: Peer, place: Place, router: Router, graceful: &GracefulShutdown, limits: Limits)
-where
+fn handle<S>(
+    stream: S,
+    peer: Peer,
+    permit: ConnectionPermit,
+    router: Router,
+    graceful: &GracefulShutdown,
+    limits: Limits,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let begin = place.begin();
+    let begin = permit.begin();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let busy = begin();
+        let in_flight = begin();
         let mut request: Request =
             request.map(|body| axum::body::Body::new(TimeoutBody::new(limits.body_pause, body)));
         request.extensions_mut().insert(peer);
         let answer = router.clone().oneshot(request);
         async move {
             let answer = answer.await?;
-            // It is busy until the last piece of the answer has left.
-            let counted = move |body: axum::body::Body| body.map_frame(move |frame| (&busy, frame).1);
+            // It is in flight until the last piece of the answer has left.
+            let counted = move |body: axum::body::Body| body.map_frame(move |frame| (&in_flight, frame).1);
             Ok::<_, Infallible>(answer.map(counted))
         }
     });
@@ -113,7 +122,7 @@ where
         let ended = tokio::select! {
             ended = watched => ended,
             // It is idle: nothing is lost with it.
-            () = place.leave().cancelled() => Ok(()),
+            () = permit.close().cancelled() => Ok(()),
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");

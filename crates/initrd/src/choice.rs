@@ -11,33 +11,13 @@ use std::path::Path;
 
 use crate::cmdline::Request;
 use crate::fat;
+use crate::nonce::Nonce;
 use crate::partitions::{Partition, on_disk};
 
 /// Label of the boot partition.
 const ESP: &str = "esp";
 /// Folder and file of the nonce on it, as short names.
 const FILE: (&str, &str) = ("GRUB", "NONCE");
-/// The nonce's name in that file, which has the form of GRUB's environment.
-const VARIABLE: &str = "BOOT_NONCE";
-const NONCE_LIMIT_BYTES: usize = 80;
-
-/// What GRUB wrote down at this start, and at no other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nonce(String);
-
-impl Nonce {
-    /// Takes a word of letters, digits, dots and dashes.
-    pub fn parse(word: &str) -> Option<Self> {
-        let plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
-        (plain && (1..=NONCE_LIMIT_BYTES).contains(&word.len())).then(|| Self(word.to_owned()))
-    }
-
-    /// Finds it in the text of GRUB's file.
-    fn in_environment(text: &str) -> Option<Self> {
-        let mut values = text.lines().filter_map(|line| line.strip_prefix(VARIABLE)?.strip_prefix('='));
-        Self::parse(values.next()?)
-    }
-}
 
 /// A disk that has a partition for the slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,24 +199,5 @@ mod tests {
         for nonce in ["", "7"] {
             assert_eq!(decisions(&[], &request(IMAGE, nonce)), ["-", "-", "-"]);
         }
-    }
-
-    #[test]
-    fn the_nonce_is_found_among_what_else_is_kept_there() {
-        for (text, expected) in [
-            (
-                "# GRUB Environment Block\nBOOT_COUNT=12\nBOOT_NONCE=12.2026-1.a\nOTHER=A B\n######",
-                Some("12.2026-1.a"),
-            ),
-            ("BOOT_NONCE=1\nBOOT_NONCE=2\n", Some("1")),
-            ("# GRUB Environment Block\nXBOOT_NONCE=1\n####", None),
-            ("BOOT_NONCE=\n", None),
-            ("BOOT_NONCE=a b\n", None),
-            ("BOOT_NONCE2=1\n", None),
-            ("", None),
-        ] {
-            assert_eq!(Nonce::in_environment(text), expected.and_then(Nonce::parse), "{text:?}");
-        }
-        assert_eq!(Nonce::parse(&"1".repeat(NONCE_LIMIT_BYTES + 1)), None);
     }
 }

@@ -2,7 +2,7 @@
 
 pub use actionbooster_updates::Slot;
 
-use crate::choice::Nonce;
+use crate::nonce::Nonce;
 use crate::{Error, gpt::Guid};
 
 /// How much a factory reset takes away.

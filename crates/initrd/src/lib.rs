@@ -20,6 +20,7 @@ pub mod hotplug;
 mod limits;
 pub mod modules;
 pub mod mounts;
+pub mod nonce;
 pub mod partitions;
 pub mod reset;
 pub mod superblock;

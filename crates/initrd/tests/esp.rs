@@ -5,8 +5,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use booster_initrd::choice::{Nonce, candidates};
+use booster_initrd::choice::candidates;
 use booster_initrd::gpt::Guid;
+use booster_initrd::nonce::Nonce;
 use booster_initrd::partitions::Partition;
 
 fn run(program: &str, arguments: &[&str]) {

@@ -11,10 +11,11 @@
 
 mod originals;
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use actionbooster_storage::atomic;
 use originals::Originals;
 
 /// Name of the file that holds the version, a decimal number.
@@ -269,19 +270,11 @@ impl<'a> Data<'a> {
         self.state.join(VERSION_FILE)
     }
 
-    /// Written beside, synced, renamed.
     fn write_version(&self, version: u32) -> Result<(), Error> {
         let path = self.version_path();
-        let beside = path.with_extension("partial");
-        let write = || {
-            fs::create_dir_all(self.state)?;
-            let mut file = File::create(&beside)?;
-            writeln!(file, "{version}")?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            File::open(self.state)?.sync_all()
-        };
-        write().map_err(file("write", &path))
+        fs::create_dir_all(self.state)
+            .and_then(|()| atomic::write(&path, format!("{version}\n").as_bytes()))
+            .map_err(file("write", &path))
     }
 }
 

@@ -1,9 +1,11 @@
 //! Copies of what a step touches, made before it runs.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+
+use actionbooster_storage::atomic;
 
 use crate::{Error, file};
 
@@ -94,7 +96,7 @@ impl<'a> Originals<'a> {
     }
 
     fn sync_parent(&self) -> io::Result<()> {
-        self.folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        self.folder.parent().map_or(Ok(()), atomic::sync_folder)
     }
 }
 

@@ -9,12 +9,12 @@ use rusqlite::ErrorCode::ReadOnly;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use serde::Serialize;
 
-use crate::schema;
 use crate::temporary::TemporarySessions;
 
 mod error;
+mod schema;
 
-pub use error::{AccountsError, cannot_write, is_unwritable};
+pub use error::{AccountsError, cannot_write};
 
 const TOKEN_CHARACTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const TOKEN_LENGTH: usize = 40;
@@ -223,7 +223,7 @@ impl Accounts {
     /// Asks the database, or its copy where the disk cannot be read.
     fn read<T>(&self, question: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, AccountsError> {
         match question(&self.lock()) {
-            Err(error) if is_unwritable(&error) && self.copy.exists() => {
+            Err(error) if error::is_unwritable(&error) && self.copy.exists() => {
                 Ok(question(&read_only(&self.copy)?)?)
             }
             outcome => Ok(outcome?),
@@ -327,7 +327,7 @@ mod tests {
             let row = params![number.to_le_bytes().repeat(8)];
             database.execute("INSERT INTO session VALUES (?1, 0, 9223372036854775807)", row).err()
         });
-        assert!(is_unwritable(&filled.expect("it is full some day")));
+        assert!(error::is_unwritable(&filled.expect("it is full some day")));
     }
 
     #[test]

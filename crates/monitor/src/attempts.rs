@@ -1,7 +1,7 @@
 //! Wrong codes and passwords make the next attempt wait, longer each time, for whoever made them.
 //!
-//! Attempts are counted in lanes. A browser that the owner has logged in with before has a lane of its
-//! own: nobody else's attempts make it wait. Everybody else shares the lane of the network that they
+//! There are several counters. A browser that the owner has logged in with before has one of its
+//! own: nobody else's attempts make it wait. Everybody else shares the counter of the network that they
 //! come from, a wider one of the IPv6 site around it, and at last one of all strangers, so that many
 //! addresses do not buy many guesses. An attempt is counted before the secret is looked at, and taken
 //! back if it was right: of many at once none is free.
@@ -18,7 +18,7 @@ use crate::device::DeviceId;
 
 /// The wait never grows beyond this, so that nobody is locked out for good.
 const LONGEST: Duration = Duration::from_secs(300);
-/// A lane without wrong attempts for so long starts over.
+/// A counter without wrong attempts for so long starts over.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// What one browser, or one network, may get wrong before it waits.
@@ -66,21 +66,21 @@ pub struct Attempt {
     visitor: Visitor,
 }
 
-/// Counts wrong attempts. Bounded: the lanes that were quiet longest make room.
+/// Counts wrong attempts. Bounded: the counters that were quiet longest make room.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    lanes: Mutex<Lanes>,
+    counters: Mutex<Counters>,
 }
 
 #[derive(Debug)]
-struct Lanes {
+struct Counters {
     devices: Table<DeviceId>,
     networks: Table<Client>,
     sites: Table<Ipv6Addr>,
     strangers: Table<()>,
 }
 
-impl Default for Lanes {
+impl Default for Counters {
     fn default() -> Self {
         Self {
             devices: Table::new(MOST_DEVICES, OWN),
@@ -94,13 +94,13 @@ impl Default for Lanes {
 impl Attempts {
     /// Begins an attempt, or tells how long to wait for the next.
     pub fn begin(&self, visitor: Visitor, now: Instant) -> Result<Attempt, Duration> {
-        let mut lanes = self.lock();
+        let mut counters = self.lock();
         let wait = match visitor {
             Visitor::Console => Duration::ZERO,
-            Visitor::Known(device) => lanes.devices.wait(&device, now),
+            Visitor::Known(device) => counters.devices.wait(&device, now),
             Visitor::Stranger(client) => {
-                let site = site_of(client).map_or(Duration::ZERO, |site| lanes.sites.wait(&site, now));
-                lanes.networks.wait(&client, now).max(site).max(lanes.strangers.wait(&(), now))
+                let site = site_of(client).map_or(Duration::ZERO, |site| counters.sites.wait(&site, now));
+                counters.networks.wait(&client, now).max(site).max(counters.strangers.wait(&(), now))
             }
         };
         if !wait.is_zero() {
@@ -108,28 +108,28 @@ impl Attempts {
         }
         match visitor {
             Visitor::Console => {}
-            Visitor::Known(device) => lanes.devices.count(device, now),
+            Visitor::Known(device) => counters.devices.count(device, now),
             Visitor::Stranger(client) => {
-                lanes.networks.count(client, now);
-                lanes.strangers.count((), now);
+                counters.networks.count(client, now);
+                counters.strangers.count((), now);
                 if let Some(site) = site_of(client) {
-                    lanes.sites.count(site, now);
+                    counters.sites.count(site, now);
                 }
             }
         }
         Ok(Attempt { visitor })
     }
 
-    /// It was right: the visitor's own lane starts over, and the lanes shared with others lose this one.
+    /// It was right: the visitor's own counter starts over, and the counters shared with others lose this one.
     #[expect(clippy::needless_pass_by_value, reason = "an attempt ends once")]
     pub fn right(&self, attempt: Attempt) {
-        let mut lanes = self.lock();
+        let mut counters = self.lock();
         match attempt.visitor {
             Visitor::Console => {}
-            Visitor::Known(device) => lanes.devices.clear(&device),
+            Visitor::Known(device) => counters.devices.clear(&device),
             Visitor::Stranger(client) => {
-                lanes.networks.clear(&client);
-                lanes.forget_shared(client);
+                counters.networks.clear(&client);
+                counters.forget_shared(client);
             }
         }
     }
@@ -137,23 +137,23 @@ impl Attempts {
     /// The secret was never looked at.
     #[expect(clippy::needless_pass_by_value, reason = "an attempt ends once")]
     pub fn void(&self, attempt: Attempt) {
-        let mut lanes = self.lock();
+        let mut counters = self.lock();
         match attempt.visitor {
             Visitor::Console => {}
-            Visitor::Known(device) => lanes.devices.take_back(&device),
+            Visitor::Known(device) => counters.devices.take_back(&device),
             Visitor::Stranger(client) => {
-                lanes.networks.take_back(&client);
-                lanes.forget_shared(client);
+                counters.networks.take_back(&client);
+                counters.forget_shared(client);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lanes {
+impl Counters {
     fn forget_shared(&mut self, client: Client) {
         self.strangers.take_back(&());
         if let Some(site) = site_of(client) {
@@ -195,7 +195,7 @@ struct Count {
     last: Instant,
 }
 
-/// Wrong attempts by lane, at most so many lanes.
+/// Counters of wrong attempts by whose they are, at most so many.
 #[derive(Debug)]
 struct Table<K> {
     counts: HashMap<K, Count>,
@@ -208,8 +208,8 @@ impl<K: Copy + Eq + Hash> Table<K> {
         Self { counts: HashMap::new(), most, allowance }
     }
 
-    fn wait(&self, lane: &K, now: Instant) -> Duration {
-        let Some(count) = self.counts.get(lane) else { return Duration::ZERO };
+    fn wait(&self, key: &K, now: Instant) -> Duration {
+        let Some(count) = self.counts.get(key) else { return Duration::ZERO };
         let quiet = now.saturating_duration_since(count.last);
         if quiet >= FORGOTTEN_AFTER {
             return Duration::ZERO;
@@ -217,11 +217,11 @@ impl<K: Copy + Eq + Hash> Table<K> {
         self.allowance.delay(count.wrong).saturating_sub(quiet)
     }
 
-    fn count(&mut self, lane: K, now: Instant) {
-        if !self.counts.contains_key(&lane) && self.counts.len() >= self.most {
+    fn count(&mut self, key: K, now: Instant) {
+        if !self.counts.contains_key(&key) && self.counts.len() >= self.most {
             self.make_room(now);
         }
-        let count = self.counts.entry(lane).or_insert(Count { wrong: 0, last: now });
+        let count = self.counts.entry(key).or_insert(Count { wrong: 0, last: now });
         if now.saturating_duration_since(count.last) >= FORGOTTEN_AFTER {
             count.wrong = 0;
         }
@@ -229,12 +229,12 @@ impl<K: Copy + Eq + Hash> Table<K> {
         count.last = now;
     }
 
-    fn clear(&mut self, lane: &K) {
-        self.counts.remove(lane);
+    fn clear(&mut self, key: &K) {
+        self.counts.remove(key);
     }
 
-    fn take_back(&mut self, lane: &K) {
-        if let Some(count) = self.counts.get_mut(lane) {
+    fn take_back(&mut self, key: &K) {
+        if let Some(count) = self.counts.get_mut(key) {
             count.wrong = count.wrong.saturating_sub(1);
         }
     }
@@ -244,9 +244,9 @@ impl<K: Copy + Eq + Hash> Table<K> {
         if self.counts.len() < self.most {
             return;
         }
-        let quietest = self.counts.iter().min_by_key(|(_, count)| count.last).map(|(lane, _)| *lane);
-        if let Some(lane) = quietest {
-            self.counts.remove(&lane);
+        let quietest = self.counts.iter().min_by_key(|(_, count)| count.last).map(|(key, _)| *key);
+        if let Some(key) = quietest {
+            self.counts.remove(&key);
         }
     }
 }
@@ -300,12 +300,12 @@ mod tests {
     }
 
     #[test]
-    fn a_right_attempt_clears_nobody_elses_lane() {
+    fn a_right_attempt_clears_nobody_elses_counter() {
         let attempts = Attempts::default();
         let now = Instant::now();
         exhaust(&attempts, stranger("192.0.2.7"), now);
         for visitor in [known(1), stranger("192.0.2.8"), Visitor::Console] {
-            let attempt = attempts.begin(visitor, now).expect("its lane is free");
+            let attempt = attempts.begin(visitor, now).expect("its counter is free");
             attempts.right(attempt);
         }
         assert!(attempts.begin(stranger("192.0.2.7"), now).is_err());
@@ -357,7 +357,7 @@ mod tests {
             let visitor = Visitor::of(Client::Remote(Some(address.into())), None);
             drop(attempts.begin(visitor, now).expect("slow enough"));
         }
-        let lanes = attempts.lock();
-        assert!(lanes.networks.counts.len() <= MOST_NETWORKS && lanes.sites.counts.len() <= MOST_SITES);
+        let counters = attempts.lock();
+        assert!(counters.networks.counts.len() <= MOST_NETWORKS && counters.sites.counts.len() <= MOST_SITES);
     }
 }

@@ -3,11 +3,11 @@
 //! The provisioner writes a code only when neither file exists. The marker is made before the code
 //! is removed, so a cut in between leaves a useless code and never an unowned, codeless box.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use actionbooster_settings::claim_code::{self, LENGTH, normalise};
+use actionbooster_storage::atomic;
 
 /// The files in the auth folder.
 pub struct ClaimFiles {
@@ -46,23 +46,15 @@ impl ClaimFiles {
         if self.is_used_up() {
             return Ok(());
         }
-        File::create(self.marker_path())?.sync_all()?;
-        self.sync_folder()?;
-        remove(&self.code_path())?;
-        self.sync_folder()
+        atomic::write(&self.marker_path(), b"")?;
+        atomic::remove(&self.code_path())
     }
 
     /// Writes a fresh code and takes the marker away. Returns the code.
     pub fn renew(&self) -> std::io::Result<String> {
         let code = claim_code::from_random(rand::random());
-        let partial = self.folder.join("claim-code.partial");
-        let mut file = File::create(&partial)?;
-        use_owner_only(&partial)?;
-        file.write_all(code.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&partial, self.code_path())?;
-        remove(&self.marker_path())?;
-        self.sync_folder()?;
+        atomic::write_private(&self.code_path(), code.as_bytes(), |_| Ok(()))?;
+        atomic::remove(&self.marker_path())?;
         Ok(code)
     }
 
@@ -72,22 +64,6 @@ impl ClaimFiles {
 
     fn marker_path(&self) -> PathBuf {
         self.folder.join("claimed")
-    }
-
-    fn sync_folder(&self) -> std::io::Result<()> {
-        File::open(&self.folder)?.sync_all()
-    }
-}
-
-fn use_owner_only(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-}
-
-fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

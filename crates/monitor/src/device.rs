@@ -4,13 +4,11 @@
 //! so it lives as long as browsers allow and outlives sessions and passwords. A reset of the owner makes
 //! a new key, which ends them all.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use actionbooster_chassis::auth::cookie;
+use actionbooster_storage::atomic;
 use axum::http::HeaderMap;
 use rand::Rng;
 use ring::hmac;
@@ -94,15 +92,9 @@ fn random_key() -> [u8; KEY_BYTES] {
     bytes
 }
 
-/// Written beside, synced, renamed, readable by the monitor alone.
+/// Readable by the monitor alone.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let partial = path.with_extension("partial");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path)?;
-    File::open(folder)?.sync_all()
+    atomic::write_private(path, bytes, |_| Ok(()))
 }
 
 fn to_hex(bytes: &[u8]) -> String {

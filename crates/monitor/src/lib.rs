@@ -16,11 +16,10 @@ mod device;
 mod health;
 mod keys;
 mod login;
-mod names;
+mod mdns;
 mod password;
 mod reports;
 mod reset;
-mod schema;
 mod settings;
 mod slot;
 mod storage;
@@ -61,7 +60,7 @@ struct Monitor {
     session_days: u32,
     version: &'static str,
     /// Held while settings are read, changed and written.
-    settings_turn: tokio::sync::Mutex<()>,
+    settings_lock: tokio::sync::Mutex<()>,
 }
 
 type Shared = Arc<Monitor>;
@@ -87,10 +86,10 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         paths: boot.paths,
         session_days: boot.config.session_days,
         version: boot.version,
-        settings_turn: tokio::sync::Mutex::new(()),
+        settings_lock: tokio::sync::Mutex::new(()),
     });
     let asked = Arc::clone(&monitor);
-    let names = tokio::spawn(names::watch(Arc::clone(&monitor)));
+    let mdns = tokio::spawn(mdns::watch(Arc::clone(&monitor)));
     let (watched, shutdown) = (Arc::clone(&monitor), boot.shutdown);
     let watching = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(storage::SAMPLE);
@@ -107,7 +106,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         .scope(Scope::Admin, &["/api/v1/"])
         .health(move || health::report(Arc::clone(&asked)))
         .on_drain(async move {
-            names.abort();
+            mdns.abort();
             if let Err(error) = watching.await {
                 tracing::warn!(%error, "the disk was no longer watched");
             }

@@ -1,7 +1,7 @@
 //! Passwords: what is stored of them, and how many are looked at in one go.
 //!
 //! Argon2 is meant to be slow and large: 19 MiB and tens of milliseconds of a core for each password.
-//! So browsers that the owner has logged in with and strangers have one place each, with a short line
+//! So browsers that the owner has logged in with and strangers have one permit each, with a short queue
 //! before it: a crowd of strangers costs neither the box its memory nor the owner the turn.
 
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use tokio::sync::Semaphore;
 use crate::attempts::Visitor;
 
 /// Who wait behind the one whose password is looked at.
-const LINE: usize = 8;
+const QUEUE: usize = 8;
 /// How long they wait.
-const PATIENCE: Duration = Duration::from_secs(10);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Argon2id with the library's defaults (19 MiB, two passes), as OWASP recommends.
 pub fn hash(password: &str) -> Result<String, Problem> {
@@ -33,40 +33,40 @@ pub fn is_right(password: &str, hash: &str) -> Result<bool, Problem> {
     Ok(Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok())
 }
 
-/// The places where passwords are looked at.
+/// Bounds the passwords that are looked at in one go.
 #[derive(Debug, Default)]
 pub struct Hashing {
-    known: Place,
-    strangers: Place,
+    known: Admission,
+    strangers: Admission,
 }
 
 #[derive(Debug)]
-struct Place {
-    seat: Arc<Semaphore>,
-    /// The one on the seat, and those who wait for it.
-    line: Arc<Semaphore>,
+struct Admission {
+    permit: Arc<Semaphore>,
+    /// The one that has the permit, and those who wait for it.
+    queue: Arc<Semaphore>,
 }
 
-impl Default for Place {
+impl Default for Admission {
     fn default() -> Self {
-        Self { seat: Arc::new(Semaphore::new(1)), line: Arc::new(Semaphore::new(1 + LINE)) }
+        Self { permit: Arc::new(Semaphore::new(1)), queue: Arc::new(Semaphore::new(1 + QUEUE)) }
     }
 }
 
 impl Hashing {
-    /// Works on a password when there is a place for this visitor; 503 when too many wait.
+    /// Works on a password when there is a permit for this visitor; 503 when too many wait.
     pub async fn run<T: Send + 'static>(
         &self,
         visitor: Visitor,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let place = if visitor.is_known() { &self.known } else { &self.strangers };
-        let queued = Arc::clone(&place.line).try_acquire_owned().map_err(|_| busy())?;
-        let seated = tokio::time::timeout(PATIENCE, Arc::clone(&place.seat).acquire_owned()).await;
-        let seated = seated.map_err(|_| busy())?.map_err(Problem::internal)?;
+        let admission = if visitor.is_known() { &self.known } else { &self.strangers };
+        let queued = Arc::clone(&admission.queue).try_acquire_owned().map_err(|_| busy())?;
+        let permit = tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&admission.permit).acquire_owned()).await;
+        let permit = permit.map_err(|_| busy())?.map_err(Problem::internal)?;
         let worked = tokio::task::spawn_blocking(move || {
             // Until the work is done, even if nobody waits for it any more.
-            let _held = (queued, seated);
+            let _held = (queued, permit);
             work()
         });
         worked.await.map_err(Problem::internal)?
@@ -74,7 +74,7 @@ impl Hashing {
 }
 
 fn busy() -> Problem {
-    let seconds = PATIENCE.as_secs();
+    let seconds = QUEUE_TIMEOUT.as_secs();
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "login-busy",
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_password_at_a_time_a_short_line_and_a_place_of_the_owners_own() {
+    async fn one_password_at_a_time_a_short_queue_and_a_permit_of_the_owners_own() {
         let hashing = Arc::new(Hashing::default());
         let (end, began, work) = patient();
         let first = {
@@ -117,28 +117,28 @@ mod tests {
             tokio::spawn(async move { hashing.run(STRANGER, work).await })
         };
         tokio::task::spawn_blocking(move || began.recv()).await.expect("joins").expect("began");
-        let mut line = Vec::new();
-        for _ in 0..LINE {
+        let mut queue = Vec::new();
+        for _ in 0..QUEUE {
             let hashing = Arc::clone(&hashing);
-            line.push(tokio::spawn(async move { hashing.run(STRANGER, || Ok(())).await }));
+            queue.push(tokio::spawn(async move { hashing.run(STRANGER, || Ok(())).await }));
         }
-        while hashing.strangers.line.available_permits() > 0 {
+        while hashing.strangers.queue.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        let refused = hashing.run(STRANGER, || Ok(())).await.expect_err("the line is full");
+        let refused = hashing.run(STRANGER, || Ok(())).await.expect_err("the queue is full");
         assert_eq!((refused.status().as_u16(), refused.retry_after_seconds()), (503, Some(10)));
         let known = Visitor::Known(DeviceId::from([1; 16]));
         hashing.run(known, || Ok(())).await.expect("the owner's browser does not wait behind strangers");
         end.send(()).expect("it waits");
         first.await.expect("joins").expect("done");
-        for waiting in line {
+        for waiting in queue {
             waiting.await.expect("joins").expect("its turn came");
         }
-        assert_eq!(hashing.strangers.line.available_permits(), 1 + LINE);
+        assert_eq!(hashing.strangers.queue.available_permits(), 1 + QUEUE);
     }
 
     #[tokio::test]
-    async fn a_visitor_that_leaves_keeps_the_place_until_the_work_is_done() {
+    async fn a_visitor_that_leaves_keeps_the_permit_until_the_work_is_done() {
         let hashing = Arc::new(Hashing::default());
         let (end, began, work) = patient();
         let left = {
@@ -148,18 +148,18 @@ mod tests {
         tokio::task::spawn_blocking(move || began.recv()).await.expect("joins").expect("began");
         left.abort();
         assert!(left.await.expect_err("it was aborted").is_cancelled());
-        assert_eq!(hashing.strangers.seat.available_permits(), 0);
+        assert_eq!(hashing.strangers.permit.available_permits(), 0);
         end.send(()).expect("it works still");
-        hashing.run(STRANGER, || Ok(())).await.expect("the place is free again");
+        hashing.run(STRANGER, || Ok(())).await.expect("the permit is free again");
     }
 
     #[test]
-    fn the_monitors_smallest_memory_limit_holds_a_password_in_every_place() {
+    fn the_monitors_smallest_memory_limit_holds_a_password_for_every_permit() {
         let modes = include_str!("../../../provisioning/modes.toml").parse::<toml::Table>().expect("TOML");
         let limit = modes["daemons"]["monitor"]["min_mib"].as_integer().expect("a number");
         let limit = u64::try_from(limit).expect("positive") << 20;
-        let places = 2;
-        let passwords = places * u64::from(argon2::Params::DEFAULT_M_COST) * 1024;
+        let permits = 2;
+        let passwords = permits * u64::from(argon2::Params::DEFAULT_M_COST) * 1024;
         // Above MemoryHigh, nine tenths of the limit, the kernel slows it down.
         assert!(ITSELF_BYTES + passwords <= limit / 10 * 9, "{passwords} bytes of {limit}");
     }

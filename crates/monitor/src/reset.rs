@@ -59,7 +59,7 @@ pub(crate) async fn reset_owner(
 /// How many keys may no longer log in over SSH; `None` when the settings are damaged, which must not
 /// keep the owner out.
 async fn forget_ssh_keys(monitor: &Shared) -> Option<usize> {
-    let _turn = monitor.settings_turn.lock().await;
+    let _lock = monitor.settings_lock.lock().await;
     let asked = Arc::clone(monitor);
     let outcome = blocking(move || settings::forget_ssh_keys(&asked.paths)).await;
     outcome.inspect_err(|problem| tracing::error!("SSH keys stay: {}", problem.detail())).ok()

@@ -1,11 +1,11 @@
 //! The owner's wishes. The monitor writes them down; the provisioner, which may, makes them so.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use actionbooster_chassis::{Json, Paths, Problem};
 use actionbooster_settings::{Change, Fault, Problem as Wrong, PublicKey, Settings, TimeZoneError};
+use actionbooster_storage::atomic;
 use axum::extract::State;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(crate) async fn change(
 ) -> Result<Json<Value>, Problem> {
     let settings = {
         // Two changes at once would otherwise lose one.
-        let _turn = monitor.settings_turn.lock().await;
+        let _lock = monitor.settings_lock.lock().await;
         // What could not be read is written down as it is used, so a change mends the file.
         let (settings, _) = read(&monitor.paths)?;
         let settings = settings.changed(change).map_err(|fault| refused(&fault))?;
@@ -114,21 +114,11 @@ fn path(paths: &Paths) -> PathBuf {
     paths.state().join("settings/settings.toml")
 }
 
-/// Written beside, synced, renamed: a cut leaves the old or the new settings.
+/// A cut leaves the old or the new settings.
 fn write(path: &Path, settings: &Settings) -> Result<(), Problem> {
-    let written = || {
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        std::fs::create_dir_all(folder)?;
-        let partial = path.with_extension("partial");
-        let mut file = File::create(&partial)?;
-        file.write_all(settings.to_toml().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)?;
-        File::open(folder)?.sync_all()
-    };
-    written().map_err(|error: std::io::Error| {
-        Problem::internal(format!("cannot write {}: {error}", path.display()))
-    })
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))
+        .and_then(|()| atomic::write(path, settings.to_toml().as_bytes()))
+        .map_err(|error| Problem::internal(format!("cannot write {}: {error}", path.display())))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_clock::{Source, check, source, synchronised};
+use actionbooster_storage::atomic;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -91,10 +92,9 @@ async fn hand_over(monitor: &Monitor, unix_ms: i64) -> anyhow::Result<()> {
     let uptime = tokio::fs::read_to_string(monitor.paths.root().join("proc/uptime")).await?;
     let seconds: f64 = uptime.split_whitespace().next().unwrap_or_default().parse()?;
     let wish = json!({"unix_ms": unix_ms, "uptime_ms": (seconds * 1000.0) as i64});
-    let folder = monitor.paths.runtime().join("monitor");
-    let partial = folder.join("clock.partial");
-    tokio::fs::write(&partial, wish.to_string()).await?;
-    tokio::fs::rename(&partial, folder.join("clock.json")).await?;
+    let file = monitor.paths.runtime().join("monitor/clock.json");
+    // In memory, so it is quick.
+    atomic::write(&file, wish.to_string().as_bytes())?;
     tokio::time::timeout(LIMIT, system::run_unit(UNIT)).await?
 }
 

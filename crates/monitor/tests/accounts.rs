@@ -284,7 +284,7 @@ fn a_reset_ends_every_way_in_unless_the_keys_are_to_stay() {
         let device = cookies(&session)["booster_device"].to_owned();
         let guesses = [(); 6].map(|()| login(&monitor, ATTACKER, Some(&device), "a guess").status);
         let others = [(); 1].map(|()| login(&monitor, ATTACKER, None, "a guess").status);
-        assert_eq!((guesses, others), ([401, 401, 401, 401, 401, 429], [429]), "one lane for both");
+        assert_eq!((guesses, others), ([401, 401, 401, 401, 401, 429], [429]), "one counter for both");
     }
 }
 

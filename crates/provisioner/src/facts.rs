@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::decide::FIRST_NAME;
+use crate::last_run::LastRun;
 use crate::layout::Layout;
 use crate::machine::read_small;
-use crate::report::LastRun;
 
 /// Seconds by which a clock that is only kept in step never moves at once.
 const JUMP_S: u64 = 60;

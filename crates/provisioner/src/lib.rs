@@ -15,6 +15,7 @@ mod clock;
 mod console;
 mod dry_run;
 mod facts;
+mod last_run;
 mod machine;
 mod overlay;
 mod run;

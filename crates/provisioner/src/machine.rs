@@ -3,10 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use actionbooster_storage::atomic;
 use anyhow::{Context, bail};
 use nix::fcntl::OFlag;
 use nix::unistd::User;
@@ -40,46 +41,20 @@ impl Machine {
 
 impl System for Machine {
     fn replace(&self, path: &Path, contents: &[u8], access: Access) -> io::Result<()> {
-        let (folder, beside) = beside(path)?;
-        fs::create_dir_all(folder)?;
-        // A leftover of a cut, or a link set as a trap in a folder that is not root's.
-        remove_if_there(&beside)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(&beside)?;
-        let written = (|| {
-            file.write_all(contents)?;
-            self.own(&file, access)?;
-            file.set_permissions(fs::Permissions::from_mode(access.mode))?;
-            file.sync_all()?;
-            fs::rename(&beside, path)?;
-            File::open(folder)?.sync_all()
-        })();
-        if written.is_err() {
-            // A full disk should not keep half a file.
-            drop(fs::remove_file(&beside));
-        }
-        written
+        make_folder(path)?;
+        atomic::write_private(path, contents, |file| {
+            self.own(file, access)?;
+            file.set_permissions(fs::Permissions::from_mode(access.mode))
+        })
     }
 
     fn link(&self, path: &Path, target: &Path) -> io::Result<()> {
-        let (folder, beside) = beside(path)?;
-        fs::create_dir_all(folder)?;
-        remove_if_there(&beside)?;
-        symlink(target, &beside)?;
-        fs::rename(&beside, path)?;
-        File::open(folder)?.sync_all()
+        make_folder(path)?;
+        atomic::link(path, target)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        remove_if_there(path)?;
-        match path.parent().map(File::open) {
-            Some(Ok(folder)) => folder.sync_all(),
-            _ => Ok(()),
-        }
+        atomic::remove(path)
     }
 
     fn set_kernel(&self, key: &str, value: &str) -> io::Result<()> {
@@ -160,21 +135,9 @@ fn pipe(command: &[&str], input: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The folder of a file, and the name it is first written under.
-fn beside(path: &Path) -> io::Result<(&Path, PathBuf)> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "a path without folder or name");
-    let folder = path.parent().ok_or_else(invalid)?;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().ok_or_else(invalid)?);
-    name.push(".new");
-    Ok((folder, folder.join(name)))
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// Makes the folder of a file.
+fn make_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
 /// Reads a small file that another user may have written: never through a link, never from a

@@ -7,9 +7,7 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{
-    BoardPlan, Firewall, Grant, MemoryPlan, MissingFirmwareAdvice, ModePlan, Plan, Remembered,
-};
+use crate::decide::{BoardPlan, Firewall, Grant, MemoryPlan, MissingFirmwareAdvice, ModePlan, Plan};
 use crate::layout::Layout;
 use crate::machine::read_small;
 use crate::steps::{Certificate, Secrets, Status, StepReport, certificate, is_claimed, protection};
@@ -232,32 +230,6 @@ pub fn write_provisioned(plan: &Plan, layout: &Layout, system: &dyn System) -> R
     system
         .replace(&path, text.as_bytes(), Access::PUBLIC)
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// What a run leaves for the next ones.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastRun {
-    /// The hardware it found.
-    pub hardware: Remembered,
-    /// The name it gave the box where the owner gave none; earlier versions wrote none down.
-    #[serde(default)]
-    pub own_name: Option<String>,
-}
-
-/// What the last run left.
-pub fn last_run(layout: &Layout) -> Option<LastRun> {
-    let text = read_small(&layout.state("provisioner/last-plan.json")).ok().flatten()?;
-    serde_json::from_slice(&text).ok()
-}
-
-/// Leaves this for the next run.
-pub fn remember(run: &LastRun, layout: &Layout, system: &dyn System) -> Result<()> {
-    if last_run(layout).as_ref() == Some(run) {
-        return Ok(());
-    }
-    let path = layout.state("provisioner/last-plan.json");
-    let text = serde_json::to_vec_pretty(run)?;
-    system.replace(&path, &text, Access::PUBLIC).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn write_json(layout: &Layout, system: &dyn System, name: &str, value: &impl Serialize) -> Result<()> {

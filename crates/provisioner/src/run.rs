@@ -17,10 +17,11 @@ use crate::data::Data;
 use crate::decide::{Action, Plan, Remembered, changes, decide, tls_names};
 use crate::dry_run::DryRun;
 use crate::facts::{self, Clock};
+use crate::last_run::{self, LastRun};
 use crate::layout::Layout;
 use crate::machine::{Machine, read_small};
 use crate::overlay;
-use crate::report::{self, Findings, LastRun, Outcome, Report};
+use crate::report::{self, Findings, Outcome, Report};
 use crate::steps::{self, Context, Status, StepReport};
 use crate::system::{Access, System};
 use crate::text::Text;
@@ -108,7 +109,7 @@ pub fn apply_in(world: &World) -> Result<Report> {
     steps.insert(0, migrated);
     let run = LastRun { hardware: Remembered::of(world.inventory), own_name: Some(own_name.to_string()) };
     // A name for want of an identity is not for ever.
-    let remembered = facts::machine_id(layout).map_or(Ok(()), |_| report::remember(&run, layout, system));
+    let remembered = facts::machine_id(layout).map_or(Ok(()), |_| last_run::write(&run, layout, system));
     let writes = [
         ("settings for daemons", report::write_provisioned(&plan, layout, system)),
         ("inventory", report::write_inventory(world.inventory, layout, system)),
@@ -252,7 +253,7 @@ fn provision(world: &World) -> Result<Provisioned> {
     let context = Context::new(layout, world.system, world.now, &world.addresses);
     let found = facts::settings(layout);
     let mut steps = vec![steps::keep_settings(&found, &context), steps::identify(&context)];
-    let last = report::last_run(layout);
+    let last = last_run::read(layout);
     let own_name = facts::own_name(last.as_ref(), facts::machine_id(layout).as_deref())?;
     let plan = decide(world.inventory, &found.settings, world.data, &facts::groups(layout), &own_name);
     steps.extend(steps::apply(&plan, &context));

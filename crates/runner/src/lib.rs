@@ -81,7 +81,7 @@ impl ModelArguments {
         }
         let id = self.id.as_deref().unwrap_or_default();
         let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
-        Ok((store.open(id)?, store.choices(id)?.options))
+        Ok((store.open(id)?, store.settings(id)?.options))
     }
 
     /// Starts the program again as its threads need it, unless that has happened.

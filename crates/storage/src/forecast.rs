@@ -82,8 +82,8 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::fixture::GIB;
 
-    const GIB: u64 = 1 << 30;
     const FLOOR: Floor = Floor { bytes: GIB, inodes: 1000 };
 
     /// Samples every ten minutes; `free` tells bytes and inodes at each.

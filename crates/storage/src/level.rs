@@ -89,19 +89,7 @@ fn hours(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const GIB: u64 = 1 << 30;
-
-    fn space(free_bytes: u64, free_inodes: u64) -> Space {
-        Space {
-            total_bytes: 100 * GIB,
-            free_bytes,
-            reserved_bytes: GIB,
-            total_inodes: 1_000_000,
-            free_inodes,
-            read_only: false,
-        }
-    }
+    use crate::space::fixture::{GIB, space};
 
     fn in_hours(hours: u64) -> Forecast {
         Forecast { full_in: Duration::from_secs(hours * 3600), bytes_per_day: GIB }

@@ -1,5 +1,5 @@
 //! The space of the data partition: who may use how much of it, what is left, what takes it, and when it will
-//! be full.
+//! be full. And files that no cut leaves half written: [`atomic`].
 //!
 //! Everybody asks here, so that all stop at the same mark. From the empty disk to the full one:
 //!
@@ -10,6 +10,7 @@
 //! | half the floor | the daemons and the owner's shell, by a [`Quota`] of the file system |
 //! | the reserve ([`reserve_bytes`]) | everybody but the system and the monitor, which keeps logins and settings |
 
+pub mod atomic;
 mod forecast;
 mod level;
 mod rules;

@@ -1,5 +1,8 @@
 //! What is left, asked of the mount itself.
 
+#[cfg(test)]
+pub mod fixture;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -119,20 +122,8 @@ impl From<&Statvfs> for Space {
 
 #[cfg(test)]
 mod tests {
+    use super::fixture::{GIB, space};
     use super::*;
-
-    const GIB: u64 = 1 << 30;
-
-    fn space(free_bytes: u64, free_inodes: u64) -> Space {
-        Space {
-            total_bytes: 100 * GIB,
-            free_bytes,
-            reserved_bytes: GIB,
-            total_inodes: 1_000_000,
-            free_inodes,
-            read_only: false,
-        }
-    }
 
     #[test]
     fn what_fits_leaves_the_floor() {

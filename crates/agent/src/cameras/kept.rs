@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use actionbooster_cameras::keep;
+use actionbooster_cameras::retention;
 use actionbooster_cameras::session::{BEST, CLIP, SUMMARY, Summary};
 use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
@@ -126,7 +126,7 @@ pub(super) async fn clear(
     })?;
     let folder = camera_folder(&agent.cameras, &id)?;
     let age = Duration::from_secs(u64::from(older_than_days) * DAY_S);
-    let cleared = tokio::task::spawn_blocking(move || keep::clear(&folder, Timestamp::now(), age)).await;
+    let cleared = tokio::task::spawn_blocking(move || retention::clear(&folder, Timestamp::now(), age)).await;
     let removed = cleared.map_err(Problem::internal)?.map_err(Problem::internal)?;
     tracing::info!(camera = id, removed, older_than_days, "sessions were deleted");
     Ok(Json(json!({"removed": removed})))

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actionbooster_cameras::address::Address;
-use actionbooster_cameras::keep::{self, Limits};
+use actionbooster_cameras::retention::{self, Limits};
 use actionbooster_cameras::{Camera, CameraEvent, Live, Source, Surroundings, classes, run};
 use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::health::{Health, Status};
@@ -233,7 +233,7 @@ impl Cameras {
         let mut ages = lock(&self.ages);
         let mut look = ages.look();
         let age = &mut |name: &str, began: Timestamp| look.age(name, began.into());
-        let swept = keep::sweep(&self.around.root, Timestamp::now(), self.limits, age);
+        let swept = retention::sweep(&self.around.root, Timestamp::now(), self.limits, age);
         if let Err(error) = swept.map(drop).and_then(|()| look.end()) {
             tracing::warn!(%error, "old sessions of cameras could not be looked through");
         }

@@ -2,7 +2,7 @@
 
 use actionbooster_chassis::auth::{Caller, Scope};
 use actionbooster_chassis::{Json, Problem};
-use actionbooster_models::{Choices, Kind, Model};
+use actionbooster_models::{Kind, Model, ModelSettings};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -68,7 +68,7 @@ pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
     let states = agent.pool.states();
     let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((runners::State::Idle, None));
     let (shelf, id) = (store(agent), manifest.id.clone());
-    let choices = off_thread(move || shelf.store().choices(&id).map_err(Failure::from)).await;
+    let choices = off_thread(move || shelf.store().settings(&id).map_err(Failure::from)).await;
     // Damaged choices are told in the log and do not hide the model.
     let choices = choices.unwrap_or_default();
     json!({
@@ -112,10 +112,10 @@ pub(super) async fn change(
     }
     let (shelf, named) = (store(&agent), id.clone());
     let reshaped = off_thread(move || -> Result<bool, Problem> {
-        let old = shelf.store().choices(&named).map_err(Failure::from)?;
+        let old = shelf.store().settings(&named).map_err(Failure::from)?;
         let new = changed(&old, change)?;
-        shelf.store().set_choices(&named, &new).map_err(Failure::from)?;
-        let loaded_with = |choices: &Choices| {
+        shelf.store().set_settings(&named, &new).map_err(Failure::from)?;
+        let loaded_with = |choices: &ModelSettings| {
             let mut options = choices.options.clone();
             options.keep_alive_s = None;
             options
@@ -132,7 +132,7 @@ pub(super) async fn change(
     Ok(Json(described(&agent, &model).await))
 }
 
-fn changed(old: &Choices, change: Change) -> Result<Choices, Problem> {
+fn changed(old: &ModelSettings, change: Change) -> Result<ModelSettings, Problem> {
     let mut new = old.clone();
     new.pinned = change.pinned.unwrap_or(old.pinned);
     if let Some(options) = change.options {
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn options_are_set_and_taken_back() {
-        let old = Choices {
+        let old = ModelSettings {
             pinned: true,
             options: ModelOptions { temperature: Some(0.5), top_k: Some(3), ..ModelOptions::default() },
         };

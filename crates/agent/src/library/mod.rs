@@ -82,7 +82,7 @@ impl From<StoreError> for Failure {
         let (status, kind, title) = match &error {
             StoreError::Missing(_) => (StatusCode::NOT_FOUND, "model_not_found", "There is no such model"),
             StoreError::BuiltIn(_) => (StatusCode::FORBIDDEN, "built-in", "The model stays"),
-            StoreError::Choices { .. } => {
+            StoreError::Settings { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "These options cannot be kept")
             }
             StoreError::Write { .. } | StoreError::Read { .. } => {

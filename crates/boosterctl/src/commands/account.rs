@@ -6,12 +6,11 @@ use actionbooster_settings::account::SHORTEST_PASSWORD;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::show;
 use crate::arguments::Owner;
 use crate::client::{Client, Daemon};
 use crate::errors::Usage;
 use crate::prompt;
-use crate::table::{cell, pairs};
+use crate::table::{cell, pairs, show};
 
 /// Makes the caller the owner.
 pub async fn claim(

@@ -4,19 +4,15 @@ mod change;
 mod events;
 mod source;
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
-
+use actionbooster_storage::atomic;
 use anyhow::{Context, Result};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::{is_id, show};
 use crate::arguments::Camera;
-use crate::client::{Client, Daemon};
+use crate::client::{Client, Daemon, is_id};
 use crate::errors::Usage;
-use crate::table::{cell, pairs, table};
+use crate::table::{cell, pairs, show, table};
 
 const PATH: &str = "/api/v1/cameras";
 /// What the box tells of a camera besides its settings.
@@ -88,7 +84,7 @@ pub async fn run(client: &Client, command: Camera, json: bool) -> Result<()> {
         }
         Camera::Snapshot { id, file } => {
             let picture = client.get_jpeg(Daemon::Agent, &format!("{}/snapshot", of(&id)?)).await?;
-            write_whole(&file, &picture).with_context(|| format!("cannot write {}", file.display()))?;
+            atomic::write(&file, &picture).with_context(|| format!("cannot write {}", file.display()))?;
             let told = json!({"file": file, "size_bytes": picture.len()});
             show(&told, json, |_| format!("What {id} sees is in {}.\n", file.display()));
         }
@@ -115,22 +111,6 @@ async fn change(client: &Client, id: &str, wanted: Map<String, Value>) -> Result
     settings.retain(|name, _| !STATE.contains(&name.as_str()));
     settings.extend(wanted);
     client.call(Daemon::Agent, Method::PUT, &path, Some(&camera)).await
-}
-
-/// Puts a file into its place in one step: it is there whole, or as it was.
-fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let name = file.file_name().ok_or(std::io::ErrorKind::IsADirectory)?.to_string_lossy();
-    let beside = file.with_file_name(format!(".{name}.new"));
-    let written = File::create(&beside).and_then(|mut new| {
-        new.write_all(bytes)?;
-        new.sync_all()
-    });
-    let moved = written.and_then(|()| std::fs::rename(&beside, file));
-    if moved.is_err() {
-        // The first error is the one to tell.
-        _ = std::fs::remove_file(&beside);
-    }
-    moved
 }
 
 fn list(answer: &Value) -> String {
@@ -278,21 +258,5 @@ mod tests {
         assert_eq!(time(&json!("2026-11-21T14:03:05.123456Z")), "2026-11-21 14:03:05Z");
         assert_eq!(time(&json!("soon")), "soon");
         assert_eq!(time(&Value::Null), "");
-    }
-
-    #[test]
-    fn a_picture_is_written_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().expect("folder");
-        let file = folder.path().join("door.jpg");
-        write_whole(&file, b"one").expect("written");
-        write_whole(&file, b"two").expect("written again");
-        assert_eq!(std::fs::read(&file).expect("there"), b"two");
-        assert!(write_whole(folder.path(), b"three").is_err(), "a folder is in the way");
-        assert!(write_whole(Path::new("/"), b"three").is_err());
-        assert_eq!(
-            std::fs::read_dir(folder.path()).expect("there").count(),
-            1,
-            "nothing half-written is left"
-        );
     }
 }

@@ -8,10 +8,9 @@ use actionbooster_settings::{Settings, TimeZoneError};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::show;
 use crate::client::Client;
 use crate::errors::Usage;
-use crate::table::cell;
+use crate::table::{cell, show};
 
 /// The daemons that have a configuration.
 const DAEMONS: [&str; 3] = ["agent", "monitor", "worker"];

@@ -4,11 +4,10 @@ use anyhow::Result;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::show;
 use crate::arguments::Keys;
 use crate::client::{Client, Daemon};
 use crate::errors::Usage;
-use crate::table::{cell, table};
+use crate::table::{cell, show, table};
 
 const PATH: &str = "/api/v1/keys";
 

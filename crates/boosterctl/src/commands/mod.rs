@@ -4,6 +4,7 @@ mod account;
 mod ask;
 mod camera;
 mod config;
+mod console;
 mod keys;
 mod model;
 mod power;
@@ -15,18 +16,12 @@ mod storage;
 mod time;
 mod vision;
 
-pub use account::{SshTrouble, reset, ssh_trouble};
-pub use power::press;
-pub use status::summary;
-
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::Value;
 
 use crate::arguments::{Command, Config};
 use crate::client::Client;
-use crate::console;
 
 /// Runs a command against a box.
 pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCode> {
@@ -57,19 +52,4 @@ pub async fn run(client: &Client, command: Command, json: bool) -> Result<ExitCo
         Command::Console => console::run(client).await?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Prints JSON, or the text made of it.
-fn show(value: &Value, json: bool, text: impl FnOnce(&Value) -> String) {
-    if json {
-        println!("{value:#}");
-    } else {
-        print!("{}", text(value));
-    }
-}
-
-/// Whether a text can be a name in a path: such a one leads nowhere else.
-fn is_id(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    !text.is_empty() && !text.bytes().all(|byte| byte == b'.') && text.bytes().all(plain)
 }

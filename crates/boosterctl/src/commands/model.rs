@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::{is_id, reports, show};
+use super::reports;
 use crate::arguments::Model;
-use crate::client::{Client, Daemon};
+use crate::client::{Client, Daemon, is_id};
 use crate::errors::{Answered, Usage};
-use crate::table::{bytes, cell, pairs, table};
+use crate::table::{bytes, cell, pairs, show, table};
 
 const PATH: &str = "/api/v1/models";
 /// How often an import is looked at.

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::show;
 use crate::arguments::Power;
 use crate::client::{Client, Daemon};
 use crate::errors::Unreachable;
+use crate::table::show;
 
 impl Power {
     /// The word the box and systemd use.
@@ -23,7 +23,7 @@ impl Power {
 
 /// Restarts the box or switches it off.
 pub async fn power(client: &Client, action: Power, json: bool) -> Result<()> {
-    let answer = press(client, action).await?;
+    let answer = request(client, action).await?;
     show(&answer, json, |_| match action {
         Power::Reboot => "The box restarts.\n".into(),
         Power::Poweroff => "The box switches off.\n".into(),
@@ -33,7 +33,7 @@ pub async fn power(client: &Client, action: Power, json: bool) -> Result<()> {
 
 /// Asks the monitor; on the box itself systemd is asked when the monitor does not answer, so that a
 /// box in trouble can be switched off.
-pub async fn press(client: &Client, action: Power) -> Result<Value> {
+pub async fn request(client: &Client, action: Power) -> Result<Value> {
     let outcome = client.post(Daemon::Monitor, "/api/v1/power", &json!({"action": action.word()})).await;
     let is_this_machine = client.root().is_some_and(|root| root == std::path::Path::new("/"));
     match outcome {

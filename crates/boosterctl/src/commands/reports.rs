@@ -6,10 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::show;
 use crate::client::{Client, Daemon};
 use crate::errors::Usage;
-use crate::table::{bytes, cell, pairs, plain, table};
+use crate::table::{bytes, cell, pairs, plain, show, table};
 
 /// The inventory the provisioner wrote.
 pub async fn hardware(client: &Client, json: bool) -> Result<()> {

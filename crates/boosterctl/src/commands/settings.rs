@@ -7,10 +7,9 @@ use anyhow::{Context, Result};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::show;
 use crate::arguments::{Change, Settings};
 use crate::client::{Client, Daemon};
-use crate::table::{cell, pairs, plain};
+use crate::table::{cell, pairs, plain, show};
 
 const PATH: &str = "/api/v1/settings";
 

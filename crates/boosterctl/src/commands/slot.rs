@@ -3,24 +3,24 @@
 mod check;
 
 use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use actionbooster_migrations::Data;
+use actionbooster_storage::atomic;
 use actionbooster_updates as updates;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use updates::{AfterFailure, BootPartition, Check, Report, Slots};
 
-use super::show;
 use crate::arguments::{Slot, Wait};
 use crate::client::Client;
 use crate::errors::Usage;
-use crate::table::{cell, pairs, table};
+use crate::table::{cell, pairs, show, table};
 
 /// Between two attempts while the box starts.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -37,9 +37,9 @@ pub async fn run(client: &Client, command: Option<Slot>, json: bool) -> Result<E
             show(&json!({"ok": problems.is_empty(), "problems": problems}), json, verdict);
             Ok(exit(problems.is_empty()))
         }
-        Some(Slot::Prove(how)) => prove(client, &Here::find(root)?, &how).await,
+        Some(Slot::Prove(how)) => prove(client, &RunningSlot::find(root)?, &how).await,
         Some(Slot::Release) => {
-            let here = Here::find(root)?;
+            let here = RunningSlot::find(root)?;
             here.partition.change(|slots| slots.release(here.running.other()))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -47,13 +47,13 @@ pub async fn run(client: &Client, command: Option<Slot>, json: bool) -> Result<E
 }
 
 /// The box and the slot it runs.
-struct Here {
+struct RunningSlot {
     root: PathBuf,
     running: updates::Slot,
     partition: BootPartition,
 }
 
-impl Here {
+impl RunningSlot {
     fn find(root: &Path) -> Result<Self> {
         let path = root.join("proc/cmdline");
         let line = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -74,14 +74,9 @@ impl Here {
         let slots = slots.map_or_else(Vec::new, |slots| slots.states().into());
         let report = Report { running: self.running, check, mended: mended.cloned(), slots };
         let path = report_path(&self.root);
-        let beside = path.with_extension("new");
-        let written = File::create(&beside)
-            .and_then(|mut file| {
-                file.set_permissions(Permissions::from_mode(0o644))?;
-                file.write_all(json!(report).to_string().as_bytes())
-            })
-            .and_then(|()| fs::rename(&beside, &path));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        let readable = |file: &File| file.set_permissions(Permissions::from_mode(0o644));
+        atomic::write_private(&path, json!(report).to_string().as_bytes(), readable)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(report)
     }
 }
@@ -91,7 +86,7 @@ fn report_path(root: &Path) -> PathBuf {
 }
 
 /// Mends GRUB's environment, finds out whether the slot works, and does what follows.
-async fn prove(client: &Client, here: &Here, how: &Wait) -> Result<ExitCode> {
+async fn prove(client: &Client, here: &RunningSlot, how: &Wait) -> Result<ExitCode> {
     let mended = here.partition.mend(here.running, || here.other_is_installed());
     let mended = mended.inspect_err(|error| eprintln!("boosterctl: {error}")).unwrap_or_default();
     if let Some(damage) = &mended {

@@ -7,10 +7,9 @@ use anyhow::Result;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::show;
 use crate::client::{Client, Daemon};
 use crate::errors::Unreachable;
-use crate::table::{cell, table};
+use crate::table::{cell, show, table};
 
 const PAUSE: Duration = Duration::from_secs(1);
 /// The monitor gives each part two seconds; a box that takes longer to say how it is is not well.

@@ -7,11 +7,10 @@ use clap::ValueEnum;
 use hyper::Method;
 use serde_json::Value;
 
-use super::{is_id, show};
 use crate::arguments::Storage;
-use crate::client::{Client, Daemon};
+use crate::client::{Client, Daemon, is_id};
 use crate::errors::Usage;
-use crate::table::{bytes, cell, pairs, plain, table};
+use crate::table::{bytes, cell, pairs, plain, show, table};
 
 /// Things of one kind that are listed at most.
 const MOST: usize = 20;

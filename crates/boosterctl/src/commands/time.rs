@@ -5,10 +5,9 @@ use hyper::Method;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
-use super::show;
 use crate::client::{Client, Daemon};
 use crate::errors::Usage;
-use crate::table::{cell, pairs};
+use crate::table::{cell, pairs, show};
 
 const PATH: &str = "/api/v1/time";
 

@@ -9,11 +9,10 @@ use anyhow::{Context, Result};
 use hyper::body::Bytes;
 use serde_json::Value;
 
-use super::{is_id, show};
 use crate::arguments::Vision;
-use crate::client::{Client, Daemon};
+use crate::client::{Client, Daemon, is_id};
 use crate::errors::Usage;
-use crate::table::{bytes, cell, pairs, table};
+use crate::table::{bytes, cell, pairs, show, table};
 
 /// The worker accepts no larger picture.
 const LARGEST_PICTURE: u64 = 16 << 20;

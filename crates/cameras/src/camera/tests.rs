@@ -207,20 +207,20 @@ async fn a_source_and_a_worker_that_are_missing_are_told_once_and_stopping_is_pr
 
 #[tokio::test]
 async fn a_listener_that_is_slow_misses_passing_events_first() {
-    let (recorder, _orders) = Recorder::new();
+    let (recorder, _commands) = Recorder::new();
     let camera = Camera::new("door", Source::V4l2 { device: "/dev/video0".into() }, "shapes");
     let (live, _watching) = watch::channel(None);
-    let mut desk = Desk::new(camera, Path::new(""), recorder, Arc::default(), live);
-    desk.keepalive();
-    desk.lost(Part::Source, "gone".into());
-    desk.lost(Part::Source, "still gone".into());
-    desk.back(Part::Source);
-    desk.back(Part::Source);
+    let mut pipeline = Pipeline::new(camera, Path::new(""), recorder, Arc::default(), live);
+    pipeline.keepalive();
+    pipeline.lost(Part::Source, "gone".into());
+    pipeline.lost(Part::Source, "still gone".into());
+    pipeline.back(Part::Source);
+    pipeline.back(Part::Source);
     for _ in 0..1000 {
-        desk.keepalive();
+        pipeline.keepalive();
     }
-    assert_eq!(desk.waiting.len(), MOST_WAITING);
-    assert!(matches!(desk.waiting[0], CameraEvent::Lost { .. }));
-    assert!(matches!(desk.waiting[1], CameraEvent::Back { .. }));
-    assert!(matches!(desk.waiting[2], CameraEvent::Keepalive { .. }));
+    assert_eq!(pipeline.waiting.len(), MOST_WAITING);
+    assert!(matches!(pipeline.waiting[0], CameraEvent::Lost { .. }));
+    assert!(matches!(pipeline.waiting[1], CameraEvent::Back { .. }));
+    assert!(matches!(pipeline.waiting[2], CameraEvent::Keepalive { .. }));
 }

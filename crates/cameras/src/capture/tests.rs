@@ -111,7 +111,7 @@ async fn a_stream_that_stalls_is_given_up_even_when_bytes_come() {
     let (mut writer, reader) = tokio::io::duplex(1024);
     let (states, _kept) = mpsc::channel(16);
     let latest = Latest::default();
-    let mut sink = Sink { pictures: &latest, states: &states, count: 0 };
+    let mut sink = Sink::new(&latest, &states);
     let began = Instant::now();
     let feed = async {
         tokio::io::AsyncWriteExt::write_all(&mut writer, &picture(1)).await.expect("read");
@@ -128,7 +128,7 @@ async fn a_stream_that_stalls_is_given_up_even_when_bytes_come() {
     };
     assert!(reason.contains("no picture for 10 s"), "{reason}");
     assert_eq!(began.elapsed().as_secs(), 10);
-    assert_eq!(sink.count, 1);
+    assert_eq!(sink.count(), 1);
 }
 
 #[tokio::test]

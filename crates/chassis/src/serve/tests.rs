@@ -144,7 +144,7 @@ async fn draining_ends_although_an_answer_does_not() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
+async fn connections_beyond_the_limit_wait_for_one_to_end() {
     let (router, mut sender) = stream_route();
     let limits = Limits { connections: 1, ..Limits::default() };
     let served = started(router.route("/", get(|| async { "here" })), limits).await;
@@ -152,7 +152,7 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
     let mut second = served.connect().await;
     second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("writes");
     let early = tokio::time::timeout(Duration::from_millis(50), second.read_u8()).await;
-    assert!(early.is_err(), "the second is not served while the first has the place");
+    assert!(early.is_err(), "the second is not served while the first is open");
     drop(sender);
     drop(first);
     assert!(the_rest(&mut second).await.ends_with("here"));

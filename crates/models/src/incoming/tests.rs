@@ -1,4 +1,8 @@
+use std::time::{Duration, SystemTime};
+
+use super::tidy::ABANDONED;
 use super::*;
+use crate::manifest::Role;
 
 fn guide() -> Vec<u8> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/guide/guide.gguf");
@@ -124,14 +128,14 @@ fn a_power_cut_while_finishing_loses_nothing() {
         let folder = root.path().join(FOLDER).join(&upload.upload);
         // What the disk may look like after the cut.
         if steps >= 1 {
-            fs::write(folder.join(".manifest.toml.0000"), "half a mani").expect("write");
+            fs::write(folder.join(".manifest.toml.new"), "half a mani").expect("write");
         }
         if steps >= 2 {
             fs::write(folder.join("manifest.toml"), "id = \"an older one\"").expect("write");
         }
         if steps >= 3 {
             incoming(root.path()).finish(&upload.upload).expect("finished");
-            fs::write(root.path().join("my-guide_v1").join(ABOUT), "left over").expect("write");
+            fs::write(root.path().join("my-guide_v1").join(ANNOUNCEMENT), "left over").expect("write");
         } else {
             let model = incoming(root.path()).finish(&upload.upload).expect("finished");
             model.verify().expect("whole");
@@ -149,7 +153,7 @@ fn what_was_left_alone_is_removed() {
     let old = incoming.begin(&Wanted { id: Some("b".into()), ..wanted(5) }).expect("begun").upload;
     let folder = root.path().join(FOLDER);
     let long_ago = SystemTime::now() - ABANDONED - Duration::from_secs(60);
-    for path in [folder.join(&old).join(ABOUT), folder.join(&old)] {
+    for path in [folder.join(&old).join(ANNOUNCEMENT), folder.join(&old)] {
         File::open(path).expect("open").set_modified(long_ago).expect("time");
     }
     fs::create_dir(folder.join("trash-1")).expect("folder");

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use super::secrets::may_come_back;
 use super::{Context, current};
 use crate::system::Access;
-use crate::tls::{Authority, Key, Root, Succession};
+use crate::tls::{Authority, Key, Root, Rotation};
 
 /// How the first versions kept the one authority, which had no limits: its key, and what is handed out.
 const FIRST_KEY: &str = "ca.key";
@@ -22,12 +22,12 @@ pub const HANDED_OUT: &str = "ca.crt";
 pub const NEXT: &str = "ca-next.crt";
 
 /// The authorities for this moment, as files hold them.
-pub fn ensure(own_names: &[String], context: &Context) -> Result<Succession> {
+pub fn ensure(own_names: &[String], context: &Context) -> Result<Rotation> {
     let folder = context.layout.state("tls");
     let files = folder.join("authorities");
     adopt(&folder, &files, context)?;
     let Found { authorities, closed } = read(&files, own_names, context)?;
-    let settled = Succession::settle(authorities, own_names, context.now)?;
+    let settled = Rotation::settle(authorities, own_names, context.now)?;
     let all = || [&settled.signer].into_iter().chain(&settled.next).chain(&settled.kept);
     for authority in all() {
         keep(&place(&files, authority), authority, context)?;

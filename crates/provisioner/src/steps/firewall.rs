@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Debt, ufw};
+use super::{Action, Context, ufw};
 use crate::decide::Plan;
 use crate::system::Access;
 
@@ -20,18 +20,18 @@ pub fn ensure(plan: &Plan, context: &Context) -> Result<()> {
         (context.layout.at("etc/ufw/user6.rules"), ufw::rules(rules, ufw::Family::V6)),
     ];
     // Exceptions before the switch: a cut must not leave the box shut and without its portal.
-    context.ensure_all(&exceptions, Access::GROUP, &[Debt::LoadRules])?;
-    context.ensure_all(&policies, Access::PUBLIC, &[Debt::RestartFirewall])?;
+    context.ensure_all(&exceptions, Access::GROUP, &[Action::LoadRules])?;
+    context.ensure_all(&policies, Access::PUBLIC, &[Action::RestartFirewall])?;
     load(context)
 }
 
 /// Gives the running firewall what changed. Before it has started, its own start does.
 fn load(context: &Context) -> Result<()> {
-    if !context.debts.owes(Debt::RestartFirewall) && !context.debts.owes(Debt::LoadRules) {
+    if !context.pending.contains(Action::RestartFirewall) && !context.pending.contains(Action::LoadRules) {
         return Ok(());
     }
     if context.system.is_active("ufw.service") {
-        if context.debts.owes(Debt::RestartFirewall) {
+        if context.pending.contains(Action::RestartFirewall) {
             context.run(&["/usr/lib/ufw/ufw-init", "force-reload"])?;
         } else {
             // One transaction each: there is no moment without rules.
@@ -39,6 +39,6 @@ fn load(context: &Context) -> Result<()> {
             context.run(&["ip6tables-restore", "--noflush", "/etc/ufw/user6.rules"])?;
         }
     }
-    context.paid(Debt::RestartFirewall)?;
-    context.paid(Debt::LoadRules)
+    context.complete(Action::RestartFirewall)?;
+    context.complete(Action::LoadRules)
 }

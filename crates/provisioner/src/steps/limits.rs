@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Context, Debt};
+use super::{Action, Context};
 use crate::decide::Plan;
 use crate::system::Access;
 
@@ -23,7 +23,7 @@ pub fn ensure(plan: &Plan, context: &Context) -> Result<()> {
         })
         .collect();
     files.push((drop_in(context, "booster-runner@.service"), runner(plan)));
-    context.ensure_all(&files, Access::PUBLIC, &[Debt::ReloadUnits])
+    context.ensure_all(&files, Access::PUBLIC, &[Action::ReloadUnits])
 }
 
 fn drop_in(context: &Context, unit: &str) -> PathBuf {

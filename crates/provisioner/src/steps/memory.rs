@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{Context, Debt};
+use super::{Action, Context};
 use crate::decide::Plan;
 use crate::system::Access;
 
@@ -19,7 +19,7 @@ pub fn ensure(plan: &Plan, context: &Context) -> Result<()> {
         ),
     );
     // The generator turns this file into units, so systemd must read those again first.
-    context.ensure_all(&[zram], Access::PUBLIC, &[Debt::ReloadUnits, Debt::RestartZram])?;
+    context.ensure_all(&[zram], Access::PUBLIC, &[Action::ReloadUnits, Action::RestartZram])?;
     // Reading ahead from compressed memory only costs time.
     let values = [("vm/swappiness", memory.swappiness.to_string()), ("vm/page-cluster", "0".to_owned())];
     let mut file = String::from("# Written by booster-provisioner: swap is compressed memory here.\n");

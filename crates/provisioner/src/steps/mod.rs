@@ -1,18 +1,18 @@
 //! How it becomes so: one file per step, each leaving alone what is already right.
 //!
 //! A step may be cut at any instant. Files are replaced whole, one at a time, and no two of them
-//! must change together. What must follow a change of a file (loading rules, telling systemd) is
-//! owed: see `debts`.
+//! must change together. What must follow a change of a file (loading rules, telling systemd) is a
+//! pending action: see `pending_actions`.
 
 mod authorities;
 mod claim;
-mod debts;
 mod firewall;
 mod hostname;
 mod limits;
 mod machine_id;
 mod memory;
 mod migrate;
+mod pending_actions;
 mod secrets;
 mod services;
 mod settings;
@@ -30,8 +30,8 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use debts::{Debt, Debts};
 pub use migrate::migrate;
+pub use pending_actions::{Action, PendingActions};
 pub use secrets::Secrets;
 pub use tls::Certificate;
 
@@ -77,18 +77,18 @@ pub struct Context<'a> {
     /// The box's addresses at this moment.
     pub addresses: &'a [IpAddr],
     /// What must still follow earlier changes.
-    pub debts: Debts,
+    pub pending: PendingActions,
     /// With which this program seals what it keeps.
     keyring: RefCell<Keyring>,
     changes: RefCell<Vec<String>>,
 }
 
 impl<'a> Context<'a> {
-    /// A context for a run, with what an earlier run left owing.
+    /// A context for a run, with what an earlier run left pending.
     pub fn new(layout: &'a Layout, system: &'a dyn System, now: Timestamp, addresses: &'a [IpAddr]) -> Self {
-        let debts = Debts::read(layout, system.is_running());
+        let pending = PendingActions::read(layout, system.is_running());
         let keyring = RefCell::new(secrets::keyring(layout));
-        Self { layout, system, now, addresses, debts, keyring, changes: RefCell::default() }
+        Self { layout, system, now, addresses, pending, keyring, changes: RefCell::default() }
     }
 
     fn keyring(&self) -> Ref<'_, Keyring> {
@@ -113,9 +113,9 @@ impl<'a> Context<'a> {
     }
 
     /// Makes files hold what they should, after noting what must follow if any does not.
-    fn ensure_all(&self, files: &[(PathBuf, String)], access: Access, then: &[Debt]) -> Result<()> {
+    fn ensure_all(&self, files: &[(PathBuf, String)], access: Access, then: &[Action]) -> Result<()> {
         if files.iter().any(|(path, contents)| differs(path, contents.as_bytes())) {
-            self.owe(then)?;
+            self.add_pending(then)?;
         }
         for (path, contents) in files {
             self.ensure(path, contents.as_bytes(), access)?;
@@ -169,12 +169,12 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    fn owe(&self, debts: &[Debt]) -> Result<()> {
-        debts.iter().try_for_each(|debt| self.debts.owe(*debt, self.system, self.layout))
+    fn add_pending(&self, actions: &[Action]) -> Result<()> {
+        actions.iter().try_for_each(|action| self.pending.add(*action, self.system, self.layout))
     }
 
-    fn paid(&self, debt: Debt) -> Result<()> {
-        self.debts.paid(debt, self.system, self.layout)
+    fn complete(&self, action: Action) -> Result<()> {
+        self.pending.complete(action, self.system, self.layout)
     }
 }
 

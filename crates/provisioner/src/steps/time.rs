@@ -6,7 +6,7 @@ use std::path::Path;
 use actionbooster_settings::{TimeZone, TimeZoneError};
 use anyhow::{Context as _, Result, bail};
 
-use super::{Context, Debt};
+use super::{Action, Context};
 use crate::decide::Plan;
 use crate::system::Access;
 
@@ -19,15 +19,15 @@ const ONLINE: &str = "# Written by booster-provisioner: online mode is on.\n\
 pub fn ensure(plan: &Plan, context: &Context) -> Result<()> {
     let servers = context.layout.at("etc/systemd/timesyncd.conf.d/50-provisioned.conf");
     if plan.network.online {
-        context.ensure_all(&[(servers, ONLINE.to_owned())], Access::PUBLIC, &[Debt::RestartTimesync])?;
+        context.ensure_all(&[(servers, ONLINE.to_owned())], Access::PUBLIC, &[Action::RestartTimesync])?;
     } else if servers.symlink_metadata().is_ok() {
-        context.owe(&[Debt::RestartTimesync])?;
+        context.add_pending(&[Action::RestartTimesync])?;
         context.ensure_absent(&servers)?;
     }
-    if context.debts.owes(Debt::RestartTimesync) {
+    if context.pending.contains(Action::RestartTimesync) {
         // Not waited for: this program runs inside the start-up that this job may be queued behind.
         context.run(&["systemctl", "try-restart", "--no-block", "systemd-timesyncd.service"])?;
-        context.paid(Debt::RestartTimesync)?;
+        context.complete(Action::RestartTimesync)?;
     }
     zone(&plan.time_zone, context)
 }

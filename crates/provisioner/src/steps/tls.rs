@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Debt, authorities, current};
+use super::{Action, Context, authorities, current};
 use crate::decide::Plan;
 use crate::layout::Layout;
 use crate::machine::read_small;
@@ -68,14 +68,14 @@ pub fn certify(names: &[String], context: &Context) -> Result<()> {
     if !good {
         names.extend(addresses);
         let pem = Server::make(&names, &server_key, &settled.signer, context.now)?;
-        context.owe(&[Debt::ReloadNginx])?;
+        context.add_pending(&[Action::ReloadNginx])?;
         context.replace(&file, pem.as_bytes(), Access::PUBLIC)?;
     }
-    if context.debts.owes(Debt::ReloadNginx) {
+    if context.pending.contains(Action::ReloadNginx) {
         // At boot nginx starts after this program, and systemd has nothing to do. Whether it runs is
         // for systemd to know: one that is just starting has read the old file.
         context.run(&["systemctl", "try-reload-or-restart", "--no-block", "nginx.service"])?;
-        context.paid(Debt::ReloadNginx)?;
+        context.complete(Action::ReloadNginx)?;
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn key(context: &Context) -> Result<Key> {
         return Ok(key);
     }
     let key = Key::make().context("cannot make a key")?;
-    context.owe(&[Debt::ReloadNginx])?;
+    context.add_pending(&[Action::ReloadNginx])?;
     context.replace(&path, key.pem().as_bytes(), Access::SECRET)?;
     Ok(key)
 }

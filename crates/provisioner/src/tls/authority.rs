@@ -10,7 +10,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
 
-use super::{Key, Limits, TlsError, days_after, days_from, hex, serial};
+use super::{Key, NameConstraints, TlsError, days_after, days_from, hex, serial};
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -25,7 +25,7 @@ pub struct Root {
     pem: String,
     der: Vec<u8>,
     name: String,
-    limits: Option<Limits>,
+    constraints: Option<NameConstraints>,
     not_before: Timestamp,
     not_after: Timestamp,
 }
@@ -50,10 +50,10 @@ impl Root {
         let validity = certificate.validity();
         let name = certificate.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
         let good = certificate.is_ca() && certificate.verify_signature(None).is_ok();
-        let limits = Limits::of(&certificate);
+        let constraints = NameConstraints::of(&certificate);
         let not_before = Timestamp::from_second(validity.not_before.timestamp()).ok()?;
         let not_after = Timestamp::from_second(validity.not_after.timestamp()).ok()?;
-        good.then(|| Self { pem: pem.to_owned(), der, name, limits, not_before, not_after })
+        good.then(|| Self { pem: pem.to_owned(), der, name, constraints, not_before, not_after })
     }
 
     /// The certificate as text.
@@ -83,12 +83,12 @@ impl Root {
 
     /// Whether it says what it may sign. Those of the first versions do not.
     pub const fn is_limited(&self) -> bool {
-        self.limits.is_some()
+        self.constraints.is_some()
     }
 
     /// Whether devices believe what it signs for this name or address.
     pub fn permits(&self, name: &str) -> bool {
-        self.limits.as_ref().is_none_or(|limits| limits.permit(name))
+        self.constraints.as_ref().is_none_or(|constraints| constraints.permit(name))
     }
 
     /// When it was made.
@@ -163,7 +163,7 @@ fn parameters(key: &Key, own_names: &[String], now: Timestamp) -> Result<Certifi
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     // Else whoever has the key could sign programs and mail where the certificate is trusted for all.
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    parameters.name_constraints = Some(Limits::new(own_names).constraints());
+    parameters.name_constraints = Some(NameConstraints::new(own_names).extension());
     parameters.serial_number = Some(serial());
     parameters.not_before = days_from(now, -DAYS_BEFORE)?;
     parameters.not_after = days_from(now, VALID_DAYS)?;

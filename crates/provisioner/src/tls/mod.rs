@@ -1,9 +1,9 @@
 //! Making and judging certificates. No files here: PEM text in, PEM text out.
 
 mod authority;
-mod limits;
+mod name_constraints;
+mod rotation;
 mod server;
-mod succession;
 
 use jiff::{Timestamp, ToSpan};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber};
@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 pub use authority::{Authority, Root};
-pub use limits::Limits;
+pub use name_constraints::NameConstraints;
+pub use rotation::{Rotation, handover};
 pub use server::Server;
-pub use succession::{Succession, handover};
 
 /// Why a certificate could not be made or read.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::{score, timings};
 use crate::client::{Client, Daemon};
-use crate::commands::show;
-use crate::table::{cell, pairs, table};
+use crate::table::{cell, pairs, show, table};
 
 /// A drawing of a circle, a square and a triangle.
 const PICTURE: &[u8] = include_bytes!("../../../../../tests/models/shapes/sample.jpg");

@@ -1,24 +1,18 @@
-//! What the owner chose for a model. Kept apart from the manifest, which says what the model is.
-
-use std::path::PathBuf;
+//! What the owner set for a model. Kept apart from the manifest, which says what the model is.
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_whole;
-use crate::manifest::{Sampling, is_id};
-use crate::store::{Store, StoreError};
+use crate::manifest::Sampling;
 
-/// Folder of the owner's store with a file per model, built-in ones included.
-const FOLDER: &str = ".choices";
 /// Longest system text in bytes.
 const MOST_SYSTEM: usize = 64 * 1024;
 /// Most tokens of context that can be wished.
 const MOST_CONTEXT: u32 = 1 << 22;
 
-/// The owner's choices for one model.
+/// The owner's settings for one model.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Choices {
+pub struct ModelSettings {
     /// Stays loaded: never evicted for another model, nor unloaded when idle.
     pub pinned: bool,
     /// How it is used when a request does not say.
@@ -87,64 +81,18 @@ impl ModelOptions {
     }
 }
 
-impl Store {
-    /// The owner's choices for a model; none are the default.
-    pub fn choices(&self, id: &str) -> Result<Choices, StoreError> {
-        let Some(path) = self.choices_file(id) else { return Err(StoreError::Missing(id.to_owned())) };
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Choices::default()),
-            Err(source) => return Err(StoreError::Read { path, source }),
-        };
-        toml::from_str(&text).map_err(|error| StoreError::Choices { path, reason: error.to_string() })
-    }
-
-    /// Keeps the owner's choices for a model, whole or not at all.
-    pub fn set_choices(&self, id: &str, choices: &Choices) -> Result<(), StoreError> {
-        let Some(path) = self.choices_file(id) else { return Err(StoreError::Missing(id.to_owned())) };
-        let wrong = |reason| StoreError::Choices { path: path.clone(), reason };
-        choices.options.check().map_err(wrong)?;
-        let text = toml::to_string(choices).map_err(|error| wrong(error.to_string()))?;
-        write_whole(&path, text.as_bytes()).map_err(|source| StoreError::Write { path: path.clone(), source })
-    }
-
-    fn choices_file(&self, id: &str) -> Option<PathBuf> {
-        is_id(id).then(|| self.own().join(FOLDER).join(format!("{id}.toml")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_kept_and_damaged_ones_are_told() {
-        let root = tempfile::tempdir().expect("folder");
-        let store = Store::new("/nowhere".into(), root.path().into());
-        assert_eq!(store.choices("m").expect("none"), Choices::default());
-        let options = ModelOptions {
-            keep_alive_s: Some(0),
-            system: Some("Be brief.".into()),
-            ..ModelOptions::default()
-        };
-        let choices = Choices { pinned: true, options };
-        store.set_choices("m", &choices).expect("kept");
-        assert_eq!(store.choices("m").expect("read"), choices);
-        assert!(store.choices("../m").is_err());
-        std::fs::write(root.path().join(".choices/m.toml"), "pinned = 3").expect("write");
-        assert!(store.choices("m").expect_err("damaged").to_string().contains("pinned"));
-    }
-
-    #[test]
-    fn wishes_no_model_can_fulfil_are_refused() {
-        let store = Store::new("/nowhere".into(), "/nowhere".into());
+    fn options_no_model_can_fulfil_are_refused() {
         for (options, part) in [
             (ModelOptions { temperature: Some(3.0), ..ModelOptions::default() }, "temperature"),
             (ModelOptions { context_tokens: Some(1), ..ModelOptions::default() }, "context_tokens"),
             (ModelOptions { system: Some("x".repeat(MOST_SYSTEM + 1)), ..ModelOptions::default() }, "system"),
         ] {
-            let choices = Choices { options, ..Choices::default() };
-            let error = store.set_choices("m", &choices).expect_err("refused").to_string();
+            let error = options.check().expect_err("refused");
             assert!(error.contains(part), "{error}");
         }
     }

@@ -12,9 +12,10 @@ use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
+use super::account::{self, SshTrouble};
+use super::{power, status};
 use crate::arguments::Power;
 use crate::client::Client;
-use crate::commands::{self, SshTrouble};
 use crate::table::{cell, plain};
 
 /// How often the page and the state are looked at while nobody types.
@@ -102,7 +103,7 @@ impl<I: AsyncBufRead + Unpin, O: AsyncWrite + Unpin> Console<'_, I, O> {
             format!("\nActionBooster {version}\n\n  Getting ready / Preparándose …\n\n")
         };
         let mut text = page;
-        for (index, line) in commands::summary(self.client).await.iter().enumerate() {
+        for (index, line) in status::summary(self.client).await.iter().enumerate() {
             let name = if index == 0 { "State / Estado" } else { "" };
             // Writing to a string cannot fail.
             _ = writeln!(text, "  {name:<20} {}", plain(line));
@@ -125,7 +126,7 @@ impl<I: AsyncBufRead + Unpin, O: AsyncWrite + Unpin> Console<'_, I, O> {
             RESET_KEEPING_KEYS => true,
             _ => return self.tell("\n  Nothing was changed. / No se ha cambiado nada.\n").await,
         };
-        match commands::reset(self.client, keep_keys).await {
+        match account::reset(self.client, keep_keys).await {
             Ok(answer) => self.tell(&after_reset(&answer)).await,
             Err(error) => self.tell(&format!("\n  {}\n", plain(&format!("{error:#}")))).await,
         }
@@ -136,7 +137,7 @@ impl<I: AsyncBufRead + Unpin, O: AsyncWrite + Unpin> Console<'_, I, O> {
         if !matches!(self.ask(&question).await?.to_lowercase().as_str(), "y" | "yes" | "s" | "si" | "sí") {
             return Ok(());
         }
-        if let Err(error) = commands::press(self.client, action).await {
+        if let Err(error) = power::request(self.client, action).await {
             return self.tell(&format!("\n  {}\n", plain(&format!("{error:#}")))).await;
         }
         self.tell("\n  …\n").await
@@ -170,7 +171,7 @@ fn after_reset(answer: &Value) -> String {
         // Writing to a string cannot fail.
         _ = writeln!(text, "  Revoked / Revocado: API {}, SSH {}", count("api_keys"), count("ssh_keys"));
     }
-    match commands::ssh_trouble(answer) {
+    match account::ssh_trouble(answer) {
         None => {}
         Some(SshTrouble::Damaged) => text.push_str(
             "  The settings are damaged: SSH keys stay. Do a factory reset of the settings.\n  \

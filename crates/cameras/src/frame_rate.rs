@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// Chooses frames by their times.
+/// Lets frames through by their times.
 #[derive(Debug, Default)]
-pub(crate) struct Thin {
+pub(crate) struct FrameRateLimiter {
     /// When the next one is due.
     due: Duration,
 }
 
-impl Thin {
-    /// Whether the frame of this time is kept, so that there are `fps` a second on average.
-    pub(crate) fn keep(&mut self, at: Duration, fps: u32) -> bool {
+impl FrameRateLimiter {
+    /// Whether the frame of this time is let through, so that there are `fps` a second on average.
+    pub(crate) fn admits(&mut self, at: Duration, fps: u32) -> bool {
         let interval = Duration::from_secs(1) / fps.max(1);
         // A higher rate than before counts at once.
         self.due = self.due.min(at + interval);
@@ -30,8 +30,8 @@ mod tests {
     use super::*;
 
     fn kept(fps: u32, times: impl Iterator<Item = u64>) -> usize {
-        let mut thin = Thin::default();
-        times.filter(|at| thin.keep(Duration::from_millis(*at), fps)).count()
+        let mut limiter = FrameRateLimiter::default();
+        times.filter(|at| limiter.admits(Duration::from_millis(*at), fps)).count()
     }
 
     #[test]
@@ -52,12 +52,12 @@ mod tests {
 
     #[test]
     fn a_pause_is_not_caught_up_with_and_a_higher_rate_counts_at_once() {
-        let mut thin = Thin::default();
+        let mut limiter = FrameRateLimiter::default();
         let ms = Duration::from_millis;
-        assert!(thin.keep(ms(0), 1));
-        assert!(thin.keep(ms(60_000), 1));
-        assert!(!thin.keep(ms(60_100), 1));
-        assert!(!thin.keep(ms(60_110), 10));
-        assert!(thin.keep(ms(60_210), 10));
+        assert!(limiter.admits(ms(0), 1));
+        assert!(limiter.admits(ms(60_000), 1));
+        assert!(!limiter.admits(ms(60_100), 1));
+        assert!(!limiter.admits(ms(60_110), 10));
+        assert!(limiter.admits(ms(60_210), 10));
     }
 }

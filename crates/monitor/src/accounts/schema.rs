@@ -3,7 +3,7 @@
 use actionbooster_chassis::auth::SCHEMA;
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::accounts::{AccountsError, is_unwritable};
+use super::error::{AccountsError, is_unwritable};
 
 /// What makes each version out of the one before, oldest first; a database has as many as it has seen.
 /// A step that was ever shipped stays as it is.

@@ -25,7 +25,7 @@ pub struct Limits {
 
 /// A session as the choice sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredSession {
     /// Its folder.
     pub folder: PathBuf,
     /// When it began.
@@ -43,7 +43,7 @@ pub type Age<'a> = &'a mut dyn FnMut(&str, Timestamp) -> Duration;
 
 /// Chooses what goes: what is too old, then the oldest until the rest fits. An open one never goes. Dates are
 /// not asked: the clock may have been wrong when they were written, or be wrong now.
-pub fn choose(sessions: &[(Kept, Duration)], limits: Limits) -> Vec<PathBuf> {
+pub fn choose(sessions: &[(StoredSession, Duration)], limits: Limits) -> Vec<PathBuf> {
     let days = Duration::from_secs(u64::from(limits.days) * 24 * 3600);
     let mut left: u64 = sessions.iter().map(|(session, _)| session.bytes).fold(0, u64::saturating_add);
     let mut ended: Vec<_> = sessions.iter().filter(|(session, _)| !session.open).collect();
@@ -69,7 +69,7 @@ pub fn sweep(root: &Path, now: Timestamp, limits: Limits, age: Age<'_>) -> io::R
         let age = age(&name, session.began);
         // A clock that jumped makes a session look quiet that is being written to.
         let open = session.open || (!session.ended && age < BROKEN_OFF);
-        (Kept { open, ..session }, age)
+        (StoredSession { open, ..session }, age)
     });
     let mut going = choose(&aged.collect::<Vec<_>>(), limits);
     going.retain(|folder| match fs::remove_dir_all(folder) {
@@ -97,7 +97,7 @@ pub fn clear(camera: &Path, now: Timestamp, older_than: Duration) -> io::Result<
 }
 
 /// The sessions of one camera's folder. Blocks.
-pub fn sessions_of(camera: &Path, now: Timestamp) -> io::Result<Vec<Kept>> {
+pub fn sessions_of(camera: &Path, now: Timestamp) -> io::Result<Vec<StoredSession>> {
     let mut found = Vec::new();
     for folder in folders(camera)? {
         let Some(named) = folder.file_name().and_then(|name| time_of(name.to_str()?)) else { continue };
@@ -107,7 +107,7 @@ pub fn sessions_of(camera: &Path, now: Timestamp) -> io::Result<Vec<Kept>> {
 }
 
 /// The sessions under a root. What is called otherwise is not ours. Blocks.
-pub fn sessions(root: &Path, now: Timestamp) -> io::Result<Vec<Kept>> {
+pub fn sessions(root: &Path, now: Timestamp) -> io::Result<Vec<StoredSession>> {
     let mut found = Vec::new();
     for camera in folders(root)? {
         found.extend(sessions_of(&camera, now)?);
@@ -142,7 +142,7 @@ fn time_of(name: &str) -> Option<Timestamp> {
     Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-fn look(folder: PathBuf, named: Timestamp, now: Timestamp) -> io::Result<Option<Kept>> {
+fn look(folder: PathBuf, named: Timestamp, now: Timestamp) -> io::Result<Option<StoredSession>> {
     let (mut bytes, mut written) = (0, None);
     let entries = match fs::read_dir(&folder) {
         // It went meanwhile.
@@ -163,7 +163,7 @@ fn look(folder: PathBuf, named: Timestamp, now: Timestamp) -> io::Result<Option<
         Duration::try_from(now.duration_since(written)).is_ok_and(|quiet| quiet > BROKEN_OFF)
     });
     let began = summary.map_or(named, |summary| summary.began);
-    Ok(Some(Kept { folder, began, bytes, open: !ended && !quiet, ended }))
+    Ok(Some(StoredSession { folder, began, bytes, open: !ended && !quiet, ended }))
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     /// A session with its age.
-    type Aged = (Kept, Duration);
+    type Aged = (StoredSession, Duration);
     /// Name, sessions, days, bytes, and what goes.
     type Case = (&'static str, Vec<Aged>, u32, u64, &'static [&'static str]);
 
@@ -179,12 +179,12 @@ mod tests {
 
     fn kept(name: &str, days: u32, bytes: u64) -> Aged {
         let began = Timestamp::UNIX_EPOCH;
-        (Kept { folder: name.into(), began, bytes, open: false, ended: true }, DAY * days)
+        (StoredSession { folder: name.into(), began, bytes, open: false, ended: true }, DAY * days)
     }
 
     fn open(name: &str, days: u32, bytes: u64) -> Aged {
         let (session, age) = kept(name, days, bytes);
-        (Kept { open: true, ended: false, ..session }, age)
+        (StoredSession { open: true, ended: false, ..session }, age)
     }
 
     #[test]

@@ -14,16 +14,16 @@ const NETWORK_TIMEOUT: &str = "10000000";
 /// Reads what the script on standard input names.
 const SCRIPT: &[&str] = &["-f", "concat", "-safe", "0", "-i", "pipe:0"];
 
-/// A call of ffmpeg that gives JPEGs on standard output. Holds a secret, so it has no `Debug`.
+/// An invocation of ffmpeg that gives JPEGs on standard output. Holds a secret, so it has no `Debug`.
 #[derive(PartialEq, Eq)]
-pub(crate) struct Call {
+pub(crate) struct Invocation {
     pub(crate) arguments: Vec<OsString>,
     /// What it reads from standard input.
     pub(crate) script: Option<String>,
 }
 
-/// The call for a source; none for one that needs no decoder.
-pub(crate) fn call(source: &Source, fps: u32) -> Option<Call> {
+/// The invocation for a source; none for one that needs no decoder.
+pub(crate) fn invocation(source: &Source, fps: u32) -> Option<Invocation> {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
     add(&["-nostdin", "-hide_banner", "-loglevel", "error"]);
@@ -62,7 +62,7 @@ pub(crate) fn call(source: &Source, fps: u32) -> Option<Call> {
     let filter = format!("fps={fps}:eof_action=pass,scale='min({MOST_WIDTH},iw)':-2");
     let output = ["-an", "-sn", "-dn", "-vf", &filter, "-f", "image2pipe", "-c:v", "mjpeg", "-q:v", "4", "-"];
     arguments.extend(output.iter().map(OsString::from));
-    Some(Call { arguments, script })
+    Some(Invocation { arguments, script })
 }
 
 /// A script of one address, as ffmpeg's concat demuxer reads it. Within its quotes only the quote itself means
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_source_has_its_call() {
+    fn every_source_has_its_invocation() {
         let output = "-an -sn -dn -vf fps=12:eof_action=pass,scale='min(1280,iw)':-2 -f image2pipe -c:v mjpeg -q:v 4 -";
         let cases = [
             (Source::V4l2 { device: "/dev/video2".into() }, "-f v4l2 -i /dev/video2", None),
@@ -110,18 +110,18 @@ mod tests {
             ),
         ];
         for (source, input, script) in cases {
-            let call = call(&source, 12).expect("ffmpeg reads it");
-            let line = call.arguments.join(&OsString::from(" ")).into_string().expect("text");
+            let invocation = invocation(&source, 12).expect("ffmpeg reads it");
+            let line = invocation.arguments.join(&OsString::from(" ")).into_string().expect("text");
             assert_eq!(line, format!("-nostdin -hide_banner -loglevel error {input} {output}"));
-            assert_eq!(call.script.as_deref(), script);
+            assert_eq!(invocation.script.as_deref(), script);
         }
-        assert!(call(&Source::Folder { path: "/srv/a".into(), repeat: true }, 12).is_none());
+        assert!(invocation(&Source::Folder { path: "/srv/a".into(), repeat: true }, 12).is_none());
     }
 
     #[test]
     fn what_the_owner_writes_stays_one_argument() {
         let source = Source::File { path: "/srv/two words; rm -rf 'x'.mp4".into(), repeat: false };
-        let call = call(&source, 5).expect("ffmpeg reads it");
-        assert!(call.arguments.contains(&OsString::from("file:/srv/two words; rm -rf 'x'.mp4")));
+        let invocation = invocation(&source, 5).expect("ffmpeg reads it");
+        assert!(invocation.arguments.contains(&OsString::from("file:/srv/two words; rm -rf 'x'.mp4")));
     }
 }

@@ -16,7 +16,7 @@ const HANDOVER_DAYS: i64 = 30;
 const NOTICE_DAYS: i64 = 30;
 
 /// The authorities that are in use.
-pub struct Succession {
+pub struct Rotation {
     /// Signs now.
     pub signer: Authority,
     /// Signs later, and is already to be trusted.
@@ -25,7 +25,7 @@ pub struct Succession {
     pub kept: Vec<Authority>,
 }
 
-impl Succession {
+impl Rotation {
     /// Puts the authorities that there are in order for this moment, and makes those that are missing.
     pub fn settle(found: Vec<Authority>, own_names: &[String], now: Timestamp) -> Result<Self, TlsError> {
         let make = |key| Authority::make(key, own_names, now);
@@ -84,12 +84,12 @@ mod tests {
 
     const NAMES: [String; 0] = [];
 
-    fn settle(found: Vec<Authority>, days: i64) -> Succession {
-        Succession::settle(found, &NAMES, day(days)).unwrap()
+    fn settle(found: Vec<Authority>, days: i64) -> Rotation {
+        Rotation::settle(found, &NAMES, day(days)).unwrap()
     }
 
-    fn all(succession: Succession) -> Vec<Authority> {
-        let Succession { signer, next, kept } = succession;
+    fn all(rotation: Rotation) -> Vec<Authority> {
+        let Rotation { signer, next, kept } = rotation;
         [signer].into_iter().chain(next).chain(kept).collect()
     }
 

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use rcgen::{CidrSubnet, GeneralSubtree, NameConstraints};
+use rcgen::{CidrSubnet, GeneralSubtree};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
@@ -25,9 +25,9 @@ const NETWORKS: [(&str, u8); 8] = [
     ("::1", 128),
 ];
 
-/// The limits of an authority.
+/// The name constraints of an authority (RFC 5280, 4.2.1.10).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct NameConstraints {
     domains: Vec<String>,
     networks: Vec<Network>,
 }
@@ -38,8 +38,8 @@ struct Network {
     mask: Vec<u8>,
 }
 
-impl Limits {
-    /// The limits of a new authority of a box with these names.
+impl NameConstraints {
+    /// Those of a new authority of a box with these names.
     pub fn new(own: &[String]) -> Self {
         let mut domains: Vec<String> = DOMAINS.iter().map(|name| (*name).to_owned()).collect();
         for name in own.iter().filter(|name| name.parse::<IpAddr>().is_err() && is_own(name)) {
@@ -51,23 +51,24 @@ impl Limits {
         Self { domains, networks: networks.collect() }
     }
 
-    /// The limits that a certificate tells; none if it may sign anything.
+    /// Those that a certificate tells; none if it may sign anything.
     pub fn of(certificate: &X509Certificate) -> Option<Self> {
-        let constraints = certificate.name_constraints().ok().flatten()?;
-        let permitted = constraints.value.permitted_subtrees.as_ref()?;
-        let mut limits = Self { domains: Vec::new(), networks: Vec::new() };
+        let extension = certificate.name_constraints().ok().flatten()?;
+        let permitted = extension.value.permitted_subtrees.as_ref()?;
+        let mut constraints = Self { domains: Vec::new(), networks: Vec::new() };
         for subtree in permitted {
             match &subtree.base {
-                GeneralName::DNSName(name) => limits.domains.push((*name).to_owned()),
+                GeneralName::DNSName(name) => constraints.domains.push((*name).to_owned()),
                 GeneralName::IPAddress(bytes) => {
                     let (address, mask) = bytes.split_at(bytes.len() / 2);
-                    limits.networks.push(Network { address: address.to_vec(), mask: mask.to_vec() });
+                    constraints.networks.push(Network { address: address.to_vec(), mask: mask.to_vec() });
                 }
                 _ => {}
             }
         }
         // A kind of name that is not limited at all may be anything.
-        (constraints.critical && !limits.domains.is_empty() && !limits.networks.is_empty()).then_some(limits)
+        (extension.critical && !constraints.domains.is_empty() && !constraints.networks.is_empty())
+            .then_some(constraints)
     }
 
     /// Whether a name or an address lies within.
@@ -80,10 +81,10 @@ impl Limits {
     }
 
     /// As rcgen writes them.
-    pub(super) fn constraints(&self) -> NameConstraints {
+    pub(super) fn extension(&self) -> rcgen::NameConstraints {
         let domains = self.domains.iter().cloned().map(GeneralSubtree::DnsName);
         let networks = self.networks.iter().filter_map(Network::subnet).map(GeneralSubtree::IpAddress);
-        NameConstraints {
+        rcgen::NameConstraints {
             permitted_subtrees: domains.chain(networks).collect(),
             excluded_subtrees: Vec::new(),
         }
@@ -135,13 +136,13 @@ fn is_below(name: &str, domain: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn limits(own: &[&str]) -> Limits {
-        Limits::new(&own.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+    fn constraints(own: &[&str]) -> NameConstraints {
+        NameConstraints::new(&own.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
     fn only_what_means_something_at_home_is_permitted() {
-        let limits = limits(&["kitchen-2.local", "kitchen-2", "actionbooster", "localhost"]);
+        let constraints = constraints(&["kitchen-2.local", "kitchen-2", "actionbooster", "localhost"]);
         let cases = [
             ("kitchen-2.local", true),
             ("other.local", true),
@@ -168,18 +169,18 @@ mod tests {
             ("fec0::1", false),
         ];
         for (name, permitted) in cases {
-            assert_eq!(limits.permit(name), permitted, "{name}");
+            assert_eq!(constraints.permit(name), permitted, "{name}");
         }
     }
 
     #[test]
     fn a_host_name_that_may_be_a_public_domain_is_no_limit() {
         for name in ["kitchen", "box", "xn--kche-0ra", "com"] {
-            assert!(!limits(&[name]).permit(name), "{name}");
-            assert!(!limits(&[name]).permit(&format!("shop.{name}")), "{name}");
+            assert!(!constraints(&[name]).permit(name), "{name}");
+            assert!(!constraints(&[name]).permit(&format!("shop.{name}")), "{name}");
         }
         for name in ["box-7", "box7", "box.home.example"] {
-            assert!(limits(&[name]).permit(name), "{name}");
+            assert!(constraints(&[name]).permit(name), "{name}");
         }
     }
 }
