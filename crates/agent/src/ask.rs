@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use actionbooster_chassis::Problem;
+use actionbooster_scheduler::{LeaseRequest, ScheduleError};
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_event::Event;
 use async_stream::try_stream;
@@ -13,15 +14,14 @@ use futures::{Stream, StreamExt};
 use tonic::{Code, Status, Streaming};
 
 use crate::Shared;
-use crate::runners::{Lease, PoolError, Want};
+use crate::problems;
+use crate::runners::Lease;
 
 /// How long [`begun`] waits.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
 /// Texts that are sent to a runner together, and their bytes.
 const PORTION_TEXTS: usize = 16;
 const PORTION_BYTES: usize = 64 * 1024;
-/// Seconds after which a client should try again when memory was short.
-const RETRY_AFTER_S: u64 = 10;
 
 /// Part of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +41,7 @@ pub(crate) enum Piece {
 pub(crate) enum AskError {
     /// The model cannot be used now.
     #[error(transparent)]
-    Pool(#[from] PoolError),
+    Schedule(#[from] ScheduleError),
     /// The request itself is wrong.
     #[error("{0}")]
     Request(String),
@@ -70,40 +70,19 @@ impl AskError {
     /// The same as a problem.
     pub(crate) fn problem(&self) -> Problem {
         let (status, kind, title) = self.class();
-        let problem = Problem::new(status, kind, title, self.to_string());
         match self {
-            Self::Pool(PoolError::Resting { seconds, .. } | PoolError::Crowded { seconds, .. }) => {
-                problem.retry_after(*seconds)
+            Self::Schedule(error) => problems::scheduling(error),
+            Self::Busy(_) => {
+                Problem::new(status, kind, title, self.to_string()).retry_after(problems::RETRY_AFTER_S)
             }
-            _ if status == StatusCode::SERVICE_UNAVAILABLE && kind == "busy" => {
-                problem.retry_after(RETRY_AFTER_S)
-            }
-            _ => problem,
+            _ => Problem::new(status, kind, title, self.to_string()),
         }
     }
 
-    fn class(&self) -> (StatusCode, &'static str, &'static str) {
+    fn class(&self) -> problems::Class {
         match self {
-            Self::Pool(PoolError::Unknown { .. }) => {
-                (StatusCode::NOT_FOUND, "model_not_found", "There is no such model")
-            }
-            Self::Pool(PoolError::TooLarge { .. } | PoolError::Pinned { .. }) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "model_too_large", "The model does not fit")
-            }
-            Self::Pool(PoolError::Crowded { .. }) => {
-                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests wait")
-            }
-            Self::Pool(PoolError::InUse { .. }) => (StatusCode::CONFLICT, "in-use", "The model is in use"),
-            Self::Pool(
-                PoolError::NoRoom { .. }
-                | PoolError::NoTurn { .. }
-                | PoolError::Unloaded { .. }
-                | PoolError::Closing,
-            )
-            | Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now"),
-            Self::Pool(PoolError::Unusable { .. } | PoolError::Load { .. } | PoolError::Resting { .. }) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "model_unusable", "The model cannot be used")
-            }
+            Self::Schedule(error) => problems::class(error),
+            Self::Busy(_) => problems::BUSY,
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The model refuses the request"),
             Self::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "model_failed", "The model failed"),
             Self::Died { .. } => (StatusCode::BAD_GATEWAY, "runner_died", "The model ended unexpectedly"),
@@ -145,7 +124,7 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Se
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
 ///
 /// The last piece is the end. Dropping the stream stops the model within one decode step.
-pub(crate) fn ask(agent: Shared, want: Want, request: wire::GenerateRequest) -> Pieces {
+pub(crate) fn ask(agent: Shared, want: LeaseRequest, request: wire::GenerateRequest) -> Pieces {
     Box::pin(try_stream! {
         let id = want.model.clone();
         let mut tally = Tally::new(&id);
@@ -177,7 +156,7 @@ pub(crate) fn ask(agent: Shared, want: Want, request: wire::GenerateRequest) -> 
                 Some(Event::ReadTokens(_)) => {}
                 Some(Event::Finished(account)) => {
                     agent.pool.worked(&id);
-                    agent.speeds.answered(&id, &account);
+                    agent.latency.record_answer(&id, &account);
                     tally.finished(&account);
                     yield Piece::End(account);
                     break;
@@ -212,7 +191,11 @@ pub(crate) struct Texts {
 }
 
 /// One vector per text. They go to the runner a few at a time, so that its silence is a sign.
-pub(crate) async fn embed(agent: &Shared, want: &Want, texts: Texts) -> Result<wire::EmbedReply, AskError> {
+pub(crate) async fn embed(
+    agent: &Shared,
+    want: &LeaseRequest,
+    texts: Texts,
+) -> Result<wire::EmbedReply, AskError> {
     let Texts { inputs, normalize, truncate } = texts;
     let mut all = wire::EmbedReply { embeddings: Vec::with_capacity(inputs.len()), prompt_tokens: 0 };
     for inputs in portions(inputs) {
@@ -243,7 +226,7 @@ fn portions(texts: Vec<String>) -> Vec<Vec<String>> {
 
 async fn embed_portion(
     agent: &Shared,
-    want: &Want,
+    want: &LeaseRequest,
     request: wire::EmbedRequest,
 ) -> Result<wire::EmbedReply, AskError> {
     let id = want.model.as_str();
@@ -269,7 +252,7 @@ async fn embed_portion(
 /// Starts the generation. A runner found dead before it said anything is replaced once.
 async fn begin(
     agent: &Shared,
-    want: &Want,
+    want: &LeaseRequest,
     request: &wire::GenerateRequest,
 ) -> Result<(Lease, Streaming<wire::GenerateEvent>), AskError> {
     let id = want.model.as_str();

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use actionbooster_chassis::Problem;
 use actionbooster_chassis::auth::{Caller, Scope};
+use actionbooster_scheduler::{KeepAlive, LeaseRequest, Priority};
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
-use crate::runners::{KeepAlive, Priority, Want};
 use crate::wish::invalid;
 
 /// Header that says how urgent a request is.
@@ -42,14 +42,19 @@ impl Asker {
     }
 
     /// A wish for a model.
-    pub(crate) fn want(&self, model: &str, patience: Duration) -> Want {
+    pub(crate) fn want(&self, model: &str, patience: Duration) -> LeaseRequest {
         let (model, caller) = (model.to_owned(), self.caller.clone());
-        Want { model, caller, priority: self.priority, keep_alive: None, patience }
+        LeaseRequest { model, caller, priority: self.priority, keep_alive: None, load_timeout: patience }
     }
 
     /// The same, and how long the model stays afterwards.
-    pub(crate) fn want_for(&self, model: &str, patience: Duration, keep_alive: Option<KeepAlive>) -> Want {
-        Want { keep_alive, ..self.want(model, patience) }
+    pub(crate) fn want_for(
+        &self,
+        model: &str,
+        patience: Duration,
+        keep_alive: Option<KeepAlive>,
+    ) -> LeaseRequest {
+        LeaseRequest { keep_alive, ..self.want(model, patience) }
     }
 }
 

@@ -7,6 +7,7 @@ use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::auth::Scope;
 use actionbooster_chassis::{Boot, Paths, Service};
 use actionbooster_models::{Catalog, Incoming, Store};
+use actionbooster_scheduler::{LatencyEstimator, ModelIndex};
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -21,15 +22,13 @@ mod events;
 pub mod fuzzing;
 mod gateway;
 mod library;
-mod names;
 mod net;
 mod ollama;
 mod openai;
 mod pace;
+mod problems;
 mod query;
 mod runners;
-mod shelf;
-mod speeds;
 mod summary;
 mod usage;
 mod wish;
@@ -41,8 +40,6 @@ pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
 use gateway::{Assets, Generations, Remotes, generations};
 use library::{Imports, Shop};
 use runners::{Launcher, Pool};
-use shelf::Shelf;
-use speeds::Speeds;
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -125,14 +122,14 @@ struct RunnerConfig {
 #[derive(Debug)]
 struct Agent {
     events: Arc<Events>,
-    shelf: Arc<Shelf>,
+    index: Arc<ModelIndex>,
     pool: Arc<Pool>,
     incoming: Incoming,
     /// How long uploads are left alone.
     upload_ages: Arc<Mutex<Ages>>,
     imports: Imports,
     shop: Arc<Shop>,
-    speeds: Arc<Speeds>,
+    latency: Arc<LatencyEstimator>,
     assets: Arc<Assets>,
     generations: Generations,
     remotes: Remotes,
@@ -178,16 +175,16 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let slots = if runner.slots == 0 { DEFAULT_SLOTS } else { runner.slots };
     let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
     let incoming = Incoming::new(store.clone());
-    let shelf = Shelf::new(store, slots);
+    let index = ModelIndex::new(store, slots);
     let shop = open_shop(&paths, &config.hub)?;
     let launcher = Launcher::detect(&paths).await?;
     launcher.clear_leftovers().await.context("cannot end the runners of an earlier agent")?;
     let keep_alive = Duration::from_secs(config.keep_alive_s);
-    let speeds = Arc::<Speeds>::default();
+    let latency = Arc::<LatencyEstimator>::default();
     let events = Arc::<Events>::default();
     let books = runners::Books {
-        shelf: Arc::clone(&shelf),
-        speeds: Arc::clone(&speeds),
+        index: Arc::clone(&index),
+        latency: Arc::clone(&latency),
         events: Arc::clone(&events),
     };
     let pool = Pool::new(books, launcher, config.model_budget_bytes, keep_alive);
@@ -197,7 +194,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let remotes = Remotes::new(config.gateway.text_servers)?;
     let hang = Duration::from_secs(config.hang_s.max(1));
     let chosen = config.query.models;
-    pool.set_wishes(shelf.wishes().await);
+    pool.set_retention_policies(index.retention_policies().await);
     let imports = Imports::default();
     let ages = |file: &str| Ages::open(paths.state().join(file), paths.runtime());
     let session_ages = ages("cameras/ages.json");
@@ -205,13 +202,13 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let agent = Arc::new(Agent {
         cameras,
         events,
-        shelf,
+        index,
         pool,
         incoming,
         upload_ages: Arc::new(Mutex::new(ages("models/.uploads.json"))),
         imports,
         shop: Arc::new(shop),
-        speeds,
+        latency,
         assets,
         generations,
         remotes,
@@ -220,18 +217,18 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         hang,
     });
     let generating = gateway::work(Arc::clone(&agent));
-    shelf::report_health(&agent, &health).await;
+    library::report_health(&agent, &health).await;
     agent.cameras.report_health(&health);
     let tidied = Arc::clone(&agent);
     let housekeeping = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(keep_alive.clamp(TIDY.0, TIDY.1));
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            tidied.pool.set_wishes(tidied.shelf.wishes().await);
+            tidied.pool.set_retention_policies(tidied.index.retention_policies().await);
             tidied.pool.measure().await;
             tidied.pool.unload_idle();
             tidied.tidy_uploads().await;
             tidied.sweep_cameras().await;
-            shelf::report_health(&tidied, &health).await;
+            library::report_health(&tidied, &health).await;
             tidied.cameras.report_health(&health);
         }
     });
@@ -277,7 +274,7 @@ fn routes(agent: Shared) -> Router {
         .route("/v1/embeddings", post(openai::embeddings))
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{id}", get(openai::model))
-        .route("/api/v1/models", get(shelf::list))
+        .route("/api/v1/models", get(library::list))
         .route("/api/v1/events", get(events::events))
         .route(usage::PATH, get(usage::usage))
         .merge(library::routes())

@@ -22,7 +22,7 @@ pub(crate) async fn usage(State(agent): State<Shared>) -> Result<Json<Value>, Pr
     let counting = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + LIMIT;
         json!({"parts": [
-            models(agent.shelf.store(), deadline),
+            models(agent.index.store(), deadline),
             uploads(&agent.incoming, deadline),
             recordings(agent.cameras.recordings(deadline)),
             assets(&agent.assets),

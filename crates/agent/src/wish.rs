@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use actionbooster_chassis::Problem;
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::query::MOST_PROMPT_BYTES;
-use crate::runners::KeepAlive;
 
 const MOST_MESSAGES: usize = 4096;
 const MOST_STOPS: usize = 16;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::Role;
+use actionbooster_scheduler::Listing;
 use actionbooster_wire::runner::v1 as wire;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,8 +17,8 @@ use super::remote::{Answer, Question};
 use crate::Shared;
 use crate::ask::{self, ask};
 use crate::asker::Asker;
+use crate::problems::unknown_model;
 use crate::query::MOST_PROMPT_BYTES;
-use crate::shelf::{Listing, unknown};
 
 const DEFAULT_TOKENS: u32 = 512;
 const MOST_TOKENS: u32 = 32_768;
@@ -81,7 +82,7 @@ pub(super) async fn check_model(agent: &Shared, named: Option<&str>) -> Result<(
     {
         return Ok(());
     }
-    choose(named, &agent.chosen, &agent.shelf.list().await).map(drop)
+    choose(named, &agent.chosen, &agent.index.list().await).map(drop)
 }
 
 async fn write(agent: &Shared, asker: &Asker, request: &TextRequest, seed: u32) -> Result<Written, Problem> {
@@ -92,7 +93,7 @@ async fn write(agent: &Shared, asker: &Asker, request: &TextRequest, seed: u32) 
         let Answer { text, prompt_tokens, generated_tokens } = answer;
         return Ok(Written { text, model: named.to_owned(), prompt_tokens, generated_tokens });
     }
-    let listing = agent.shelf.list().await;
+    let listing = agent.index.list().await;
     let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
     let pieces = ask(Arc::clone(agent), asker.want(&model, agent.patience), request.generation(seed));
     let answer = ask::Answer::collect(pieces).await.map_err(|error| error.problem())?;
@@ -206,7 +207,11 @@ impl TextRequest {
 /// The named model; else the first that the owner chose, the first that can write, the first of all.
 fn choose(named: Option<&str>, chosen: &[String], listing: &Listing) -> Result<String, Problem> {
     if let Some(id) = named {
-        return if listing.models.contains_key(id) { Ok(id.to_owned()) } else { Err(unknown(id, listing)) };
+        return if listing.models.contains_key(id) {
+            Ok(id.to_owned())
+        } else {
+            Err(unknown_model(id, listing))
+        };
     }
     let exists = |id: &&String| listing.models.contains_key(*id);
     let writes = |id: &&String| listing.models[*id].manifest.roles.contains(&Role::General);

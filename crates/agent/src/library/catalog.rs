@@ -9,7 +9,7 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{off_thread, store};
+use super::off_thread;
 use crate::Shared;
 use crate::net::{innermost, quoted, read};
 
@@ -87,9 +87,9 @@ impl Shop {
 
 /// `GET /api/v1/models/catalog`.
 pub(super) async fn list(State(agent): State<Shared>) -> Result<Json<Value>, Problem> {
-    let shelf = store(&agent);
+    let index = Arc::clone(&agent.index);
     // Detectors too, which lists of what can be asked leave out.
-    let here = off_thread(move || Ok::<_, Problem>(shelf.store().list().0)).await?;
+    let here = off_thread(move || Ok::<_, Problem>(index.store().list().0)).await?;
     let (budget, _) = agent.pool.budget();
     let shop = Arc::clone(&agent.shop);
     let told = |entry: &Entry| {

@@ -42,7 +42,7 @@ pub(super) async fn classes(
     State(agent): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let model = agent.index.find(&id).await.map_err(Failure::from)?;
     if model.kind() != Kind::Detector {
         let detail = format!("{id} is a language model; only detectors have classes.");
         return Err(Problem::new(StatusCode::CONFLICT, "no-detector", "This is no detector", detail));

@@ -1,18 +1,20 @@
 //! One model of the store: what it is, what the owner wishes for it, loading, checking, removing.
 
+use std::sync::Arc;
+
 use actionbooster_chassis::auth::{Caller, Scope};
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Choices, Kind, Model};
+use actionbooster_scheduler::ScheduleError;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, detectors, off_thread, store};
+use super::{Failure, detectors, off_thread};
 use crate::Shared;
 use crate::asker::{Asker, require, require_admin};
-use crate::runners::{self, PoolError};
-use crate::shelf::Need;
+use crate::runners;
 
 /// Query of [`show`]: what the memory is estimated for.
 #[derive(Deserialize)]
@@ -27,15 +29,15 @@ pub(super) async fn show(
     Path(id): Path<String>,
     Query(wanted): Query<For>,
 ) -> Result<Json<Value>, Problem> {
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let model = agent.index.find(&id).await.map_err(Failure::from)?;
     let mut told = described(&agent, &model).await;
     if model.kind() == Kind::Detector {
         told["onnx"] = detectors::head(model).await?;
         return Ok(Json(told));
     }
-    let details = agent.shelf.details(model.clone()).await;
+    let details = agent.index.details(model.clone()).await;
     let details =
-        details.map_err(|reason| Problem::from(Failure::from(PoolError::Unusable { id, reason })))?;
+        details.map_err(|reason| Problem::from(Failure::from(ScheduleError::Unusable { id, reason })))?;
     let number = |key: &str| details.metadata.get(&format!("{}.{key}", details.architecture)).cloned();
     told["gguf"] = json!({
         "architecture": details.architecture,
@@ -49,13 +51,13 @@ pub(super) async fn show(
         "chat_template": !details.template.is_empty(),
         "tensors": details.tensors,
     });
-    let need: Need = agent.shelf.need(model, wanted.context, wanted.slots).await.map_err(|reason| {
-        Problem::from(Failure::from(PoolError::Unusable {
+    let estimate = agent.index.estimate(model, wanted.context, wanted.slots).await.map_err(|reason| {
+        Problem::from(Failure::from(ScheduleError::Unusable {
             id: told["id"].as_str().unwrap_or_default().into(),
             reason,
         }))
     })?;
-    told["estimate"] = json!(need);
+    told["estimate"] = json!(estimate);
     Ok(Json(told))
 }
 
@@ -67,8 +69,8 @@ pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
     }
     let states = agent.pool.states();
     let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((runners::State::Idle, None));
-    let (shelf, id) = (store(agent), manifest.id.clone());
-    let choices = off_thread(move || shelf.store().choices(&id).map_err(Failure::from)).await;
+    let (index, id) = (Arc::clone(&agent.index), manifest.id.clone());
+    let choices = off_thread(move || index.store().choices(&id).map_err(Failure::from)).await;
     // Damaged choices are told in the log and do not hide the model.
     let choices = choices.unwrap_or_default();
     json!({
@@ -86,7 +88,7 @@ pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
         "reason": reason,
         "pinned": choices.pinned,
         "options": choices.options,
-        "needs_bytes": agent.shelf.measure(model.clone()).await.ok(),
+        "needs_bytes": agent.index.memory_bytes(model.clone()).await.ok(),
     })
 }
 
@@ -106,15 +108,15 @@ pub(super) async fn change(
     Json(change): Json<Change>,
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let model = agent.index.find(&id).await.map_err(Failure::from)?;
     if model.kind() == Kind::Detector {
         return Err(detectors::without_options(&id));
     }
-    let (shelf, named) = (store(&agent), id.clone());
+    let (index, named) = (Arc::clone(&agent.index), id.clone());
     let reshaped = off_thread(move || -> Result<bool, Problem> {
-        let old = shelf.store().choices(&named).map_err(Failure::from)?;
+        let old = index.store().choices(&named).map_err(Failure::from)?;
         let new = changed(&old, change)?;
-        shelf.store().set_choices(&named, &new).map_err(Failure::from)?;
+        index.store().set_choices(&named, &new).map_err(Failure::from)?;
         let loaded_with = |choices: &Choices| {
             let mut options = choices.options.clone();
             options.keep_alive_s = None;
@@ -123,8 +125,8 @@ pub(super) async fn change(
         Ok(loaded_with(&old) != loaded_with(&new))
     })
     .await?;
-    agent.shelf.forget(&id);
-    agent.pool.set_wishes(agent.shelf.wishes().await);
+    agent.index.forget(&id);
+    agent.pool.set_retention_policies(agent.index.retention_policies().await);
     if reshaped {
         // A runner reads its options when it starts; one that works keeps the old ones until it is idle.
         let _ = agent.pool.unload(&id, false);
@@ -163,7 +165,7 @@ pub(super) async fn remove(
     Query(force): Query<Force>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let model = agent.index.find(&id).await.map_err(Failure::from)?;
     remove_model(&agent, &model, force.force).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -179,9 +181,9 @@ pub(super) async fn remove_model(agent: &Shared, model: &Model, force: bool) -> 
     }
     agent.pool.unload(&id, force).map_err(Failure::from)?;
     agent.pool.wait_gone(&id).await;
-    let (shelf, model) = (store(agent), model.clone());
-    off_thread(move || shelf.store().remove(&model).map_err(Failure::from)).await?;
-    agent.shelf.forget(&id);
+    let (index, model) = (Arc::clone(&agent.index), model.clone());
+    off_thread(move || index.store().remove(&model).map_err(Failure::from)).await?;
+    agent.index.forget(&id);
     tracing::info!(model = id, "removed from the store");
     Ok(())
 }
@@ -193,7 +195,7 @@ pub(super) async fn verify(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let model = agent.index.find(&id).await.map_err(Failure::from)?;
     let sha256 = model.manifest.sha256.clone();
     off_thread(move || model.verify().map_err(Failure::from)).await?;
     Ok(Json(json!({"ok": true, "sha256": sha256})))
@@ -219,7 +221,7 @@ pub(super) async fn unload(
     Query(force): Query<Force>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    agent.shelf.find(&id).await.map_err(Failure::from)?;
+    agent.index.find(&id).await.map_err(Failure::from)?;
     agent.pool.unload(&id, force.force).map_err(Failure::from)?;
     agent.pool.wait_gone(&id).await;
     Ok(StatusCode::NO_CONTENT)

@@ -3,24 +3,25 @@
 mod catalog;
 mod detectors;
 mod imports;
+mod list;
 mod manage;
 mod pull;
 mod uploads;
 
-use std::sync::Arc;
-
 use actionbooster_chassis::Problem;
 use actionbooster_models::{Incoming, IncomingError, StoreError};
+use actionbooster_scheduler::{ScheduleError, with_causes};
 use actionbooster_storage::Shortage;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
 use crate::Shared;
-use crate::runners::PoolError;
+use crate::problems;
 
 pub(crate) use catalog::Shop;
 pub(crate) use imports::Imports;
+pub(crate) use list::{created, list, report_health};
 pub(crate) use manage::described;
 pub(crate) use pull::{copy, delete, pull};
 
@@ -62,7 +63,7 @@ fn incoming(agent: &Shared) -> Incoming {
     agent.incoming.clone()
 }
 
-/// A failure of the store or the pool as a problem.
+/// A failure of the store or the scheduler as a problem.
 pub(crate) struct Failure(Problem);
 
 impl From<Failure> for Problem {
@@ -71,9 +72,9 @@ impl From<Failure> for Problem {
     }
 }
 
-impl From<PoolError> for Failure {
-    fn from(error: PoolError) -> Self {
-        Self(crate::ask::AskError::from(error).problem())
+impl From<ScheduleError> for Failure {
+    fn from(error: ScheduleError) -> Self {
+        Self(problems::scheduling(&error))
     }
 }
 
@@ -86,11 +87,11 @@ impl From<StoreError> for Failure {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "These options cannot be kept")
             }
             StoreError::Write { .. } | StoreError::Read { .. } => {
-                return Self(Problem::internal(crate::shelf::chain(&error)));
+                return Self(Problem::internal(with_causes(&error)));
             }
             _ => (StatusCode::CONFLICT, "model_damaged", "The model is not sound"),
         };
-        Self(Problem::new(status, kind, title, crate::shelf::chain(&error)))
+        Self(Problem::new(status, kind, title, with_causes(&error)))
     }
 }
 
@@ -110,9 +111,9 @@ impl From<IncomingError> for Failure {
             E::Digest { .. } | E::Refused(_) | E::Detector(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "model_refused", "The file is refused")
             }
-            E::Store(_) | E::Io { .. } => return Self(Problem::internal(crate::shelf::chain(&error))),
+            E::Store(_) | E::Io { .. } => return Self(Problem::internal(with_causes(&error))),
         };
-        let problem = Problem::new(status, kind, title, crate::shelf::chain(&error));
+        let problem = Problem::new(status, kind, title, with_causes(&error));
         Self(match error {
             E::Offset { received } | E::Unfinished { received, .. } => {
                 problem.with("received_bytes", received)
@@ -124,9 +125,4 @@ impl From<IncomingError> for Failure {
             _ => problem,
         })
     }
-}
-
-/// Clones what a handler needs off the runtime's threads.
-fn store(agent: &Shared) -> Arc<crate::shelf::Shelf> {
-    Arc::clone(&agent.shelf)
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use axum::extract::State;
@@ -16,7 +17,6 @@ use super::{id_of, load};
 use crate::Shared;
 use crate::ask::ask;
 use crate::asker::Asker;
-use crate::runners::KeepAlive;
 use crate::wish::{self, invalid};
 
 /// Body of the request.
@@ -84,7 +84,7 @@ pub(crate) async fn chat(
     asker: Asker,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&request.model, &agent.shelf.list().await);
+    let id = id_of(&request.model, &agent.index.list().await);
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InMessage };
     let want = asker.want_for(&id, agent.patience, request.keep_alive()?);
     if request.messages.is_empty() {

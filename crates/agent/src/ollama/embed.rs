@@ -44,7 +44,7 @@ pub(crate) async fn embed(
     Json(request): Json<EmbedRequest>,
 ) -> Result<Json<Value>, Problem> {
     let started = Instant::now();
-    let id = id_of(&request.model, &agent.shelf.list().await);
+    let id = id_of(&request.model, &agent.index.list().await);
     let inputs = match request.input {
         Input::One(text) => vec![text],
         Input::Several(texts) => texts,
@@ -72,7 +72,7 @@ pub(crate) async fn embed_one(
     asker: Asker,
     Json(request): Json<EmbedOneRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let id = id_of(&request.model, &agent.shelf.list().await);
+    let id = id_of(&request.model, &agent.index.list().await);
     let inputs = checked("prompt", vec![request.prompt])?;
     let texts = ask::Texts { inputs, normalize: false, truncate: true };
     let mut reply =

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use axum::extract::State;
@@ -17,7 +18,6 @@ use crate::Shared;
 use crate::ask::ask;
 use crate::asker::Asker;
 use crate::query::MOST_PROMPT_BYTES;
-use crate::runners::KeepAlive;
 use crate::wish::{self, invalid};
 
 /// Body of the request.
@@ -47,7 +47,7 @@ pub(crate) async fn generate(
     asker: Asker,
     Json(request): Json<GenerateRequest>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&request.model, &agent.shelf.list().await);
+    let id = id_of(&request.model, &agent.index.list().await);
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InResponse };
     let want = asker.want_for(&id, agent.patience, request.keep_alive()?);
     if request.prompt.is_empty() {

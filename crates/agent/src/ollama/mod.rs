@@ -10,14 +10,13 @@ mod reply;
 use std::time::Duration;
 
 use actionbooster_chassis::Problem;
+use actionbooster_scheduler::{KeepAlive, LeaseRequest, Listing, ScheduleError};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::Shared;
-use crate::ask::AskError;
-use crate::runners::{KeepAlive, PoolError, Want};
-use crate::shelf::Listing;
+use crate::problems;
 
 pub(crate) use chat::chat;
 pub(crate) use embed::{embed, embed_one};
@@ -48,10 +47,10 @@ pub(crate) fn error_shape(problem: &Problem) -> Response {
 /// Loads a model, or unloads it when it is not to be kept.
 async fn load<W: reply::Wording>(
     agent: &Shared,
-    want: &Want,
+    want: &LeaseRequest,
     head: &reply::Head<W>,
 ) -> Result<Response, Problem> {
-    let failed = |error: PoolError| AskError::from(error).problem();
+    let failed = |error: ScheduleError| problems::scheduling(&error);
     if want.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
         agent.pool.unload(&want.model, false).map_err(failed)?;
         return Ok(head.nothing("unload"));

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use crate::Shared;
 use crate::ask::{ask, begun};
 use crate::asker::Asker;
-use crate::shelf::{created, unknown};
+use crate::library::created;
+use crate::problems::unknown_model;
 
 pub(crate) use completions::completions;
 pub(crate) use embeddings::{checked, embeddings, shortened};
@@ -25,7 +26,7 @@ use request::ChatRequest;
 
 /// `GET /v1/models`.
 pub(crate) async fn models(State(agent): State<Shared>) -> Json<Value> {
-    let listing = agent.shelf.list().await;
+    let listing = agent.index.list().await;
     let data: Vec<Value> = listing.models.values().map(described).collect();
     Json(json!({"object": "list", "data": data}))
 }
@@ -35,8 +36,8 @@ pub(crate) async fn model(
     State(agent): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let listing = agent.shelf.list().await;
-    listing.models.get(&id).map(|model| Json(described(model))).ok_or_else(|| unknown(&id, &listing))
+    let listing = agent.index.list().await;
+    listing.models.get(&id).map(|model| Json(described(model))).ok_or_else(|| unknown_model(&id, &listing))
 }
 
 fn described(model: &Model) -> Value {

@@ -1,13 +1,13 @@
 //! Chat requests: what OpenAI's clients may send, and what of it cannot be done here.
 
 use actionbooster_chassis::Problem;
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::sampling::SamplingFields;
-use crate::runners::KeepAlive;
 use crate::wish::{self, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::Role;
+use actionbooster_scheduler::Listing;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +19,7 @@ use serde::Deserialize;
 
 use crate::Shared;
 use crate::asker::Asker;
-use crate::shelf::{Listing, unknown};
+use crate::problems::unknown_model;
 
 pub(crate) use route::route;
 
@@ -64,7 +65,7 @@ pub(crate) async fn query(
     headers: HeaderMap,
     Json(query): Json<Query>,
 ) -> Result<Response, Problem> {
-    let listing = agent.shelf.list().await;
+    let listing = agent.index.list().await;
     check(&query, &listing)?;
     let models = match query.models {
         Some(named) if !named.is_empty() => named,
@@ -123,7 +124,7 @@ fn check(query: &Query, listing: &Listing) -> Result<(), Problem> {
         .chain(&query.summary_model)
         .find(|id| !listing.models.contains_key(*id))
     {
-        Some(id) => Err(unknown(id, listing)),
+        Some(id) => Err(unknown_model(id, listing)),
         None => Ok(()),
     }
 }
@@ -145,7 +146,7 @@ async fn default_models(agent: &Shared, listing: &Listing) -> Vec<String> {
         if model.manifest.roles == [Role::Embedding] {
             continue;
         }
-        if agent.shelf.measure(model.clone()).await.is_ok_and(|bytes| agent.pool.fits(bytes)) {
+        if agent.index.memory_bytes(model.clone()).await.is_ok_and(|bytes| agent.pool.fits(bytes)) {
             fitting.push(id.clone());
         }
     }

@@ -25,16 +25,16 @@ enum Order {
 
 /// Plans a query.
 pub(super) async fn plan(agent: &Shared, question: &Question) -> Plan {
-    let listing = agent.shelf.list().await;
+    let listing = agent.index.list().await;
     let states = agent.pool.states();
     let mut needs = 0_u64;
     let mut times = Vec::new();
     for Part { model: id, .. } in &question.parts {
         if let Some(model) = listing.models.get(id) {
-            needs = needs.saturating_add(agent.shelf.measure(model.clone()).await.unwrap_or(0));
+            needs = needs.saturating_add(agent.index.memory_bytes(model.clone()).await.unwrap_or(0));
         }
         let loaded = matches!(states.get(id), Some((State::Ready, _)));
-        times.push(agent.speeds.forecast(id, question.prompt.len(), question.max_tokens, loaded));
+        times.push(agent.latency.estimate(id, question.prompt.len(), question.max_tokens, loaded));
     }
     of(agent.pool.fits(needs), &times)
 }

@@ -87,7 +87,7 @@ pub(crate) async fn route(
     asker: Asker,
     Json(routed): Json<Routed>,
 ) -> Result<Json<Value>, Problem> {
-    let listing = agent.shelf.list().await;
+    let listing = agent.index.list().await;
     let query = Query {
         prompt: routed.prompt,
         models: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actionbooster_models::Role;
+use actionbooster_scheduler::LeaseRequest;
 use actionbooster_wire::runner::v1 as wire;
 use async_stream::stream;
 use futures::stream::select_all;
@@ -16,7 +17,6 @@ use super::part::Part;
 use crate::Shared;
 use crate::ask::{Piece, ask, question};
 use crate::asker::Asker;
-use crate::runners::Want;
 use crate::summary::{Answered, extract, instruction};
 
 /// How long a model waits for memory. Models of one query that do not fit together wait for each other.
@@ -83,7 +83,7 @@ pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
 }
 
 /// One model's answer. Its failure is part of the answer and touches no other.
-fn answer(agent: Shared, want: Want, part: &Part, asked: &Question) -> Steps {
+fn answer(agent: Shared, want: LeaseRequest, part: &Part, asked: &Question) -> Steps {
     let request = part.request(&asked.prompt, asked.max_tokens);
     let role = part.role;
     Box::pin(stream! {
@@ -159,7 +159,7 @@ fn request(prompt: &str, max_tokens: u32) -> wire::GenerateRequest {
 
 /// The first of the answering models that can write freely.
 async fn writer(agent: &Shared, answers: &[Answered]) -> Option<String> {
-    let listing = agent.shelf.list().await;
+    let listing = agent.index.list().await;
     let can_write = |id: &str| {
         let roles = listing.models.get(id).map(|model| model.manifest.roles.as_slice()).unwrap_or_default();
         roles.iter().any(|role| matches!(role, Role::General | Role::Reasoning))

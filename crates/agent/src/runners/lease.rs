@@ -3,11 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use actionbooster_scheduler::KeepAlive;
+
 use super::line::Turn;
 use super::pool::{Pool, lock};
 use super::process::{Client, Ending};
 use super::stop::Stop;
-use super::want::KeepAlive;
 
 /// How long a runner whose connection broke may take to be seen as gone.
 const END_LIMIT: Duration = Duration::from_secs(2);

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use actionbooster_scheduler::{LeaseRequest, ScheduleError};
 use tokio::sync::oneshot;
 
-use super::pool::PoolError;
 use super::queue::Queue;
-use super::want::Want;
 
 /// What a request takes before any has been measured.
 const FIRST_GUESS: Duration = Duration::from_secs(5);
@@ -73,7 +72,7 @@ impl Lines {
     }
 
     /// Waits for a slot, or is refused because too many wait already.
-    pub(super) async fn turn(self: &Arc<Self>, want: &Want) -> Result<Turn, PoolError> {
+    pub(super) async fn turn(self: &Arc<Self>, want: &LeaseRequest) -> Result<Turn, ScheduleError> {
         let (sender, receiver) = oneshot::channel();
         let ticket = {
             let mut inside = self.lock();
@@ -87,14 +86,14 @@ impl Lines {
             line.queue.push(&want.caller, want.priority, Instant::now(), sender).map_err(|full| {
                 let rounds = full.waiting.div_ceil(self.slots) as u32;
                 let seconds = takes.saturating_mul(rounds).as_secs().clamp(1, 3600);
-                PoolError::Crowded { id: want.model.clone(), waiting: full.waiting, seconds }
+                ScheduleError::QueueFull { id: want.model.clone(), waiting: full.waiting, seconds }
             })?
         };
         let place = Place { lines: Arc::clone(self), model: want.model.clone(), ticket };
         // The sender is dropped only with the line, and the line stays while somebody waits.
         let granted = receiver.await;
         drop(place);
-        granted.map_err(|_| PoolError::Closing)
+        granted.map_err(|_| ScheduleError::ShuttingDown)
     }
 
     /// Requests that wait for this model.
@@ -139,11 +138,17 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::runners::Priority;
+    use actionbooster_scheduler::Priority;
 
-    fn want(caller: &str) -> Want {
+    fn want(caller: &str) -> LeaseRequest {
         let (model, caller) = ("m".to_owned(), caller.to_owned());
-        Want { model, caller, priority: Priority::Normal, keep_alive: None, patience: Duration::ZERO }
+        LeaseRequest {
+            model,
+            caller,
+            priority: Priority::Normal,
+            keep_alive: None,
+            load_timeout: Duration::ZERO,
+        }
     }
 
     #[tokio::test]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use actionbooster_scheduler::{Footprint, ScheduleError};
 use tokio::sync::{SemaphorePermit, watch};
 
 use super::budget::{Decision, Loaded, decide};
 use super::lease::Lease;
-use super::pool::{Load, Outcome, Pool, PoolError, Runner, lock};
+use super::pool::{Load, Outcome, Pool, Runner, lock};
 use super::stop::Stop;
-use crate::shelf::Weight;
 
 impl Pool {
     /// Loads `id` and tells everyone who waits.
@@ -21,9 +21,9 @@ impl Pool {
             () = load.stop.cancelled() => {
                 self.launcher.give_up(&id).await;
                 self.tell("model.unloaded", &id, Some(&Stop::Asked.to_string()));
-                Some(Err(PoolError::Unloaded { id: id.clone() }))
+                Some(Err(ScheduleError::Unloaded { id: id.clone() }))
             }
-            () = self.closing.cancelled() => Some(Err(PoolError::Closing)),
+            () = self.closing.cancelled() => Some(Err(ScheduleError::ShuttingDown)),
         };
         // Nobody waits any more when there is no outcome; the load is out of the books then.
         if let Some(outcome) = outcome {
@@ -38,7 +38,7 @@ impl Pool {
         id: &str,
         patience: Duration,
         load: &Load,
-    ) -> Option<Result<Lease, PoolError>> {
+    ) -> Option<Result<Lease, ScheduleError>> {
         let deadline = Instant::now() + patience;
         let ready = tokio::select! {
             ready = self.prepare(id, load, deadline) => ready,
@@ -46,7 +46,7 @@ impl Pool {
         };
         match ready {
             // The turn is kept until the runner is in the books.
-            Ok((_turn, weight)) => Some(self.launch(id, weight).await),
+            Ok((_turn, footprint)) => Some(self.launch(id, footprint).await),
             Err(error) => Some(Err(error)),
         }
     }
@@ -57,25 +57,29 @@ impl Pool {
         id: &str,
         load: &Load,
         deadline: Instant,
-    ) -> Result<(SemaphorePermit<'_>, Weight), PoolError> {
-        let weight = self.books.shelf.needed(id).await?;
-        load.bytes.store(weight.counted, Ordering::Relaxed);
+    ) -> Result<(SemaphorePermit<'_>, Footprint), ScheduleError> {
+        let footprint = self.books.index.footprint(id).await?;
+        load.bytes.store(footprint.counted_bytes, Ordering::Relaxed);
         let left = deadline.saturating_duration_since(Instant::now());
         let Ok(Ok(turn)) = tokio::time::timeout(left, self.turn.acquire()).await else {
-            return Err(PoolError::NoTurn { id: id.to_owned() });
+            return Err(ScheduleError::LoadTimeout { id: id.to_owned() });
         };
-        self.make_room(id, weight.counted, deadline).await?;
-        Ok((turn, weight))
+        self.make_room(id, footprint.counted_bytes, deadline).await?;
+        Ok((turn, footprint))
     }
 
-    async fn make_room(&self, id: &str, needed: u64, deadline: Instant) -> Result<(), PoolError> {
+    async fn make_room(&self, id: &str, needed: u64, deadline: Instant) -> Result<(), ScheduleError> {
         loop {
             let changed = self.changed.notified();
             let loaded = self.loaded();
             match decide(self.budget, id, needed, &loaded) {
                 Decision::Load => return Ok(()),
                 Decision::Refuse => {
-                    return Err(PoolError::TooLarge { id: id.to_owned(), needed, budget: self.budget });
+                    return Err(ScheduleError::TooLarge {
+                        id: id.to_owned(),
+                        needed_bytes: needed,
+                        budget_bytes: self.budget,
+                    });
                 }
                 Decision::Evict(ids) => {
                     for evicted in ids {
@@ -89,20 +93,25 @@ impl Pool {
             let left = deadline.saturating_duration_since(Instant::now());
             if tokio::time::timeout(left, changed).await.is_err() {
                 let used = loaded.iter().map(|model| model.bytes).fold(0, u64::saturating_add);
-                return Err(PoolError::NoRoom { id: id.to_owned(), needed, used, budget: self.budget });
+                return Err(ScheduleError::NoRoom {
+                    id: id.to_owned(),
+                    needed_bytes: needed,
+                    used_bytes: used,
+                    budget_bytes: self.budget,
+                });
             }
         }
     }
 
-    fn pinned_out(&self, id: &str, needed: u64, loaded: &[Loaded]) -> PoolError {
+    fn pinned_out(&self, id: &str, needed: u64, loaded: &[Loaded]) -> ScheduleError {
         let pinned: Vec<&Loaded> = loaded.iter().filter(|model| model.pinned).collect();
         let bytes = pinned.iter().map(|model| model.bytes).fold(0, u64::saturating_add);
-        PoolError::Pinned {
+        ScheduleError::Pinned {
             id: id.to_owned(),
-            needed,
+            needed_bytes: needed,
             pinned: pinned.iter().map(|model| model.id.clone()).collect(),
-            left: self.budget.saturating_sub(bytes),
-            budget: self.budget,
+            left_bytes: self.budget.saturating_sub(bytes),
+            budget_bytes: self.budget,
         }
     }
 
@@ -119,7 +128,7 @@ impl Pool {
         }
     }
 
-    async fn launch(self: &Arc<Self>, id: &str, weight: Weight) -> Result<Lease, PoolError> {
+    async fn launch(self: &Arc<Self>, id: &str, footprint: Footprint) -> Result<Lease, ScheduleError> {
         let started = Instant::now();
         self.tell("model.loading", id, None);
         let (process, client) = match self.launcher.start(id).await {
@@ -129,14 +138,18 @@ impl Pool {
                 metrics::counter!("runner_load_failures_total", "model" => id.to_owned()).increment(1);
                 tracing::error!(model = id, reason, "a model could not be loaded");
                 self.tell("model.crashed", id, Some(&reason));
-                lock(&self.inside).failures.entry(id.to_owned()).or_default().note(&reason, Instant::now());
-                return Err(PoolError::Load { id: id.to_owned(), reason });
+                lock(&self.inside)
+                    .failures
+                    .entry(id.to_owned())
+                    .or_default()
+                    .record_failure(&reason, Instant::now());
+                return Err(ScheduleError::LoadFailed { id: id.to_owned(), reason });
             }
         };
         let seconds = started.elapsed().as_secs_f64();
-        self.books.speeds.loaded(id, started.elapsed());
+        self.books.latency.record_load(id, started.elapsed());
         metrics::histogram!("runner_load_seconds").record(seconds);
-        tracing::info!(model = id, seconds, bytes = weight.counted, "loaded");
+        tracing::info!(model = id, seconds, bytes = footprint.counted_bytes, "loaded");
         self.tell("model.loaded", id, None);
         let mut ending = process.ending();
         let mut inside = lock(&self.inside);
@@ -144,8 +157,8 @@ impl Pool {
         let runner = Runner {
             process,
             client: client.clone(),
-            bytes: weight.counted,
-            reckoned: weight.reckoned,
+            bytes: footprint.counted_bytes,
+            reckoned: footprint.estimated_bytes,
             in_flight: 0,
             last_used: generation,
             idle_since: Instant::now(),
@@ -165,6 +178,6 @@ impl Pool {
         });
         let (pool, measured) = (Arc::clone(self), id.to_owned());
         self.tasks.spawn(async move { pool.measure_one(&measured, generation, client).await });
-        lease.ok_or(PoolError::Closing)
+        lease.ok_or(ScheduleError::ShuttingDown)
     }
 }

@@ -2,7 +2,6 @@
 
 mod budget;
 mod children;
-mod failures;
 mod launch;
 mod lease;
 mod line;
@@ -13,10 +12,7 @@ mod queue;
 mod report;
 mod stop;
 mod systemd;
-mod want;
 
 pub(crate) use launch::Launcher;
 pub(crate) use lease::Lease;
-pub(crate) use pool::{Books, Pool, PoolError, State};
-pub(crate) use queue::Priority;
-pub(crate) use want::{KeepAlive, Want, Wishes};
+pub(crate) use pool::{Books, Pool, State};

@@ -5,6 +5,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use actionbooster_scheduler::{
+    CircuitBreaker, KeepAlive, LatencyEstimator, LeaseRequest, ModelIndex, RetentionPolicy, ScheduleError,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -14,58 +17,17 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::budget::Loaded;
-use super::failures::{Failures, LIMIT};
 use super::launch::Launcher;
 use super::lease::Lease;
 use super::line::Lines;
 use super::process::{Client, Process};
 use super::stop::Stop;
-use super::want::{KeepAlive, Want, Wishes};
 use crate::events::Events;
-use crate::shelf::Shelf;
-use crate::speeds::Speeds;
 
 /// How long requests in flight may take when the agent ends.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long runners may then take to be gone; longer than they need until they are killed.
 const STOP: Duration = Duration::from_secs(9);
-
-/// Why a model cannot be used now.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum PoolError {
-    #[error("there is no model {id}{}", suggestion(.close))]
-    Unknown { id: String, close: Vec<String> },
-    #[error("the model {id} cannot be used: {reason}")]
-    Unusable { id: String, reason: String },
-    #[error("the model {id} needs {} and the budget for models is {}; use a smaller model or raise the budget", mib(*.needed), mib(*.budget))]
-    TooLarge { id: String, needed: u64, budget: u64 },
-    #[error("the model {id} needs {} and other requests use {} of the budget of {}; try again when they have ended", mib(*.needed), mib(*.used), mib(*.budget))]
-    NoRoom { id: String, needed: u64, used: u64, budget: u64 },
-    #[error("the model {id} waits for other models to be loaded; try again in a moment")]
-    NoTurn { id: String },
-    #[error("the model {id} could not be loaded: {reason}")]
-    Load { id: String, reason: String },
-    #[error("the model {id} failed {LIMIT} times in a row and rests for {seconds} s; last: {reason}")]
-    Resting { id: String, seconds: u64, reason: String },
-    #[error("{waiting} requests wait for the model {id} already; try again in {seconds} s")]
-    Crowded { id: String, waiting: usize, seconds: u64 },
-    #[error("the model {id} needs {} and the pinned models {} leave {} of the budget of {}; unpin one", mib(*.needed), .pinned.join(", "), mib(*.left), mib(*.budget))]
-    Pinned { id: String, needed: u64, pinned: Vec<String>, left: u64, budget: u64 },
-    #[error("the model {id} was unloaded while it loaded")]
-    Unloaded { id: String },
-    #[error("{requests} requests use the model {id}; wait, or force it")]
-    InUse { id: String, requests: usize },
-    #[error("the agent is stopping; try again when it is back")]
-    Closing,
-}
-
-fn suggestion(close: &[String]) -> String {
-    if close.is_empty() { String::new() } else { format!("; did you mean {}?", close.join(" or ")) }
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
-}
 
 /// State of a model as clients see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -128,22 +90,22 @@ pub(super) struct Load {
 }
 
 /// What a load came to. The lease keeps the new runner until everyone who waited has one.
-pub(super) type Outcome = Option<Result<Arc<Lease>, PoolError>>;
+pub(super) type Outcome = Option<Result<Arc<Lease>, ScheduleError>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Inside {
     pub(super) runners: HashMap<String, Runner>,
     pub(super) loads: HashMap<String, Arc<Load>>,
-    pub(super) failures: HashMap<String, Failures>,
-    pub(super) wishes: HashMap<String, Wishes>,
+    pub(super) failures: HashMap<String, CircuitBreaker>,
+    pub(super) wishes: HashMap<String, RetentionPolicy>,
     clock: u64,
 }
 
 /// What the pool reads and writes besides its own books.
 #[derive(Debug)]
 pub(crate) struct Books {
-    pub(crate) shelf: Arc<Shelf>,
-    pub(crate) speeds: Arc<Speeds>,
+    pub(crate) index: Arc<ModelIndex>,
+    pub(crate) latency: Arc<LatencyEstimator>,
     pub(crate) events: Arc<Events>,
 }
 
@@ -172,7 +134,7 @@ enum Entry {
 
 impl Pool {
     pub(crate) fn new(books: Books, launcher: Launcher, budget: u64, keep_alive: Duration) -> Arc<Self> {
-        let lines = Lines::new(books.shelf.slots());
+        let lines = Lines::new(books.index.slots());
         Arc::new(Self {
             books,
             launcher,
@@ -191,19 +153,19 @@ impl Pool {
     ///
     /// First it waits for its turn among those who want this model. The patience bounds the wait for memory
     /// and for other loads, not that, nor the load itself.
-    pub(crate) async fn lease(self: &Arc<Self>, want: &Want) -> Result<Lease, PoolError> {
+    pub(crate) async fn lease(self: &Arc<Self>, want: &LeaseRequest) -> Result<Lease, ScheduleError> {
         // Names that do not exist must not make lines.
-        self.books.shelf.find(&want.model).await?;
+        self.books.index.find(&want.model).await?;
         let turn = tokio::select! {
             turn = self.lines.turn(want) => turn,
-            () = self.closing.cancelled() => Err(PoolError::Closing),
+            () = self.closing.cancelled() => Err(ScheduleError::ShuttingDown),
         };
-        if let Err(PoolError::Crowded { id, .. }) = &turn {
+        if let Err(ScheduleError::QueueFull { id, .. }) = &turn {
             metrics::counter!("model_queue_refusals_total", "model" => id.clone()).increment(1);
             self.tell("queue.full", id, None);
         }
         let mut turn = turn?;
-        let mut lease = self.loaded_lease(&want.model, want.patience).await?;
+        let mut lease = self.loaded_lease(&want.model, want.load_timeout).await?;
         turn.begins();
         lease.turn = Some(turn);
         let mut inside = lock(&self.inside);
@@ -215,22 +177,25 @@ impl Pool {
         Ok(lease)
     }
 
-    async fn loaded_lease(self: &Arc<Self>, id: &str, patience: Duration) -> Result<Lease, PoolError> {
+    async fn loaded_lease(self: &Arc<Self>, id: &str, patience: Duration) -> Result<Lease, ScheduleError> {
         let mut outcome = match self.enter(id, patience)? {
             Entry::Ready(lease) => return Ok(*lease),
             Entry::Loading(outcome) => outcome,
         };
-        let Ok(outcome) = outcome.wait_for(Option::is_some).await else { return Err(PoolError::Closing) };
+        let Ok(outcome) = outcome.wait_for(Option::is_some).await else {
+            return Err(ScheduleError::ShuttingDown);
+        };
         if let Some(Err(error)) = outcome.as_ref() {
             return Err(error.clone());
         }
         let lease = self.take(&mut lock(&self.inside), id);
-        lease.ok_or_else(|| PoolError::Load { id: id.to_owned(), reason: "it ended at once".into() })
+        lease
+            .ok_or_else(|| ScheduleError::LoadFailed { id: id.to_owned(), reason: "it ended at once".into() })
     }
 
-    fn enter(self: &Arc<Self>, id: &str, patience: Duration) -> Result<Entry, PoolError> {
+    fn enter(self: &Arc<Self>, id: &str, patience: Duration) -> Result<Entry, ScheduleError> {
         if self.closing.is_cancelled() {
-            return Err(PoolError::Closing);
+            return Err(ScheduleError::ShuttingDown);
         }
         let mut inside = lock(&self.inside);
         if let Some(lease) = self.take(&mut inside, id) {
@@ -239,9 +204,9 @@ impl Pool {
         if let Some(load) = inside.loads.get(id) {
             return Ok(Entry::Loading(load.outcome.subscribe()));
         }
-        if let Some((left, reason)) = inside.failures.get(id).and_then(|own| own.resting(Instant::now())) {
+        if let Some((left, reason)) = inside.failures.get(id).and_then(|own| own.open(Instant::now())) {
             let seconds = left.as_secs() + 1;
-            return Err(PoolError::Resting { id: id.to_owned(), seconds, reason: reason.to_owned() });
+            return Err(ScheduleError::CircuitOpen { id: id.to_owned(), seconds, reason: reason.to_owned() });
         }
         let load = Arc::<Load>::default();
         let outcome = load.outcome.subscribe();
@@ -304,11 +269,11 @@ impl Pool {
 
     fn crashed(&self, inside: &mut Inside, id: &str, reason: &str) {
         let failures = inside.failures.entry(id.to_owned()).or_default();
-        failures.note(reason, Instant::now());
+        failures.record_failure(reason, Instant::now());
         metrics::counter!("runner_crashes_total", "model" => id.to_owned()).increment(1);
         tracing::error!(model = id, reason, "a runner died");
         self.tell("model.crashed", id, Some(reason));
-        if failures.resting(Instant::now()).is_some() {
+        if failures.open(Instant::now()).is_some() {
             self.tell("model.quarantined", id, Some(reason));
         }
     }
@@ -320,7 +285,7 @@ impl Pool {
         let mut states: BTreeMap<_, _> = inside
             .failures
             .iter()
-            .filter_map(|(id, failures)| Some((id, failures.resting(now)?.1)))
+            .filter_map(|(id, failures)| Some((id, failures.open(now)?.1)))
             .map(|(id, reason)| (id.clone(), (State::Failed, Some(reason.to_owned()))))
             .collect();
         let up = inside.runners.iter().filter(|(_, runner)| !runner.is_stopping());
@@ -358,19 +323,19 @@ impl Pool {
     }
 
     /// Takes over what the owner wishes for each model.
-    pub(crate) fn set_wishes(&self, wishes: HashMap<String, Wishes>) {
+    pub(crate) fn set_retention_policies(&self, wishes: HashMap<String, RetentionPolicy>) {
         lock(&self.inside).wishes = wishes;
         self.changed.notify_waiters();
     }
 
     /// Unloads a model now, also one that still loads; what uses it or waits for it is stopped only when `force`.
-    pub(crate) fn unload(&self, id: &str, force: bool) -> Result<(), PoolError> {
+    pub(crate) fn unload(&self, id: &str, force: bool) -> Result<(), ScheduleError> {
         let mut inside = lock(&self.inside);
         let waiting = inside.loads.get(id).map_or(0, |load| load.outcome.receiver_count());
         let using = inside.runners.get(id).map_or(0, |runner| runner.in_flight);
         let requests = waiting + using;
         if requests > 0 && !force {
-            return Err(PoolError::InUse { id: id.to_owned(), requests });
+            return Err(ScheduleError::InUse { id: id.to_owned(), requests });
         }
         if let Some(load) = inside.loads.get(id) {
             load.stop.cancel();

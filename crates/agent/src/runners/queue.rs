@@ -6,24 +6,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use actionbooster_scheduler::Priority;
+
 /// Requests of one caller that may wait.
 const MOST_OF_ONE: usize = 64;
 /// Requests that may wait together.
 const MOST: usize = 512;
 /// Waiting this long counts as one priority more.
 const AGEING: Duration = Duration::from_secs(30);
-
-/// How urgent a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) enum Priority {
-    /// Nobody waits for it.
-    Background,
-    /// A program.
-    #[default]
-    Normal,
-    /// Somebody looks at the screen.
-    Interactive,
-}
 
 /// A request that waits.
 #[derive(Debug)]

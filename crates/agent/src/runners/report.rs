@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +11,6 @@ use serde::Serialize;
 use super::pool::{Pool, lock};
 use super::process::Client;
 use super::stop::Stop;
-use super::want::KeepAlive;
 
 /// How long a runner may take to say how large it is.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -111,7 +111,7 @@ impl Pool {
             if resident > runner.bytes {
                 tracing::warn!(model = id, reckoned, resident, "a model takes more than was reckoned");
                 runner.bytes = resident;
-                self.books.shelf.correct(id, resident);
+                self.books.index.record_resident(id, resident);
             }
             inside.publish();
         }
