@@ -7,7 +7,7 @@ use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::auth::Scope;
 use actionbooster_chassis::{Boot, Paths, Service};
 use actionbooster_models::{Catalog, Incoming, Store};
-use actionbooster_scheduler::{LatencyEstimator, ModelIndex};
+use actionbooster_scheduler::{LatencyEstimator, ModelIndex, detect_launcher};
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -39,7 +39,7 @@ use events::Events;
 pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
 use gateway::{Assets, Generations, Remotes, generations};
 use library::{Imports, Shop};
-use runners::{Launcher, Pool};
+use runners::Pool;
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -47,6 +47,8 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 const TIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How long a server that models come from may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
+/// The program that holds one language model, and the template of its units.
+const ENGINE: &str = "booster-runner";
 /// Requests that a runner answers together when its settings do not say.
 const DEFAULT_SLOTS: u32 = 2;
 
@@ -177,7 +179,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let incoming = Incoming::new(store.clone());
     let index = ModelIndex::new(store, slots);
     let shop = open_shop(&paths, &config.hub)?;
-    let launcher = Launcher::detect(&paths).await?;
+    let launcher = detect_launcher(ENGINE, paths.runtime().join("runners")).await?;
     launcher.clear_leftovers().await.context("cannot end the runners of an earlier agent")?;
     let keep_alive = Duration::from_secs(config.keep_alive_s);
     let latency = Arc::<LatencyEstimator>::default();

@@ -5,6 +5,7 @@
 
 mod causes;
 mod circuit_breaker;
+mod engine;
 mod error;
 mod index;
 mod latency;
@@ -12,6 +13,7 @@ mod request;
 
 pub use causes::with_causes;
 pub use circuit_breaker::CircuitBreaker;
+pub use engine::{Ending, Engine, EngineLauncher, LaunchError, Process, Supervisor, detect_launcher};
 pub use error::ScheduleError;
 pub use index::{Footprint, Listing, MemoryEstimate, ModelDetails, ModelIndex};
 pub use latency::LatencyEstimator;

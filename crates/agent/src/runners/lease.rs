@@ -3,11 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use actionbooster_scheduler::KeepAlive;
+use actionbooster_scheduler::{Ending, KeepAlive};
+use actionbooster_wire::runner::v1::runner_client::RunnerClient;
+use tonic::transport::Channel;
 
 use super::line::Turn;
 use super::pool::{Pool, lock};
-use super::process::{Client, Ending};
 use super::stop::Stop;
 
 /// How long a runner whose connection broke may take to be seen as gone.
@@ -18,7 +19,7 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Lease {
     pub(super) id: String,
     pub(super) generation: u64,
-    pub(super) client: Client,
+    pub(super) channel: Channel,
     pub(super) ending: Ending,
     /// Why it was told to stop, if it was.
     pub(super) stopping: Arc<OnceLock<Stop>>,
@@ -29,8 +30,8 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// A client of the runner.
-    pub(crate) fn client(&self) -> Client {
-        self.client.clone()
+    pub(crate) fn client(&self) -> RunnerClient<Channel> {
+        RunnerClient::new(self.channel.clone())
     }
 
     /// Stops the runner, which counts as its crash.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use actionbooster_scheduler::{Footprint, ScheduleError};
+use actionbooster_scheduler::{Engine, Footprint, LaunchError, ScheduleError};
 use tokio::sync::{SemaphorePermit, watch};
 
 use super::budget::{Decision, Loaded, decide};
@@ -13,13 +13,17 @@ use super::lease::Lease;
 use super::pool::{Load, Outcome, Pool, Runner, lock};
 use super::stop::Stop;
 
+/// The largest models take minutes to read from a slow card. A little longer than the unit's own
+/// limit, so that systemd gives up first and cleans up.
+const LOAD_LIMIT: Duration = Duration::from_secs(930);
+
 impl Pool {
     /// Loads `id` and tells everyone who waits.
     pub(super) async fn bring_up(self: Arc<Self>, id: String, patience: Duration, load: Arc<Load>) {
         let outcome = tokio::select! {
             outcome = self.load(&id, patience, &load) => outcome,
             () = load.stop.cancelled() => {
-                self.launcher.give_up(&id).await;
+                self.launcher.abort(&id).await;
                 self.tell("model.unloaded", &id, Some(&Stop::Asked.to_string()));
                 Some(Err(ScheduleError::Unloaded { id: id.clone() }))
             }
@@ -131,10 +135,12 @@ impl Pool {
     async fn launch(self: &Arc<Self>, id: &str, footprint: Footprint) -> Result<Lease, ScheduleError> {
         let started = Instant::now();
         self.tell("model.loading", id, None);
-        let (process, client) = match self.launcher.start(id).await {
-            Ok(started) => started,
+        let timeout = LaunchError::Timeout { minutes: LOAD_LIMIT.as_secs() / 60 };
+        let launched = tokio::time::timeout(LOAD_LIMIT, self.launcher.start(id)).await;
+        let Engine { process, channel } = match launched.unwrap_or(Err(timeout)) {
+            Ok(engine) => engine,
             Err(error) => {
-                let reason = format!("{error:#}");
+                let reason = format!("{:#}", anyhow::Error::from(error));
                 metrics::counter!("runner_load_failures_total", "model" => id.to_owned()).increment(1);
                 tracing::error!(model = id, reason, "a model could not be loaded");
                 self.tell("model.crashed", id, Some(&reason));
@@ -156,7 +162,7 @@ impl Pool {
         let generation = inside.tick();
         let runner = Runner {
             process,
-            client: client.clone(),
+            channel: channel.clone(),
             bytes: footprint.counted_bytes,
             reckoned: footprint.estimated_bytes,
             in_flight: 0,
@@ -177,7 +183,7 @@ impl Pool {
             pool.gone(&watched, generation, &how);
         });
         let (pool, measured) = (Arc::clone(self), id.to_owned());
-        self.tasks.spawn(async move { pool.measure_one(&measured, generation, client).await });
+        self.tasks.spawn(async move { pool.measure_one(&measured, generation, channel).await });
         lease.ok_or(ScheduleError::ShuttingDown)
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use actionbooster_scheduler::{
-    CircuitBreaker, KeepAlive, LatencyEstimator, LeaseRequest, ModelIndex, RetentionPolicy, ScheduleError,
+    CircuitBreaker, EngineLauncher, KeepAlive, LatencyEstimator, LeaseRequest, ModelIndex, Process,
+    RetentionPolicy, ScheduleError,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,13 +15,12 @@ use serde_json::json;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
 use tracing::Instrument;
 
 use super::budget::Loaded;
-use super::launch::Launcher;
 use super::lease::Lease;
 use super::line::Lines;
-use super::process::{Client, Process};
 use super::stop::Stop;
 use crate::events::Events;
 
@@ -42,7 +42,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(super) struct Runner {
     pub(super) process: Process,
-    pub(super) client: Client,
+    pub(super) channel: Channel,
     /// What it counts in the budget.
     pub(super) bytes: u64,
     /// What it should take by its file's head alone.
@@ -113,7 +113,7 @@ pub(crate) struct Books {
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(super) books: Books,
-    pub(super) launcher: Launcher,
+    pub(super) launcher: Arc<dyn EngineLauncher>,
     pub(super) budget: u64,
     keep_alive: Duration,
     pub(super) lines: Arc<Lines>,
@@ -133,7 +133,12 @@ enum Entry {
 }
 
 impl Pool {
-    pub(crate) fn new(books: Books, launcher: Launcher, budget: u64, keep_alive: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        books: Books,
+        launcher: Arc<dyn EngineLauncher>,
+        budget: u64,
+        keep_alive: Duration,
+    ) -> Arc<Self> {
         let lines = Lines::new(books.index.slots());
         Arc::new(Self {
             books,
@@ -226,7 +231,7 @@ impl Pool {
         Some(Lease {
             id: id.to_owned(),
             generation: runner.generation,
-            client: runner.client.clone(),
+            channel: runner.channel.clone(),
             ending: runner.process.ending(),
             stopping: Arc::clone(&runner.stopping),
             pool: Arc::clone(self),
@@ -402,7 +407,7 @@ impl Pool {
         self.wait_until(STOP, |inside| inside.runners.is_empty()).await;
         // A unit whose load was given up a moment ago is in no book.
         if let Err(error) = self.launcher.clear_leftovers().await {
-            tracing::warn!("runners may be left: {error:#}");
+            tracing::warn!("runners may be left: {:#}", anyhow::Error::from(error));
         }
         self.tasks.close();
         if tokio::time::timeout(STOP, self.tasks.wait()).await.is_err() {

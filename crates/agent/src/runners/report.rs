@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
+use actionbooster_wire::runner::v1::runner_client::RunnerClient;
 use jiff::Timestamp;
 use serde::Serialize;
+use tonic::transport::Channel;
 
 use super::pool::{Pool, lock};
-use super::process::Client;
 use super::stop::Stop;
 
 /// How long a runner may take to say how large it is.
@@ -83,19 +84,20 @@ impl Pool {
 
     /// Asks every runner how large it is, and unloads idle ones if that is too much together.
     pub(crate) async fn measure(&self) {
-        let clients: Vec<_> = {
+        let channels: Vec<_> = {
             let inside = lock(&self.inside);
             let up = inside.runners.iter().filter(|(_, runner)| !runner.is_stopping());
-            up.map(|(id, runner)| (id.clone(), runner.generation, runner.client.clone())).collect()
+            up.map(|(id, runner)| (id.clone(), runner.generation, runner.channel.clone())).collect()
         };
-        for (id, generation, client) in clients {
-            self.measure_one(&id, generation, client).await;
+        for (id, generation, channel) in channels {
+            self.measure_one(&id, generation, channel).await;
         }
     }
 
     /// Asks a runner how large it is. One that takes more than was reckoned counts with what it takes,
     /// now and when it is loaded again.
-    pub(super) async fn measure_one(&self, id: &str, generation: u64, mut client: Client) {
+    pub(super) async fn measure_one(&self, id: &str, generation: u64, channel: Channel) {
+        let mut client = RunnerClient::new(channel);
         let asked = tokio::time::timeout(ANSWER, client.describe(wire::DescribeRequest {})).await;
         // A busy runner is measured the next time.
         let Ok(Ok(answer)) = asked else { return };
