@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use actionbooster_chassis::Problem;
-use actionbooster_scheduler::{LeaseRequest, ScheduleError};
+use actionbooster_scheduler::{Lease, LeaseRequest, ScheduleError};
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_event::Event;
+use actionbooster_wire::runner::v1::runner_client::RunnerClient;
 use async_stream::try_stream;
 use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
@@ -15,7 +16,6 @@ use tonic::{Code, Status, Streaming};
 
 use crate::Shared;
 use crate::problems;
-use crate::runners::Lease;
 
 /// How long [`begun`] waits.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
@@ -155,7 +155,7 @@ pub(crate) fn ask(agent: Shared, want: LeaseRequest, request: wire::GenerateRequ
                 // A sign of life.
                 Some(Event::ReadTokens(_)) => {}
                 Some(Event::Finished(account)) => {
-                    agent.pool.worked(&id);
+                    agent.scheduler.record_success(&id);
                     agent.latency.record_answer(&id, &account);
                     tally.finished(&account);
                     yield Piece::End(account);
@@ -232,11 +232,11 @@ async fn embed_portion(
     let id = want.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.pool.lease(want).await?;
-        let mut client = lease.client();
+        let lease = agent.scheduler.lease(want).await?;
+        let mut client = RunnerClient::new(lease.channel());
         let error = match tokio::time::timeout(agent.hang, client.embed(request.clone())).await {
             Ok(Ok(reply)) => {
-                agent.pool.worked(id);
+                agent.scheduler.record_success(id);
                 return Ok(reply.into_inner());
             }
             Ok(Err(status)) => judge(&lease, id, &status).await,
@@ -258,8 +258,8 @@ async fn begin(
     let id = want.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.pool.lease(want).await?;
-        let mut client = lease.client();
+        let lease = agent.scheduler.lease(want).await?;
+        let mut client = RunnerClient::new(lease.channel());
         let asked = tokio::time::timeout(agent.hang, client.generate(request.clone())).await;
         match asked {
             Ok(Ok(answer)) => return Ok((lease, answer.into_inner())),
@@ -281,7 +281,7 @@ async fn begin(
 fn hung(agent: &Shared, lease: &Lease, id: &str) -> AskError {
     let reason = format!("it showed no sign of life for {} s", agent.hang.as_secs());
     metrics::counter!("runner_hangs_total", "model" => id.to_owned()).increment(1);
-    lease.condemn(&reason);
+    lease.mark_unhealthy(&reason);
     AskError::Died { id: id.to_owned(), reason }
 }
 
@@ -290,7 +290,7 @@ async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
     // Only what the connection itself reports has a cause; the runner's own words have none.
     let broken = status.source().is_some() || status.code() == Code::Unavailable;
     if broken {
-        let reason = lease.broken(status.message()).await;
+        let reason = lease.connection_lost(status.message()).await;
         return AskError::Died { id: id.to_owned(), reason };
     }
     let message = status.message().to_owned();

@@ -1,4 +1,4 @@
-//! The agent: asks models on behalf of clients, and decides which of them are loaded.
+//! The agent: asks models on behalf of clients, and looks after what the box makes, keeps and sees for them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,9 @@ use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::auth::Scope;
 use actionbooster_chassis::{Boot, Paths, Service};
 use actionbooster_models::{Catalog, Incoming, Store};
-use actionbooster_scheduler::{LatencyEstimator, ModelIndex, detect_launcher};
+use actionbooster_scheduler::{
+    Dependencies, LatencyEstimator, Limits, ModelIndex, Scheduler, detect_launcher,
+};
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -28,7 +30,6 @@ mod openai;
 mod pace;
 mod problems;
 mod query;
-mod runners;
 mod summary;
 mod usage;
 mod wish;
@@ -39,7 +40,6 @@ use events::Events;
 pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
 use gateway::{Assets, Generations, Remotes, generations};
 use library::{Imports, Shop};
-use runners::Pool;
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -125,7 +125,7 @@ struct RunnerConfig {
 struct Agent {
     events: Arc<Events>,
     index: Arc<ModelIndex>,
-    pool: Arc<Pool>,
+    scheduler: Arc<Scheduler>,
     incoming: Incoming,
     /// How long uploads are left alone.
     upload_ages: Arc<Mutex<Ages>>,
@@ -184,19 +184,21 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let keep_alive = Duration::from_secs(config.keep_alive_s);
     let latency = Arc::<LatencyEstimator>::default();
     let events = Arc::<Events>::default();
-    let books = runners::Books {
+    let dependencies = Dependencies {
         index: Arc::clone(&index),
         latency: Arc::clone(&latency),
-        events: Arc::clone(&events),
+        launcher,
+        events: Arc::<Events>::clone(&events),
     };
-    let pool = Pool::new(books, launcher, config.model_budget_bytes, keep_alive);
+    let limits = Limits { budget_bytes: config.model_budget_bytes, keep_alive };
+    let scheduler = Scheduler::new(dependencies, limits);
     let patience = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
     let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
     let remotes = Remotes::new(config.gateway.text_servers)?;
     let hang = Duration::from_secs(config.hang_s.max(1));
     let chosen = config.query.models;
-    pool.set_retention_policies(index.retention_policies().await);
+    scheduler.set_retention_policies(index.retention_policies().await);
     let imports = Imports::default();
     let ages = |file: &str| Ages::open(paths.state().join(file), paths.runtime());
     let session_ages = ages("cameras/ages.json");
@@ -205,7 +207,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         cameras,
         events,
         index,
-        pool,
+        scheduler,
         incoming,
         upload_ages: Arc::new(Mutex::new(ages("models/.uploads.json"))),
         imports,
@@ -225,9 +227,9 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let housekeeping = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(keep_alive.clamp(TIDY.0, TIDY.1));
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            tidied.pool.set_retention_policies(tidied.index.retention_policies().await);
-            tidied.pool.measure().await;
-            tidied.pool.unload_idle();
+            tidied.scheduler.set_retention_policies(tidied.index.retention_policies().await);
+            tidied.scheduler.measure().await;
+            tidied.scheduler.unload_idle();
             tidied.tidy_uploads().await;
             tidied.sweep_cameras().await;
             library::report_health(&tidied, &health).await;
@@ -252,7 +254,8 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
                 tracing::warn!(%error, "the housekeeping ended badly");
             }
             // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
-            let (generated, (), ()) = tokio::join!(generating, ended.pool.close(), ended.cameras.close());
+            let (generated, (), ()) =
+                tokio::join!(generating, ended.scheduler.close(), ended.cameras.close());
             if let Err(error) = generated {
                 tracing::warn!(%error, "the generations ended badly");
             }

@@ -9,7 +9,7 @@ const OPEN: Duration = Duration::from_secs(120);
 
 /// The failures of one model since it last worked.
 #[derive(Debug, Default, Clone)]
-pub struct CircuitBreaker {
+pub(crate) struct CircuitBreaker {
     failures: u32,
     last_reason: String,
     open_until: Option<Instant>,
@@ -17,7 +17,7 @@ pub struct CircuitBreaker {
 
 impl CircuitBreaker {
     /// Notes one more failure.
-    pub fn record_failure(&mut self, reason: &str, now: Instant) {
+    pub(crate) fn record_failure(&mut self, reason: &str, now: Instant) {
         self.failures += 1;
         reason.clone_into(&mut self.last_reason);
         if self.failures >= FAILURE_LIMIT {
@@ -28,7 +28,7 @@ impl CircuitBreaker {
     }
 
     /// How long it stays open and the last failure; nothing when it is closed.
-    pub fn open(&self, now: Instant) -> Option<(Duration, &str)> {
+    pub(crate) fn open(&self, now: Instant) -> Option<(Duration, &str)> {
         let left = self.open_until?.checked_duration_since(now)?;
         (!left.is_zero()).then_some((left, self.last_reason.as_str()))
     }

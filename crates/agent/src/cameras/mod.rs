@@ -200,9 +200,9 @@ impl Cameras {
                 let about = json!(event);
                 if matches!(event, CameraEvent::Keepalive { .. }) {
                     *lock(&last) = Some(about.clone());
-                    events.tell_passing(kind, about);
+                    events.publish_passing(kind, about);
                 } else {
-                    events.tell(kind, about);
+                    events.publish(kind, about);
                 }
             }
         });

@@ -97,7 +97,7 @@ pub(super) async fn snapshot(
 /// viewer misses pictures.
 pub(super) async fn live(State(agent): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
     let mut live = watched(&agent.cameras, &id)?;
-    let closing = agent.pool.closing().clone();
+    let closing = agent.scheduler.closing().clone();
     live.mark_changed();
     let pictures = stream! {
         loop {

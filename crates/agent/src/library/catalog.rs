@@ -90,7 +90,7 @@ pub(super) async fn list(State(agent): State<Shared>) -> Result<Json<Value>, Pro
     let index = Arc::clone(&agent.index);
     // Detectors too, which lists of what can be asked leave out.
     let here = off_thread(move || Ok::<_, Problem>(index.store().list().0)).await?;
-    let (budget, _) = agent.pool.budget();
+    let (budget, _) = agent.scheduler.budget();
     let shop = Arc::clone(&agent.shop);
     let told = |entry: &Entry| {
         let advice = shop.catalog.advice(entry, budget);

@@ -115,7 +115,7 @@ impl Imports {
             reason: None,
         };
         let job =
-            Arc::new(Job { told: watch::channel(import).0, cancel: agent.pool.closing().child_token() });
+            Arc::new(Job { told: watch::channel(import).0, cancel: agent.scheduler.closing().child_token() });
         jobs.insert(number, Arc::clone(&job));
         drop(jobs);
         let receiver = job.told.subscribe();

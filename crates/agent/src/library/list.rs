@@ -5,11 +5,12 @@ use std::time::UNIX_EPOCH;
 use actionbooster_chassis::Json;
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_models::Model;
+use actionbooster_scheduler::ModelState;
 use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::described;
-use crate::{Shared, runners};
+use crate::Shared;
 
 /// `GET /api/v1/models`.
 pub(crate) async fn list(State(agent): State<Shared>) -> Json<Value> {
@@ -18,7 +19,7 @@ pub(crate) async fn list(State(agent): State<Shared>) -> Json<Value> {
     for model in listing.models.values() {
         listed.push(described(&agent, model).await);
     }
-    let (bytes, used) = agent.pool.budget();
+    let (bytes, used) = agent.scheduler.budget();
     let budget = json!({"bytes": (bytes > 0).then_some(bytes), "used_bytes": used});
     Json(json!({"models": listed, "errors": listing.errors, "budget": budget}))
 }
@@ -34,10 +35,10 @@ pub(crate) async fn report_health(agent: &Shared, health: &Health) {
         health.set("models", Status::Degraded, listing.errors.join("; "));
     }
     let failed: Vec<String> = agent
-        .pool
+        .scheduler
         .states()
         .into_iter()
-        .filter(|(id, (state, _))| *state == runners::State::Failed && listing.models.contains_key(id))
+        .filter(|(id, (state, _))| *state == ModelState::Failed && listing.models.contains_key(id))
         .map(|(id, (_, reason))| format!("the model {id} keeps failing: {}", reason.unwrap_or_default()))
         .collect();
     let status = if failed.is_empty() { Status::Ok } else { Status::Degraded };

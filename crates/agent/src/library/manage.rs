@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actionbooster_chassis::auth::{Caller, Scope};
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Choices, Kind, Model};
-use actionbooster_scheduler::ScheduleError;
+use actionbooster_scheduler::{ModelState, ScheduleError};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json};
 use super::{Failure, detectors, off_thread};
 use crate::Shared;
 use crate::asker::{Asker, require, require_admin};
-use crate::runners;
 
 /// Query of [`show`]: what the memory is estimated for.
 #[derive(Deserialize)]
@@ -67,8 +66,8 @@ pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
     if model.kind() == Kind::Detector {
         return detectors::described(model);
     }
-    let states = agent.pool.states();
-    let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((runners::State::Idle, None));
+    let states = agent.scheduler.states();
+    let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((ModelState::Idle, None));
     let (index, id) = (Arc::clone(&agent.index), manifest.id.clone());
     let choices = off_thread(move || index.store().choices(&id).map_err(Failure::from)).await;
     // Damaged choices are told in the log and do not hide the model.
@@ -126,10 +125,10 @@ pub(super) async fn change(
     })
     .await?;
     agent.index.forget(&id);
-    agent.pool.set_retention_policies(agent.index.retention_policies().await);
+    agent.scheduler.set_retention_policies(agent.index.retention_policies().await);
     if reshaped {
         // A runner reads its options when it starts; one that works keeps the old ones until it is idle.
-        let _ = agent.pool.unload(&id, false);
+        let _ = agent.scheduler.unload(&id, false);
     }
     Ok(Json(described(&agent, &model).await))
 }
@@ -179,8 +178,8 @@ pub(super) async fn remove_model(agent: &Shared, model: &Model, force: bool) -> 
     if model.kind() == Kind::Detector && !force {
         detectors::unused(agent, &id)?;
     }
-    agent.pool.unload(&id, force).map_err(Failure::from)?;
-    agent.pool.wait_gone(&id).await;
+    agent.scheduler.unload(&id, force).map_err(Failure::from)?;
+    agent.scheduler.wait_unloaded(&id).await;
     let (index, model) = (Arc::clone(&agent.index), model.clone());
     off_thread(move || index.store().remove(&model).map_err(Failure::from)).await?;
     agent.index.forget(&id);
@@ -209,7 +208,7 @@ pub(super) async fn load(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     require(&caller, Scope::Infer)?;
-    agent.pool.lease(&asker.want(&id, agent.patience)).await.map_err(Failure::from)?;
+    agent.scheduler.lease(&asker.want(&id, agent.patience)).await.map_err(Failure::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -222,16 +221,16 @@ pub(super) async fn unload(
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
     agent.index.find(&id).await.map_err(Failure::from)?;
-    agent.pool.unload(&id, force.force).map_err(Failure::from)?;
-    agent.pool.wait_gone(&id).await;
+    agent.scheduler.unload(&id, force.force).map_err(Failure::from)?;
+    agent.scheduler.wait_unloaded(&id).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /api/v1/models/running`.
 pub(super) async fn running(State(agent): State<Shared>) -> Json<Value> {
-    let (bytes, used) = agent.pool.budget();
+    let (bytes, used) = agent.scheduler.budget();
     let budget = json!({"bytes": (bytes > 0).then_some(bytes), "used_bytes": used});
-    Json(json!({"running": agent.pool.running(), "budget": budget}))
+    Json(json!({"running": agent.scheduler.running(), "budget": budget}))
 }
 
 #[cfg(test)]

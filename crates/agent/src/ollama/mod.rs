@@ -52,10 +52,10 @@ async fn load<W: reply::Wording>(
 ) -> Result<Response, Problem> {
     let failed = |error: ScheduleError| problems::scheduling(&error);
     if want.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
-        agent.pool.unload(&want.model, false).map_err(failed)?;
+        agent.scheduler.unload(&want.model, false).map_err(failed)?;
         return Ok(head.nothing("unload"));
     }
-    agent.pool.lease(want).await.map_err(failed)?;
+    agent.scheduler.lease(want).await.map_err(failed)?;
     Ok(head.nothing("load"))
 }
 

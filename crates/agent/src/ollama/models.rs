@@ -2,7 +2,7 @@
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Model, Role};
-use actionbooster_scheduler::{ModelDetails, ScheduleError};
+use actionbooster_scheduler::{ModelDetails, ModelState, ScheduleError};
 use axum::extract::State;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -12,7 +12,6 @@ use super::id_of;
 use crate::Shared;
 use crate::library::created;
 use crate::problems::{self, unknown_model};
-use crate::runners;
 
 /// The version of Ollama whose API this is: clients look at it to see what they may ask for.
 const API_VERSION: &str = "0.12.6";
@@ -90,8 +89,8 @@ pub(crate) async fn show(
 /// `GET /api/ps`.
 pub(crate) async fn ps(State(agent): State<Shared>) -> Json<Value> {
     let listing = agent.index.list().await;
-    let states = agent.pool.states();
-    let loaded = |id: &String| matches!(states.get(id), Some((runners::State::Ready, _)));
+    let states = agent.scheduler.states();
+    let loaded = |id: &String| matches!(states.get(id), Some((ModelState::Ready, _)));
     let mut models = Vec::new();
     for (id, model) in &listing.models {
         if !loaded(id) {
@@ -102,7 +101,8 @@ pub(crate) async fn ps(State(agent): State<Shared>) -> Json<Value> {
         told["size"] = agent.index.memory_bytes(model.clone()).await.unwrap_or(0).into();
         told["size_vram"] = 0.into();
         told["context_length"] = details.context_tokens.into();
-        told["expires_at"] = agent.pool.expires(id).map_or_else(String::new, |time| time.to_string()).into();
+        told["expires_at"] =
+            agent.scheduler.expires(id).map_or_else(String::new, |time| time.to_string()).into();
         models.push(told);
     }
     Json(json!({"models": models}))

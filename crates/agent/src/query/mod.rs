@@ -146,7 +146,7 @@ async fn default_models(agent: &Shared, listing: &Listing) -> Vec<String> {
         if model.manifest.roles == [Role::Embedding] {
             continue;
         }
-        if agent.index.memory_bytes(model.clone()).await.is_ok_and(|bytes| agent.pool.fits(bytes)) {
+        if agent.index.memory_bytes(model.clone()).await.is_ok_and(|bytes| agent.scheduler.fits(bytes)) {
             fitting.push(id.clone());
         }
     }

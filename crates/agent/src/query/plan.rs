@@ -1,11 +1,11 @@
 //! What a query will do, told before it begins.
 
+use actionbooster_scheduler::ModelState;
 use serde::Serialize;
 
 use super::Question;
 use super::part::Part;
 use crate::Shared;
-use crate::runners::State;
 
 /// The order of the models, and the time it should take.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,17 +26,17 @@ enum Order {
 /// Plans a query.
 pub(super) async fn plan(agent: &Shared, question: &Question) -> Plan {
     let listing = agent.index.list().await;
-    let states = agent.pool.states();
+    let states = agent.scheduler.states();
     let mut needs = 0_u64;
     let mut times = Vec::new();
     for Part { model: id, .. } in &question.parts {
         if let Some(model) = listing.models.get(id) {
             needs = needs.saturating_add(agent.index.memory_bytes(model.clone()).await.unwrap_or(0));
         }
-        let loaded = matches!(states.get(id), Some((State::Ready, _)));
+        let loaded = matches!(states.get(id), Some((ModelState::Ready, _)));
         times.push(agent.latency.estimate(id, question.prompt.len(), question.max_tokens, loaded));
     }
-    of(agent.pool.fits(needs), &times)
+    of(agent.scheduler.fits(needs), &times)
 }
 
 /// Models that compute together share the processor: together they take as long as one after another,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Description, Model, Role};
+use actionbooster_scheduler::ModelState;
 use actionbooster_wire::runner::v1 as wire;
 use axum::extract::State;
 use serde::Deserialize;
@@ -13,7 +14,6 @@ use super::{DEFAULT_TOKENS, Query, check, default_models};
 use crate::Shared;
 use crate::ask::{Answer, ask, question};
 use crate::asker::Asker;
-use crate::runners;
 
 /// Prompts of more bytes than this are long documents.
 const LONG: usize = 12_000;
@@ -97,12 +97,12 @@ pub(crate) async fn route(
         summary_model: None,
     };
     check(&query, &listing)?;
-    let states = agent.pool.states();
+    let states = agent.scheduler.states();
     let usable = default_models(&agent, &listing).await;
     let candidates: Vec<Candidate<'_>> = usable
         .iter()
         .filter_map(|id| {
-            let loaded = matches!(states.get(id), Some((runners::State::Ready, _)));
+            let loaded = matches!(states.get(id), Some((ModelState::Ready, _)));
             Some(Candidate { model: listing.models.get(id)?, loaded })
         })
         .collect();

@@ -16,7 +16,8 @@ use children::ChildLauncher;
 use systemd::SystemdLauncher;
 
 pub use error::LaunchError;
-pub use process::{Ending, Process, Supervisor};
+pub(crate) use process::Ending;
+pub use process::{Process, Supervisor};
 
 /// A way to start engines.
 ///

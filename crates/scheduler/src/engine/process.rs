@@ -20,7 +20,7 @@ pub struct Process {
 
 /// How a process ended, once it has.
 #[derive(Debug, Clone)]
-pub struct Ending(watch::Receiver<Option<Arc<str>>>);
+pub(crate) struct Ending(watch::Receiver<Option<Arc<str>>>);
 
 /// The launcher's side of a [`Process`]. Dropping it says that nobody supervises the process any more.
 #[derive(Debug)]
@@ -38,19 +38,19 @@ impl Process {
     }
 
     /// Asks it to stop; [`Ending::wait`] tells when it has.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 
     /// Its end.
-    pub fn ending(&self) -> Ending {
+    pub(crate) fn ending(&self) -> Ending {
         self.ending.clone()
     }
 }
 
 impl Ending {
     /// Waits until the process is gone, and says how it ended.
-    pub async fn wait(&mut self) -> Arc<str> {
+    pub(crate) async fn wait(&mut self) -> Arc<str> {
         match self.0.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_else(|| "unknown".into()),
             Err(_) => "the agent stopped watching it".into(),
