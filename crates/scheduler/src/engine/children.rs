@@ -12,8 +12,8 @@ use tokio::process::{Child, Command};
 use tokio_util::task::TaskTracker;
 
 use super::error::LaunchError;
+use super::launcher::{Engine, EngineLauncher};
 use super::process::{Process, Supervisor, connect};
-use super::{Engine, EngineLauncher};
 
 /// Pause between two looks for the socket of an engine that loads.
 const POLL: Duration = Duration::from_millis(20);

@@ -13,8 +13,8 @@ use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
 use zbus::{OwnedObjectPath, Variant};
 
 use super::error::LaunchError;
+use super::launcher::{Engine, EngineLauncher};
 use super::process::{Process, Supervisor, connect};
-use super::{Engine, EngineLauncher};
 use crate::causes::every_cause;
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
