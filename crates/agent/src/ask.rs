@@ -124,16 +124,16 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Se
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
 ///
 /// The last piece is the end. Dropping the stream stops the model within one decode step.
-pub(crate) fn ask(agent: Shared, want: LeaseRequest, request: wire::GenerateRequest) -> Pieces {
+pub(crate) fn ask(agent: Shared, lease_request: LeaseRequest, request: wire::GenerateRequest) -> Pieces {
     Box::pin(try_stream! {
-        let id = want.model.clone();
+        let id = lease_request.model.clone();
         let mut tally = Tally::new(&id);
-        let (lease, mut events) = match begin(&agent, &want, &request).await {
+        let (lease, mut events) = match begin(&agent, &lease_request, &request).await {
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
         loop {
-            let event = match tokio::time::timeout(agent.hang, events.message()).await {
+            let event = match tokio::time::timeout(agent.hang_timeout, events.message()).await {
                 Ok(Ok(Some(event))) => event.event,
                 Ok(Ok(None)) => None,
                 Err(_) => Err(tally.failed(hung(&agent, &lease, &id)))?,
@@ -193,14 +193,14 @@ pub(crate) struct Texts {
 /// One vector per text. They go to the runner a few at a time, so that its silence is a sign.
 pub(crate) async fn embed(
     agent: &Shared,
-    want: &LeaseRequest,
+    lease_request: &LeaseRequest,
     texts: Texts,
 ) -> Result<wire::EmbedReply, AskError> {
     let Texts { inputs, normalize, truncate } = texts;
     let mut all = wire::EmbedReply { embeddings: Vec::with_capacity(inputs.len()), prompt_tokens: 0 };
     for inputs in portions(inputs) {
         let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
-        let reply = embed_portion(agent, want, request).await?;
+        let reply = embed_portion(agent, lease_request, request).await?;
         all.embeddings.extend(reply.embeddings);
         all.prompt_tokens = all.prompt_tokens.saturating_add(reply.prompt_tokens);
     }
@@ -226,15 +226,15 @@ fn portions(texts: Vec<String>) -> Vec<Vec<String>> {
 
 async fn embed_portion(
     agent: &Shared,
-    want: &LeaseRequest,
+    lease_request: &LeaseRequest,
     request: wire::EmbedRequest,
 ) -> Result<wire::EmbedReply, AskError> {
-    let id = want.model.as_str();
+    let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.scheduler.lease(want).await?;
+        let lease = agent.scheduler.lease(lease_request).await?;
         let mut client = RunnerClient::new(lease.channel());
-        let error = match tokio::time::timeout(agent.hang, client.embed(request.clone())).await {
+        let error = match tokio::time::timeout(agent.hang_timeout, client.embed(request.clone())).await {
             Ok(Ok(reply)) => {
                 agent.scheduler.record_success(id);
                 return Ok(reply.into_inner());
@@ -252,15 +252,15 @@ async fn embed_portion(
 /// Starts the generation. A runner found dead before it said anything is replaced once.
 async fn begin(
     agent: &Shared,
-    want: &LeaseRequest,
+    lease_request: &LeaseRequest,
     request: &wire::GenerateRequest,
 ) -> Result<(Lease, Streaming<wire::GenerateEvent>), AskError> {
-    let id = want.model.as_str();
+    let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.scheduler.lease(want).await?;
+        let lease = agent.scheduler.lease(lease_request).await?;
         let mut client = RunnerClient::new(lease.channel());
-        let asked = tokio::time::timeout(agent.hang, client.generate(request.clone())).await;
+        let asked = tokio::time::timeout(agent.hang_timeout, client.generate(request.clone())).await;
         match asked {
             Ok(Ok(answer)) => return Ok((lease, answer.into_inner())),
             failed => {
@@ -279,7 +279,7 @@ async fn begin(
 
 /// Stops a runner that has shown no sign of life for too long.
 fn hung(agent: &Shared, lease: &Lease, id: &str) -> AskError {
-    let reason = format!("it showed no sign of life for {} s", agent.hang.as_secs());
+    let reason = format!("it showed no sign of life for {} s", agent.hang_timeout.as_secs());
     metrics::counter!("runner_hangs_total", "model" => id.to_owned()).increment(1);
     lease.mark_unhealthy(&reason);
     AskError::Died { id: id.to_owned(), reason }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 mod anthropic;
 mod ask;
-mod asker;
+mod backpressure;
 mod cameras;
 mod events;
 #[doc(hidden)]
@@ -27,12 +27,12 @@ mod library;
 mod net;
 mod ollama;
 mod openai;
-mod pace;
 mod problems;
 mod query;
+mod request_context;
 mod summary;
 mod usage;
-mod wish;
+mod validation;
 
 use cameras::Cameras;
 pub use cameras::CamerasConfig;
@@ -137,9 +137,10 @@ struct Agent {
     remotes: Remotes,
     cameras: Arc<Cameras>,
     chosen: Vec<String>,
-    patience: Duration,
+    /// How long a request waits for memory and for other loads.
+    load_timeout: Duration,
     /// How long a model may show no sign of life.
-    hang: Duration,
+    hang_timeout: Duration,
 }
 
 type Shared = Arc<Agent>;
@@ -192,11 +193,11 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     };
     let limits = Limits { budget_bytes: config.model_budget_bytes, keep_alive };
     let scheduler = Scheduler::new(dependencies, limits);
-    let patience = Duration::from_secs(config.wait_s);
+    let load_timeout = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
     let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
     let remotes = Remotes::new(config.gateway.text_servers)?;
-    let hang = Duration::from_secs(config.hang_s.max(1));
+    let hang_timeout = Duration::from_secs(config.hang_s.max(1));
     let chosen = config.query.models;
     scheduler.set_retention_policies(index.retention_policies().await);
     let imports = Imports::default();
@@ -217,8 +218,8 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         generations,
         remotes,
         chosen,
-        patience,
-        hang,
+        load_timeout,
+        hang_timeout,
     });
     let generating = gateway::work(Arc::clone(&agent));
     library::report_health(&agent, &health).await;

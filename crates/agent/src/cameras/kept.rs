@@ -20,7 +20,7 @@ use tokio_util::io::ReaderStream;
 
 use super::{Cameras, lock};
 use crate::Shared;
-use crate::asker::require_admin;
+use crate::request_context::require_admin;
 
 /// Sessions in a list at most, the newest.
 const MOST: usize = 200;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Cameras, LOST, is_lost, lock, unknown};
 use crate::Shared;
-use crate::asker::require_admin;
+use crate::request_context::require_admin;
 
 /// Between the pictures of a live view.
 const BOUNDARY: &str = "picture";

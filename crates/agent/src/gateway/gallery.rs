@@ -16,7 +16,7 @@ use tokio_util::io::ReaderStream;
 use super::assets::{Asset, Kind};
 use super::off_thread;
 use crate::Shared;
-use crate::asker::require_admin;
+use crate::request_context::require_admin;
 
 /// Assets of one page when the request does not say, and at most.
 const PAGE: (usize, usize) = (50, 500);

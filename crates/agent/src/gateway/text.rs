@@ -16,9 +16,9 @@ use super::off_thread;
 use super::remote::{Answer, Question};
 use crate::Shared;
 use crate::ask::{self, ask};
-use crate::asker::Asker;
 use crate::problems::unknown_model;
 use crate::query::MOST_PROMPT_BYTES;
+use crate::request_context::RequestContext;
 
 const DEFAULT_TOKENS: u32 = 512;
 const MOST_TOKENS: u32 = 32_768;
@@ -40,13 +40,13 @@ pub(crate) struct TextRequest {
 /// Generates, keeps and returns a text. The same request with the seed of the answer gives it again.
 pub(crate) async fn text(
     State(agent): State<Shared>,
-    asker: Asker,
+    context: RequestContext,
     Json(request): Json<TextRequest>,
 ) -> Result<Json<Value>, Problem> {
     request.check()?;
     agent.assets.check_room()?;
     let seed = request.seed.unwrap_or_else(rand::random);
-    let written = write(&agent, &asker, &request, seed).await?;
+    let written = write(&agent, &context, &request, seed).await?;
     let asset = keep(&agent, &request, &written, seed).await?;
     Ok(Json(json!({
         "id": asset.id,
@@ -70,7 +70,7 @@ struct Written {
 /// Writes a text and keeps it, for others that build on texts.
 pub(super) async fn write_and_keep(agent: &Shared, request: TextRequest) -> Result<(String, Asset), Problem> {
     let seed = request.seed.unwrap_or_else(rand::random);
-    let written = write(agent, &Asker::background("generations"), &request, seed).await?;
+    let written = write(agent, &RequestContext::background("generations"), &request, seed).await?;
     let asset = keep(agent, &request, &written, seed).await?;
     Ok((written.text, asset))
 }
@@ -85,7 +85,12 @@ pub(super) async fn check_model(agent: &Shared, named: Option<&str>) -> Result<(
     choose(named, &agent.chosen, &agent.index.list().await).map(drop)
 }
 
-async fn write(agent: &Shared, asker: &Asker, request: &TextRequest, seed: u32) -> Result<Written, Problem> {
+async fn write(
+    agent: &Shared,
+    context: &RequestContext,
+    request: &TextRequest,
+    seed: u32,
+) -> Result<Written, Problem> {
     if let Some(named) = request.model.as_deref()
         && let Some((server, model)) = agent.remotes.find(named)?
     {
@@ -95,7 +100,8 @@ async fn write(agent: &Shared, asker: &Asker, request: &TextRequest, seed: u32) 
     }
     let listing = agent.index.list().await;
     let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
-    let pieces = ask(Arc::clone(agent), asker.want(&model, agent.patience), request.generation(seed));
+    let pieces =
+        ask(Arc::clone(agent), context.lease_request(&model, agent.load_timeout), request.generation(seed));
     let answer = ask::Answer::collect(pieces).await.map_err(|error| error.problem())?;
     let (prompt_tokens, generated_tokens) = (answer.account.prompt_tokens, answer.account.generated_tokens);
     Ok(Written { text: answer.text, model, prompt_tokens, generated_tokens })

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::uploads::add_to;
 use super::{Failure, incoming, off_thread};
 use crate::Shared;
-use crate::asker::require_admin;
 use crate::net::innermost;
+use crate::request_context::require_admin;
 
 /// Imports that are remembered.
 const MOST: usize = 64;

@@ -1,4 +1,4 @@
-//! One model of the store: what it is, what the owner wishes for it, loading, checking, removing.
+//! One model of the store: what it is, what the owner chose for it, loading, checking, removing.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Failure, detectors, off_thread};
 use crate::Shared;
-use crate::asker::{Asker, require, require_admin};
+use crate::request_context::{RequestContext, require, require_admin};
 
 /// Query of [`show`]: what the memory is estimated for.
 #[derive(Deserialize)]
@@ -204,11 +204,11 @@ pub(super) async fn verify(
 pub(super) async fn load(
     State(agent): State<Shared>,
     caller: Caller,
-    asker: Asker,
+    context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     require(&caller, Scope::Infer)?;
-    agent.scheduler.lease(&asker.want(&id, agent.patience)).await.map_err(Failure::from)?;
+    agent.scheduler.lease(&context.lease_request(&id, agent.load_timeout)).await.map_err(Failure::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

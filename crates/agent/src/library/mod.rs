@@ -1,4 +1,4 @@
-//! The store over HTTP: what is there, what comes in, and what the owner wishes for each model.
+//! The store over HTTP: what is there, what comes in, and what the owner chose for each model.
 
 mod catalog;
 mod detectors;

@@ -17,9 +17,9 @@ use serde_json::json;
 use super::imports::{Source, Stage};
 use super::{Failure, manage, off_thread};
 use crate::Shared;
-use crate::asker::require_admin;
 use crate::ollama::id_of;
 use crate::problems::unknown_model;
+use crate::request_context::require_admin;
 
 /// Body of [`pull`] and [`delete`].
 #[derive(Deserialize)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, PIECE, incoming, manage, off_thread};
 use crate::Shared;
-use crate::asker::require_admin;
+use crate::request_context::require_admin;
 
 /// Bytes gathered before they are written.
 const GATHER: usize = 1 << 20;

@@ -47,15 +47,15 @@ pub(crate) fn error_shape(problem: &Problem) -> Response {
 /// Loads a model, or unloads it when it is not to be kept.
 async fn load<W: reply::Wording>(
     agent: &Shared,
-    want: &LeaseRequest,
+    lease_request: &LeaseRequest,
     head: &reply::Head<W>,
 ) -> Result<Response, Problem> {
     let failed = |error: ScheduleError| problems::scheduling(&error);
-    if want.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
-        agent.scheduler.unload(&want.model, false).map_err(failed)?;
+    if lease_request.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
+        agent.scheduler.unload(&lease_request.model, false).map_err(failed)?;
         return Ok(head.nothing("unload"));
     }
-    agent.scheduler.lease(want).await.map_err(failed)?;
+    agent.scheduler.lease(lease_request).await.map_err(failed)?;
     Ok(head.nothing("load"))
 }
 

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use crate::Shared;
 use crate::ask::{ask, begun};
-use crate::asker::Asker;
 use crate::library::created;
 use crate::problems::unknown_model;
+use crate::request_context::RequestContext;
 
 pub(crate) use completions::completions;
 pub(crate) use embeddings::{checked, embeddings, shortened};
@@ -48,13 +48,13 @@ fn described(model: &Model) -> Value {
 /// `POST /v1/chat/completions`.
 pub(crate) async fn chat(
     State(agent): State<Shared>,
-    asker: Asker,
+    context: RequestContext,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls(), generation.logprobs.is_some());
-    let want = asker.want_for(&request.model, agent.patience, request.keep_alive()?);
-    let pieces = ask(agent, want, generation);
+    let lease_request = context.lease_request_for(&request.model, agent.load_timeout, request.keep_alive()?);
+    let pieces = ask(agent, lease_request, generation);
     if !request.streams() {
         return reply::whole(head, pieces).await;
     }

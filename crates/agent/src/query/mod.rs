@@ -18,8 +18,8 @@ use part::{Part, parts};
 use serde::Deserialize;
 
 use crate::Shared;
-use crate::asker::Asker;
 use crate::problems::unknown_model;
+use crate::request_context::RequestContext;
 
 pub(crate) use route::route;
 
@@ -61,7 +61,7 @@ struct Question {
 /// Asks all chosen models; JSON at the end, or server-sent events as it happens.
 pub(crate) async fn query(
     State(agent): State<Shared>,
-    asker: Asker,
+    context: RequestContext,
     headers: HeaderMap,
     Json(query): Json<Query>,
 ) -> Result<Response, Problem> {
@@ -80,7 +80,7 @@ pub(crate) async fn query(
     let id = format!("q-{:016x}", rand::random::<u64>());
     let parts = question.parts.clone();
     let plan = plan::plan(&agent, &question).await;
-    let steps = steps::steps(agent, asker, question);
+    let steps = steps::steps(agent, context, question);
     if query.stream.unwrap_or_else(|| wants_events(&headers)) {
         return Ok(reply::events(id, parts, plan, steps).into_response());
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{DEFAULT_TOKENS, Query, check, default_models};
 use crate::Shared;
 use crate::ask::{Answer, ask, question};
-use crate::asker::Asker;
+use crate::request_context::RequestContext;
 
 /// Prompts of more bytes than this are long documents.
 const LONG: usize = 12_000;
@@ -84,7 +84,7 @@ pub(crate) struct Routed {
 /// Chooses, asks, and says why.
 pub(crate) async fn route(
     State(agent): State<Shared>,
-    asker: Asker,
+    context: RequestContext,
     Json(routed): Json<Routed>,
 ) -> Result<Json<Value>, Problem> {
     let listing = agent.index.list().await;
@@ -115,7 +115,7 @@ pub(crate) async fn route(
         max_tokens: query.max_tokens.unwrap_or(DEFAULT_TOKENS),
         ..wire::GenerateRequest::default()
     };
-    let pieces = ask(agent.clone(), asker.want(&id, agent.patience), request);
+    let pieces = ask(agent.clone(), context.lease_request(&id, agent.load_timeout), request);
     let answer = Answer::collect(pieces).await.map_err(|error| error.problem())?;
     Ok(Json(json!({
         "model": id,

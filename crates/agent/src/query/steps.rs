@@ -16,11 +16,11 @@ use super::Question;
 use super::part::Part;
 use crate::Shared;
 use crate::ask::{Piece, ask, question};
-use crate::asker::Asker;
+use crate::request_context::RequestContext;
 use crate::summary::{Answered, extract, instruction};
 
 /// How long a model waits for memory. Models of one query that do not fit together wait for each other.
-const PATIENCE: Duration = Duration::from_secs(1800);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// One model's answer.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -59,10 +59,12 @@ pub(super) enum Step {
 pub(super) type Steps = Pin<Box<dyn Stream<Item = Step> + Send>>;
 
 /// Every model's answer as it comes, then the summary. Dropping it stops everything.
-pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
+pub(super) fn steps(agent: Shared, context: RequestContext, query: Question) -> Steps {
     Box::pin(stream! {
         let mut answers = Vec::new();
-        let ask_one = |part: &Part| answer(Arc::clone(&agent), asker.want(&part.model, PATIENCE), part, &query);
+        let ask_one = |part: &Part| {
+            answer(Arc::clone(&agent), context.lease_request(&part.model, LOAD_TIMEOUT), part, &query)
+        };
         let streams: Vec<Steps> = query.parts.iter().map(ask_one).collect();
         let mut all = select_all(streams);
         while let Some(step) = all.next().await {
@@ -75,7 +77,7 @@ pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
         }
         // In the order of the question, not of the models' speed: the summary is the same each time.
         answers.sort_by_key(|answer| query.parts.iter().position(|part| part.model == answer.model));
-        let mut summary = summarise(agent, asker, query, answers);
+        let mut summary = summarise(agent, context, query, answers);
         while let Some(step) = summary.next().await {
             yield step;
         }
@@ -83,13 +85,13 @@ pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
 }
 
 /// One model's answer. Its failure is part of the answer and touches no other.
-fn answer(agent: Shared, want: LeaseRequest, part: &Part, asked: &Question) -> Steps {
+fn answer(agent: Shared, lease_request: LeaseRequest, part: &Part, asked: &Question) -> Steps {
     let request = part.request(&asked.prompt, asked.max_tokens);
     let role = part.role;
     Box::pin(stream! {
         let started = Instant::now();
-        let mut answer = Answer { model: want.model.clone(), role, ..Answer::default() };
-        let mut pieces = ask(agent, want, request);
+        let mut answer = Answer { model: lease_request.model.clone(), role, ..Answer::default() };
+        let mut pieces = ask(agent, lease_request, request);
         while let Some(piece) = pieces.next().await {
             match piece {
                 Ok(Piece::Text(wire::Text { text, .. })) => {
@@ -114,7 +116,7 @@ fn answer(agent: Shared, want: LeaseRequest, part: &Part, asked: &Question) -> S
     })
 }
 
-fn summarise(agent: Shared, asker: Asker, query: Question, answers: Vec<Answered>) -> Steps {
+fn summarise(agent: Shared, context: RequestContext, query: Question, answers: Vec<Answered>) -> Steps {
     Box::pin(stream! {
         if let [only] = answers.as_slice() {
             let Answered { model, text, .. } = only.clone();
@@ -130,7 +132,7 @@ fn summarise(agent: Shared, asker: Asker, query: Question, answers: Vec<Answered
             let mut text = String::new();
             let mut failed = false;
             let request = request(&instruction(&query.prompt, &answers), query.max_tokens);
-            let mut pieces = ask(agent, asker.want(&writer, PATIENCE), request);
+            let mut pieces = ask(agent, context.lease_request(&writer, LOAD_TIMEOUT), request);
             while let Some(piece) = pieces.next().await {
                 match piece {
                     Ok(Piece::Text(more)) => {
