@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
 use tonic::{Code, Status, Streaming};
 
-use crate::Shared;
+use crate::inference::Inference;
 use crate::problems;
 
 /// How long [`begun`] waits.
@@ -124,19 +124,23 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Se
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
 ///
 /// The last piece is the end. Dropping the stream stops the model within one decode step.
-pub(crate) fn ask(agent: Shared, lease_request: LeaseRequest, request: wire::GenerateRequest) -> Pieces {
+pub(crate) fn ask(
+    inference: Inference,
+    lease_request: LeaseRequest,
+    request: wire::GenerateRequest,
+) -> Pieces {
     Box::pin(try_stream! {
         let id = lease_request.model.clone();
         let mut tally = Tally::new(&id);
-        let (lease, mut events) = match begin(&agent, &lease_request, &request).await {
+        let (lease, mut events) = match begin(&inference, &lease_request, &request).await {
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
         loop {
-            let event = match tokio::time::timeout(agent.hang_timeout, events.message()).await {
+            let event = match tokio::time::timeout(inference.limits.hang_timeout, events.message()).await {
                 Ok(Ok(Some(event))) => event.event,
                 Ok(Ok(None)) => None,
-                Err(_) => Err(tally.failed(hung(&agent, &lease, &id)))?,
+                Err(_) => Err(tally.failed(hung(&inference, &lease, &id)))?,
                 Ok(Err(status)) => Err(tally.failed(judge(&lease, &id, &status).await))?,
             };
             match event {
@@ -155,8 +159,8 @@ pub(crate) fn ask(agent: Shared, lease_request: LeaseRequest, request: wire::Gen
                 // A sign of life.
                 Some(Event::ReadTokens(_)) => {}
                 Some(Event::Finished(account)) => {
-                    agent.scheduler.record_success(&id);
-                    agent.latency.record_answer(&id, &account);
+                    inference.scheduler.record_success(&id);
+                    inference.latency.record_answer(&id, &account);
                     tally.finished(&account);
                     yield Piece::End(account);
                     break;
@@ -192,7 +196,7 @@ pub(crate) struct Texts {
 
 /// One vector per text. They go to the runner a few at a time, so that its silence is a sign.
 pub(crate) async fn embed(
-    agent: &Shared,
+    inference: &Inference,
     lease_request: &LeaseRequest,
     texts: Texts,
 ) -> Result<wire::EmbedReply, AskError> {
@@ -200,7 +204,7 @@ pub(crate) async fn embed(
     let mut all = wire::EmbedReply { embeddings: Vec::with_capacity(inputs.len()), prompt_tokens: 0 };
     for inputs in portions(inputs) {
         let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
-        let reply = embed_portion(agent, lease_request, request).await?;
+        let reply = embed_portion(inference, lease_request, request).await?;
         all.embeddings.extend(reply.embeddings);
         all.prompt_tokens = all.prompt_tokens.saturating_add(reply.prompt_tokens);
     }
@@ -225,23 +229,24 @@ fn portions(texts: Vec<String>) -> Vec<Vec<String>> {
 }
 
 async fn embed_portion(
-    agent: &Shared,
+    inference: &Inference,
     lease_request: &LeaseRequest,
     request: wire::EmbedRequest,
 ) -> Result<wire::EmbedReply, AskError> {
     let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.scheduler.lease(lease_request).await?;
+        let lease = inference.scheduler.lease(lease_request).await?;
         let mut client = RunnerClient::new(lease.channel());
-        let error = match tokio::time::timeout(agent.hang_timeout, client.embed(request.clone())).await {
-            Ok(Ok(reply)) => {
-                agent.scheduler.record_success(id);
-                return Ok(reply.into_inner());
-            }
-            Ok(Err(status)) => judge(&lease, id, &status).await,
-            Err(_) => hung(agent, &lease, id),
-        };
+        let error =
+            match tokio::time::timeout(inference.limits.hang_timeout, client.embed(request.clone())).await {
+                Ok(Ok(reply)) => {
+                    inference.scheduler.record_success(id);
+                    return Ok(reply.into_inner());
+                }
+                Ok(Err(status)) => judge(&lease, id, &status).await,
+                Err(_) => hung(inference, &lease, id),
+            };
         if retried || !matches!(error, AskError::Died { .. }) {
             return Err(error);
         }
@@ -251,22 +256,23 @@ async fn embed_portion(
 
 /// Starts the generation. A runner found dead before it said anything is replaced once.
 async fn begin(
-    agent: &Shared,
+    inference: &Inference,
     lease_request: &LeaseRequest,
     request: &wire::GenerateRequest,
 ) -> Result<(Lease, Streaming<wire::GenerateEvent>), AskError> {
     let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.scheduler.lease(lease_request).await?;
+        let lease = inference.scheduler.lease(lease_request).await?;
         let mut client = RunnerClient::new(lease.channel());
-        let asked = tokio::time::timeout(agent.hang_timeout, client.generate(request.clone())).await;
+        let asked =
+            tokio::time::timeout(inference.limits.hang_timeout, client.generate(request.clone())).await;
         match asked {
             Ok(Ok(answer)) => return Ok((lease, answer.into_inner())),
             failed => {
                 let error = match failed {
                     Ok(Err(status)) => judge(&lease, id, &status).await,
-                    _ => hung(agent, &lease, id),
+                    _ => hung(inference, &lease, id),
                 };
                 if retried || !matches!(error, AskError::Died { .. }) {
                     return Err(error);
@@ -278,8 +284,8 @@ async fn begin(
 }
 
 /// Stops a runner that has shown no sign of life for too long.
-fn hung(agent: &Shared, lease: &Lease, id: &str) -> AskError {
-    let reason = format!("it showed no sign of life for {} s", agent.hang_timeout.as_secs());
+fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
+    let reason = format!("it showed no sign of life for {} s", inference.limits.hang_timeout.as_secs());
     metrics::counter!("runner_hangs_total", "model" => id.to_owned()).increment(1);
     lease.mark_unhealthy(&reason);
     AskError::Died { id: id.to_owned(), reason }

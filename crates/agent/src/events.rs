@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actionbooster_scheduler::{EventSink, ModelEvent};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::Shared;
+use crate::closing::Closing;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events that are remembered for listeners that come back, and that a slow one may leave lying.
@@ -107,10 +107,13 @@ impl EventSink for Events {
 
 /// `GET /api/v1/events`: from now on, or after the event that `Last-Event-ID` names, as far as it is
 /// remembered. A listener that is too slow is told how many it missed.
-pub(crate) async fn events(State(agent): State<Shared>, headers: HeaderMap) -> impl IntoResponse {
+pub(crate) async fn events(
+    State(events): State<Arc<Events>>,
+    State(Closing(closing)): State<Closing>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let (missed, mut receiver) = agent.events.listen(seen);
-    let closing = agent.scheduler.closing().clone();
+    let (missed, mut receiver) = events.listen(seen);
     let events = stream! {
         for event in missed {
             yield Ok::<_, Infallible>(message(&event));

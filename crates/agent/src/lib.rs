@@ -1,6 +1,6 @@
 //! The agent: asks models on behalf of clients, and looks after what the box makes, keeps and sees for them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actionbooster_chassis::ages::Ages;
@@ -19,10 +19,12 @@ mod anthropic;
 mod ask;
 mod backpressure;
 mod cameras;
+mod closing;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
+mod inference;
 mod library;
 mod net;
 mod ollama;
@@ -30,6 +32,7 @@ mod openai;
 mod problems;
 mod query;
 mod request_context;
+mod state;
 mod summary;
 mod usage;
 mod validation;
@@ -38,8 +41,10 @@ use cameras::Cameras;
 pub use cameras::CamerasConfig;
 use events::Events;
 pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
-use gateway::{Assets, Generations, Remotes, generations};
-use library::{Imports, Shop};
+use gateway::{Assets, Gateway, Generations, Remotes, generations};
+use inference::Inference;
+use library::{ModelLibrary, Shop};
+use state::Agent;
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -120,54 +125,11 @@ struct RunnerConfig {
     slots: u32,
 }
 
-/// What the handlers share.
-#[derive(Debug)]
-struct Agent {
-    events: Arc<Events>,
-    index: Arc<ModelIndex>,
-    scheduler: Arc<Scheduler>,
-    incoming: Incoming,
-    /// How long uploads are left alone.
-    upload_ages: Arc<Mutex<Ages>>,
-    imports: Imports,
-    shop: Arc<Shop>,
-    latency: Arc<LatencyEstimator>,
-    assets: Arc<Assets>,
-    generations: Generations,
-    remotes: Remotes,
-    cameras: Arc<Cameras>,
-    chosen: Vec<String>,
-    /// How long a request waits for memory and for other loads.
-    load_timeout: Duration,
-    /// How long a model may show no sign of life.
-    hang_timeout: Duration,
-}
-
-type Shared = Arc<Agent>;
-
-impl Agent {
-    /// Removes old sessions of cameras.
-    async fn sweep_cameras(&self) {
-        let cameras = Arc::clone(&self.cameras);
-        if let Err(error) = tokio::task::spawn_blocking(move || cameras.sweep()).await {
-            tracing::warn!(%error, "the sessions of cameras were not tidied");
-        }
-    }
-
-    /// Removes uploads that nobody went on with.
-    async fn tidy_uploads(&self) {
-        let (incoming, ages) = (self.incoming.clone(), Arc::clone(&self.upload_ages));
-        let tidied = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
-            let mut ages = ages.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut look = ages.look();
-            incoming.tidy(|name, dated| look.age(name, dated))?;
-            look.end().context("the ages of uploads cannot be kept")
-        });
-        match tidied.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("{error:#}"),
-            Err(error) => tracing::warn!(%error, "the uploads were not tidied"),
-        }
+/// Removes old sessions of cameras.
+async fn sweep_cameras(cameras: &Arc<Cameras>) {
+    let cameras = Arc::clone(cameras);
+    if let Err(error) = tokio::task::spawn_blocking(move || cameras.sweep()).await {
+        tracing::warn!(%error, "the sessions of cameras were not tidied");
     }
 }
 
@@ -195,49 +157,50 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let scheduler = Scheduler::new(dependencies, limits);
     let load_timeout = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
-    let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
-    let remotes = Remotes::new(config.gateway.text_servers)?;
+    let generations = Arc::new(Generations::new(&config.gateway, &paths, shutdown.child_token())?);
+    let remotes = Arc::new(Remotes::new(config.gateway.text_servers)?);
     let hang_timeout = Duration::from_secs(config.hang_s.max(1));
-    let chosen = config.query.models;
     scheduler.set_retention_policies(index.retention_policies().await);
-    let imports = Imports::default();
     let ages = |file: &str| Ages::open(paths.state().join(file), paths.runtime());
     let session_ages = ages("cameras/ages.json");
     let cameras = Cameras::start(config.cameras, &paths, session_ages, Arc::clone(&events));
-    let agent = Arc::new(Agent {
-        cameras,
-        events,
-        index,
+    let inference = Inference {
+        scheduler: Arc::clone(&scheduler),
+        index: Arc::clone(&index),
+        latency,
+        default_models: config.query.models.into(),
+        limits: inference::Limits { load_timeout, hang_timeout },
+    };
+    let library = ModelLibrary {
         scheduler,
+        index,
+        load_timeout,
         incoming,
         upload_ages: Arc::new(Mutex::new(ages("models/.uploads.json"))),
-        imports,
+        imports: Arc::default(),
         shop: Arc::new(shop),
-        latency,
-        assets,
-        generations,
-        remotes,
-        chosen,
-        load_timeout,
-        hang_timeout,
-    });
-    let generating = gateway::work(Arc::clone(&agent));
-    library::report_health(&agent, &health).await;
+        cameras: Arc::clone(&cameras),
+    };
+    let gateway = Gateway { inference: inference.clone(), assets, generations, remotes };
+    let agent = Agent { inference, library, gateway, cameras, events };
+    let generating = gateway::work(agent.gateway.clone());
+    library::report_health(&agent.library, &health).await;
     agent.cameras.report_health(&health);
-    let tidied = Arc::clone(&agent);
+    let tidied = agent.clone();
     let housekeeping = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(keep_alive.clamp(TIDY.0, TIDY.1));
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            tidied.scheduler.set_retention_policies(tidied.index.retention_policies().await);
-            tidied.scheduler.measure().await;
-            tidied.scheduler.unload_idle();
-            tidied.tidy_uploads().await;
-            tidied.sweep_cameras().await;
-            library::report_health(&tidied, &health).await;
+            let Inference { scheduler, index, .. } = &tidied.inference;
+            scheduler.set_retention_policies(index.retention_policies().await);
+            scheduler.measure().await;
+            scheduler.unload_idle();
+            tidied.library.tidy_uploads().await;
+            sweep_cameras(&tidied.cameras).await;
+            library::report_health(&tidied.library, &health).await;
             tidied.cameras.report_health(&health);
         }
     });
-    let ended = Arc::clone(&agent);
+    let ended = agent.clone();
     let service = ollama::PATHS.iter().fold(Service::new(routes(agent)), |service, path| {
         service.scope(Scope::Infer, &[path]).error_shape(path, ollama::error_shape)
     });
@@ -256,7 +219,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             }
             // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
             let (generated, (), ()) =
-                tokio::join!(generating, ended.scheduler.close(), ended.cameras.close());
+                tokio::join!(generating, ended.inference.scheduler.close(), ended.cameras.close());
             if let Err(error) = generated {
                 tracing::warn!(%error, "the generations ended badly");
             }
@@ -271,7 +234,7 @@ fn open_shop(paths: &Paths, hub: &str) -> Result<Shop> {
     Ok(Shop::new(catalog, hub, net::downloader(SILENCE)?))
 }
 
-fn routes(agent: Shared) -> Router {
+fn routes(agent: Agent) -> Router {
     Router::new()
         .route("/query", post(query::query))
         .route("/api/v1/query", post(query::route))

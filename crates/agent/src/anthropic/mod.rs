@@ -7,8 +7,8 @@ use actionbooster_chassis::{Json, Problem};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use crate::Shared;
 use crate::ask::{ask, begun};
+use crate::inference::Inference;
 use crate::request_context::RequestContext;
 
 use reply::Head;
@@ -17,14 +17,14 @@ use request::MessagesRequest;
 
 /// `POST /v1/messages`.
 pub(crate) async fn messages(
-    State(agent): State<Shared>,
+    State(inference): State<Inference>,
     context: RequestContext,
     Json(request): Json<MessagesRequest>,
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls());
-    let lease_request = context.lease_request(&request.model, agent.load_timeout);
-    let pieces = ask(agent, lease_request, generation);
+    let lease_request = context.lease_request(&request.model, inference.limits.load_timeout);
+    let pieces = ask(inference, lease_request, generation);
     if !request.streams() {
         return reply::whole(head, pieces).await;
     }

@@ -9,24 +9,24 @@ use actionbooster_scheduler::ModelState;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::described;
-use crate::Shared;
+use super::ModelLibrary;
+use super::manage::described;
 
 /// `GET /api/v1/models`.
-pub(crate) async fn list(State(agent): State<Shared>) -> Json<Value> {
-    let listing = agent.index.list().await;
+pub(crate) async fn list(State(library): State<ModelLibrary>) -> Json<Value> {
+    let listing = library.index.list().await;
     let mut listed = Vec::with_capacity(listing.models.len());
     for model in listing.models.values() {
-        listed.push(described(&agent, model).await);
+        listed.push(described(&library, model).await);
     }
-    let (bytes, used) = agent.scheduler.budget();
+    let (bytes, used) = library.scheduler.budget();
     let budget = json!({"bytes": (bytes > 0).then_some(bytes), "used_bytes": used});
     Json(json!({"models": listed, "errors": listing.errors, "budget": budget}))
 }
 
 /// Says under `/health` whether the store holds models that can be asked, and whether their runners live.
-pub(crate) async fn report_health(agent: &Shared, health: &Health) {
-    let listing = agent.index.list().await;
+pub(crate) async fn report_health(library: &ModelLibrary, health: &Health) {
+    let listing = library.index.list().await;
     if listing.models.is_empty() {
         health.set("models", Status::Degraded, "there is no usable model; add one");
     } else if listing.errors.is_empty() {
@@ -34,7 +34,7 @@ pub(crate) async fn report_health(agent: &Shared, health: &Health) {
     } else {
         health.set("models", Status::Degraded, listing.errors.join("; "));
     }
-    let failed: Vec<String> = agent
+    let failed: Vec<String> = library
         .scheduler
         .states()
         .into_iter()

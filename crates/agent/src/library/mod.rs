@@ -8,22 +8,62 @@ mod manage;
 mod pull;
 mod uploads;
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use actionbooster_chassis::Problem;
+use actionbooster_chassis::ages::Ages;
 use actionbooster_models::{Incoming, IncomingError, StoreError};
-use actionbooster_scheduler::{ScheduleError, with_causes};
+use actionbooster_scheduler::{ModelIndex, ScheduleError, Scheduler, with_causes};
 use actionbooster_storage::Shortage;
+use anyhow::Context;
 use axum::Router;
+use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
-use crate::Shared;
+use crate::cameras::Cameras;
 use crate::problems;
 
 pub(crate) use catalog::Shop;
 pub(crate) use imports::Imports;
 pub(crate) use list::{created, list, report_health};
-pub(crate) use manage::described;
 pub(crate) use pull::{copy, delete, pull};
+
+/// What it takes to look after the store. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelLibrary {
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) index: Arc<ModelIndex>,
+    /// How long a load waits for memory and for other loads.
+    pub(crate) load_timeout: Duration,
+    /// The store's models on their way in.
+    pub(crate) incoming: Incoming,
+    /// How long uploads are left alone.
+    pub(crate) upload_ages: Arc<Mutex<Ages>>,
+    pub(crate) imports: Arc<Imports>,
+    pub(crate) shop: Arc<Shop>,
+    /// They use detectors of the store.
+    pub(crate) cameras: Arc<Cameras>,
+}
+
+impl ModelLibrary {
+    /// Removes uploads that nobody went on with.
+    pub(crate) async fn tidy_uploads(&self) {
+        let (incoming, ages) = (self.incoming.clone(), Arc::clone(&self.upload_ages));
+        let tidied = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+            let mut ages = ages.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut look = ages.look();
+            incoming.tidy(|name, dated| look.age(name, dated))?;
+            look.end().context("the ages of uploads cannot be kept")
+        });
+        match tidied.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{error:#}"),
+            Err(error) => tracing::warn!(%error, "the uploads were not tidied"),
+        }
+    }
+}
 
 /// Bytes of one piece of an upload at most; nginx and the daemon accept no larger body there.
 pub(crate) const PIECE: usize = 64 << 20;
@@ -31,7 +71,11 @@ pub(crate) const PIECE: usize = 64 << 20;
 pub(crate) const UPLOADS: &str = "/api/v1/models/uploads/";
 
 /// Routes that change the store or look at what is on its way.
-pub(crate) fn routes() -> Router<Shared> {
+pub(crate) fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    ModelLibrary: FromRef<S>,
+{
     Router::new()
         .route("/api/v1/models/running", get(manage::running))
         .route("/api/v1/models/catalog", get(catalog::list))
@@ -56,11 +100,6 @@ async fn off_thread<T: Send + 'static, E: Into<Problem> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?.map_err(Into::into)
-}
-
-/// The store's models on their way in.
-fn incoming(agent: &Shared) -> Incoming {
-    agent.incoming.clone()
 }
 
 /// A failure of the store or the scheduler as a problem.

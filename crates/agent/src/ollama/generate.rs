@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::options::{Options, thinking};
 use super::reply::{Head, Wording, told_calls};
 use super::{id_of, load};
-use crate::Shared;
 use crate::ask::ask;
+use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::request_context::RequestContext;
 use crate::validation::{self, invalid};
@@ -43,18 +43,18 @@ pub(crate) struct GenerateRequest {
 
 /// Answers a prompt. Without one it only loads the model.
 pub(crate) async fn generate(
-    State(agent): State<Shared>,
+    State(inference): State<Inference>,
     context: RequestContext,
     Json(request): Json<GenerateRequest>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&request.model, &agent.index.list().await);
+    let id = id_of(&request.model, &inference.index.list().await);
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InResponse };
-    let lease_request = context.lease_request_for(&id, agent.load_timeout, request.keep_alive()?);
+    let lease_request = context.lease_request_for(&id, inference.limits.load_timeout, request.keep_alive()?);
     if request.prompt.is_empty() {
-        return load(&agent, &lease_request, &head).await;
+        return load(&inference, &lease_request, &head).await;
     }
     let generation = request.generation()?;
-    head.answer(ask(agent, lease_request, generation), request.stream != Some(false)).await
+    head.answer(ask(inference, lease_request, generation), request.stream != Some(false)).await
 }
 
 impl GenerateRequest {

@@ -15,7 +15,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::Shared;
+use crate::inference::Inference;
 use crate::problems;
 
 pub(crate) use chat::chat;
@@ -46,16 +46,16 @@ pub(crate) fn error_shape(problem: &Problem) -> Response {
 
 /// Loads a model, or unloads it when it is not to be kept.
 async fn load<W: reply::Wording>(
-    agent: &Shared,
+    inference: &Inference,
     lease_request: &LeaseRequest,
     head: &reply::Head<W>,
 ) -> Result<Response, Problem> {
     let failed = |error: ScheduleError| problems::scheduling(&error);
     if lease_request.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
-        agent.scheduler.unload(&lease_request.model, false).map_err(failed)?;
+        inference.scheduler.unload(&lease_request.model, false).map_err(failed)?;
         return Ok(head.nothing("unload"));
     }
-    agent.scheduler.lease(lease_request).await.map_err(failed)?;
+    inference.scheduler.lease(lease_request).await.map_err(failed)?;
     Ok(head.nothing("load"))
 }
 

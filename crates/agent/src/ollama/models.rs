@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::id_of;
-use crate::Shared;
+use crate::inference::Inference;
 use crate::library::created;
 use crate::problems::{self, unknown_model};
 
@@ -22,11 +22,11 @@ pub(crate) async fn version() -> Json<Value> {
 }
 
 /// `GET /api/tags`.
-pub(crate) async fn tags(State(agent): State<Shared>) -> Json<Value> {
-    let listing = agent.index.list().await;
+pub(crate) async fn tags(State(inference): State<Inference>) -> Json<Value> {
+    let listing = inference.index.list().await;
     let mut models = Vec::with_capacity(listing.models.len());
     for model in listing.models.values() {
-        let details = agent.index.details(model.clone()).await.unwrap_or_default();
+        let details = inference.index.details(model.clone()).await.unwrap_or_default();
         models.push(described(model, &details));
     }
     Json(json!({"models": models}))
@@ -41,13 +41,13 @@ pub(crate) struct ShowRequest {
 
 /// `POST /api/show`.
 pub(crate) async fn show(
-    State(agent): State<Shared>,
+    State(inference): State<Inference>,
     Json(request): Json<ShowRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let listing = agent.index.list().await;
+    let listing = inference.index.list().await;
     let id = id_of(&request.model, &listing);
     let model = listing.models.get(&id).ok_or_else(|| unknown_model(&request.model, &listing))?;
-    let details = agent.index.details(model.clone()).await.map_err(|reason| {
+    let details = inference.index.details(model.clone()).await.map_err(|reason| {
         let error = ScheduleError::Unusable { id: id.clone(), reason };
         problems::scheduling(&error)
     })?;
@@ -87,22 +87,22 @@ pub(crate) async fn show(
 }
 
 /// `GET /api/ps`.
-pub(crate) async fn ps(State(agent): State<Shared>) -> Json<Value> {
-    let listing = agent.index.list().await;
-    let states = agent.scheduler.states();
+pub(crate) async fn ps(State(inference): State<Inference>) -> Json<Value> {
+    let listing = inference.index.list().await;
+    let states = inference.scheduler.states();
     let loaded = |id: &String| matches!(states.get(id), Some((ModelState::Ready, _)));
     let mut models = Vec::new();
     for (id, model) in &listing.models {
         if !loaded(id) {
             continue;
         }
-        let details = agent.index.details(model.clone()).await.unwrap_or_default();
+        let details = inference.index.details(model.clone()).await.unwrap_or_default();
         let mut told = described(model, &details);
-        told["size"] = agent.index.memory_bytes(model.clone()).await.unwrap_or(0).into();
+        told["size"] = inference.index.memory_bytes(model.clone()).await.unwrap_or(0).into();
         told["size_vram"] = 0.into();
         told["context_length"] = details.context_tokens.into();
         told["expires_at"] =
-            agent.scheduler.expires(id).map_or_else(String::new, |time| time.to_string()).into();
+            inference.scheduler.expires(id).map_or_else(String::new, |time| time.to_string()).into();
         models.push(told);
     }
     Json(json!({"models": models}))

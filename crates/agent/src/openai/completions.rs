@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use super::reply::{error, finite, timings_of, usage_of};
 use super::request::StreamOptions;
 use super::sampling::SamplingFields;
-use crate::Shared;
 use crate::ask::{Answer, Piece, Pieces, ask, begun};
 use crate::backpressure::with_backpressure;
+use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::request_context::RequestContext;
 use crate::validation::invalid;
@@ -55,7 +55,7 @@ enum Prompts {
 
 /// Continues one or more prompts.
 pub(crate) async fn completions(
-    State(agent): State<Shared>,
+    State(inference): State<Inference>,
     context: RequestContext,
     Json(request): Json<CompletionRequest>,
 ) -> Result<Response, Problem> {
@@ -68,10 +68,10 @@ pub(crate) async fn completions(
         model: request.model.clone(),
         echo: request.echo == Some(true),
     };
-    let lease_request = context.lease_request(&request.model, agent.load_timeout);
+    let lease_request = context.lease_request(&request.model, inference.limits.load_timeout);
     let answers: Vec<Pieces> = generations
         .into_iter()
-        .map(|generation| ask(agent.clone(), lease_request.clone(), generation))
+        .map(|generation| ask(inference.clone(), lease_request.clone(), generation))
         .collect();
     if request.stream != Some(true) {
         return whole(&head, &prompts, answers, request.logprobs.is_some()).await;

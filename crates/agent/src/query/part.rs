@@ -7,8 +7,8 @@ use actionbooster_scheduler::Listing;
 use actionbooster_wire::runner::v1 as wire;
 use serde::Serialize;
 
-use crate::Shared;
 use crate::ask::question;
+use crate::inference::Inference;
 
 /// One model's part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,7 +23,7 @@ pub(super) struct Part {
 
 /// The parts of these models.
 pub(super) async fn parts(
-    agent: &Shared,
+    inference: &Inference,
     listing: &Listing,
     models: Vec<String>,
     roles: &BTreeMap<String, Role>,
@@ -33,7 +33,7 @@ pub(super) async fn parts(
         let usual =
             listing.models.get(&model).and_then(|model: &Model| model.manifest.roles.first().copied());
         let role = roles.get(&model).copied().or(usual);
-        let instructed = agent.index.has_system_prompt(&model).await;
+        let instructed = inference.index.has_system_prompt(&model).await;
         parts.push(Part { model, role, instructed });
     }
     parts

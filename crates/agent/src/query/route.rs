@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{DEFAULT_TOKENS, Query, check, default_models};
-use crate::Shared;
 use crate::ask::{Answer, ask, question};
+use crate::inference::Inference;
 use crate::request_context::RequestContext;
 
 /// Prompts of more bytes than this are long documents.
@@ -83,11 +83,11 @@ pub(crate) struct Routed {
 
 /// Chooses, asks, and says why.
 pub(crate) async fn route(
-    State(agent): State<Shared>,
+    State(inference): State<Inference>,
     context: RequestContext,
     Json(routed): Json<Routed>,
 ) -> Result<Json<Value>, Problem> {
-    let listing = agent.index.list().await;
+    let listing = inference.index.list().await;
     let query = Query {
         prompt: routed.prompt,
         models: None,
@@ -97,8 +97,8 @@ pub(crate) async fn route(
         summary_model: None,
     };
     check(&query, &listing)?;
-    let states = agent.scheduler.states();
-    let usable = default_models(&agent, &listing).await;
+    let states = inference.scheduler.states();
+    let usable = default_models(&inference, &listing).await;
     let candidates: Vec<Candidate<'_>> = usable
         .iter()
         .filter_map(|id| {
@@ -115,7 +115,7 @@ pub(crate) async fn route(
         max_tokens: query.max_tokens.unwrap_or(DEFAULT_TOKENS),
         ..wire::GenerateRequest::default()
     };
-    let pieces = ask(agent.clone(), context.lease_request(&id, agent.load_timeout), request);
+    let pieces = ask(inference.clone(), context.lease_request(&id, inference.limits.load_timeout), request);
     let answer = Answer::collect(pieces).await.map_err(|error| error.problem())?;
     Ok(Json(json!({
         "model": id,
