@@ -5,23 +5,23 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use actionbooster_chassis::Problem;
+use actionbooster_scheduler::{Lease, LeaseRequest, ScheduleError};
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_event::Event;
+use actionbooster_wire::runner::v1::runner_client::RunnerClient;
 use async_stream::try_stream;
 use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
 use tonic::{Code, Status, Streaming};
 
-use crate::Shared;
-use crate::runners::{Lease, PoolError, Want};
+use crate::inference::Inference;
+use crate::problems;
 
 /// How long [`begun`] waits.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
 /// Texts that are sent to a runner together, and their bytes.
 const PORTION_TEXTS: usize = 16;
 const PORTION_BYTES: usize = 64 * 1024;
-/// Seconds after which a client should try again when memory was short.
-const RETRY_AFTER_S: u64 = 10;
 
 /// Part of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +41,7 @@ pub(crate) enum Piece {
 pub(crate) enum AskError {
     /// The model cannot be used now.
     #[error(transparent)]
-    Pool(#[from] PoolError),
+    Schedule(#[from] ScheduleError),
     /// The request itself is wrong.
     #[error("{0}")]
     Request(String),
@@ -70,40 +70,19 @@ impl AskError {
     /// The same as a problem.
     pub(crate) fn problem(&self) -> Problem {
         let (status, kind, title) = self.class();
-        let problem = Problem::new(status, kind, title, self.to_string());
         match self {
-            Self::Pool(PoolError::Resting { seconds, .. } | PoolError::Crowded { seconds, .. }) => {
-                problem.retry_after(*seconds)
+            Self::Schedule(error) => problems::scheduling(error),
+            Self::Busy(_) => {
+                Problem::new(status, kind, title, self.to_string()).retry_after(problems::RETRY_AFTER_S)
             }
-            _ if status == StatusCode::SERVICE_UNAVAILABLE && kind == "busy" => {
-                problem.retry_after(RETRY_AFTER_S)
-            }
-            _ => problem,
+            _ => Problem::new(status, kind, title, self.to_string()),
         }
     }
 
-    fn class(&self) -> (StatusCode, &'static str, &'static str) {
+    fn class(&self) -> problems::Class {
         match self {
-            Self::Pool(PoolError::Unknown { .. }) => {
-                (StatusCode::NOT_FOUND, "model_not_found", "There is no such model")
-            }
-            Self::Pool(PoolError::TooLarge { .. } | PoolError::Pinned { .. }) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "model_too_large", "The model does not fit")
-            }
-            Self::Pool(PoolError::Crowded { .. }) => {
-                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests wait")
-            }
-            Self::Pool(PoolError::InUse { .. }) => (StatusCode::CONFLICT, "in-use", "The model is in use"),
-            Self::Pool(
-                PoolError::NoRoom { .. }
-                | PoolError::NoTurn { .. }
-                | PoolError::Unloaded { .. }
-                | PoolError::Closing,
-            )
-            | Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now"),
-            Self::Pool(PoolError::Unusable { .. } | PoolError::Load { .. } | PoolError::Resting { .. }) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "model_unusable", "The model cannot be used")
-            }
+            Self::Schedule(error) => problems::class(error),
+            Self::Busy(_) => problems::BUSY,
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The model refuses the request"),
             Self::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "model_failed", "The model failed"),
             Self::Died { .. } => (StatusCode::BAD_GATEWAY, "runner_died", "The model ended unexpectedly"),
@@ -145,19 +124,23 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Se
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
 ///
 /// The last piece is the end. Dropping the stream stops the model within one decode step.
-pub(crate) fn ask(agent: Shared, want: Want, request: wire::GenerateRequest) -> Pieces {
+pub(crate) fn ask(
+    inference: Inference,
+    lease_request: LeaseRequest,
+    request: wire::GenerateRequest,
+) -> Pieces {
     Box::pin(try_stream! {
-        let id = want.model.clone();
+        let id = lease_request.model.clone();
         let mut tally = Tally::new(&id);
-        let (lease, mut events) = match begin(&agent, &want, &request).await {
+        let (lease, mut events) = match begin(&inference, &lease_request, &request).await {
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
         loop {
-            let event = match tokio::time::timeout(agent.hang, events.message()).await {
+            let event = match tokio::time::timeout(inference.limits.hang_timeout, events.message()).await {
                 Ok(Ok(Some(event))) => event.event,
                 Ok(Ok(None)) => None,
-                Err(_) => Err(tally.failed(hung(&agent, &lease, &id)))?,
+                Err(_) => Err(tally.failed(hung(&inference, &lease, &id)))?,
                 Ok(Err(status)) => Err(tally.failed(judge(&lease, &id, &status).await))?,
             };
             match event {
@@ -176,8 +159,8 @@ pub(crate) fn ask(agent: Shared, want: Want, request: wire::GenerateRequest) -> 
                 // A sign of life.
                 Some(Event::ReadTokens(_)) => {}
                 Some(Event::Finished(account)) => {
-                    agent.pool.worked(&id);
-                    agent.speeds.answered(&id, &account);
+                    inference.scheduler.record_success(&id);
+                    inference.latency.record_answer(&id, &account);
                     tally.finished(&account);
                     yield Piece::End(account);
                     break;
@@ -212,12 +195,16 @@ pub(crate) struct Texts {
 }
 
 /// One vector per text. They go to the runner a few at a time, so that its silence is a sign.
-pub(crate) async fn embed(agent: &Shared, want: &Want, texts: Texts) -> Result<wire::EmbedReply, AskError> {
+pub(crate) async fn embed(
+    inference: &Inference,
+    lease_request: &LeaseRequest,
+    texts: Texts,
+) -> Result<wire::EmbedReply, AskError> {
     let Texts { inputs, normalize, truncate } = texts;
     let mut all = wire::EmbedReply { embeddings: Vec::with_capacity(inputs.len()), prompt_tokens: 0 };
     for inputs in portions(inputs) {
         let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
-        let reply = embed_portion(agent, want, request).await?;
+        let reply = embed_portion(inference, lease_request, request).await?;
         all.embeddings.extend(reply.embeddings);
         all.prompt_tokens = all.prompt_tokens.saturating_add(reply.prompt_tokens);
     }
@@ -242,23 +229,24 @@ fn portions(texts: Vec<String>) -> Vec<Vec<String>> {
 }
 
 async fn embed_portion(
-    agent: &Shared,
-    want: &Want,
+    inference: &Inference,
+    lease_request: &LeaseRequest,
     request: wire::EmbedRequest,
 ) -> Result<wire::EmbedReply, AskError> {
-    let id = want.model.as_str();
+    let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.pool.lease(want).await?;
-        let mut client = lease.client();
-        let error = match tokio::time::timeout(agent.hang, client.embed(request.clone())).await {
-            Ok(Ok(reply)) => {
-                agent.pool.worked(id);
-                return Ok(reply.into_inner());
-            }
-            Ok(Err(status)) => judge(&lease, id, &status).await,
-            Err(_) => hung(agent, &lease, id),
-        };
+        let lease = inference.scheduler.lease(lease_request).await?;
+        let mut client = RunnerClient::new(lease.channel());
+        let error =
+            match tokio::time::timeout(inference.limits.hang_timeout, client.embed(request.clone())).await {
+                Ok(Ok(reply)) => {
+                    inference.scheduler.record_success(id);
+                    return Ok(reply.into_inner());
+                }
+                Ok(Err(status)) => judge(&lease, id, &status).await,
+                Err(_) => hung(inference, &lease, id),
+            };
         if retried || !matches!(error, AskError::Died { .. }) {
             return Err(error);
         }
@@ -268,22 +256,23 @@ async fn embed_portion(
 
 /// Starts the generation. A runner found dead before it said anything is replaced once.
 async fn begin(
-    agent: &Shared,
-    want: &Want,
+    inference: &Inference,
+    lease_request: &LeaseRequest,
     request: &wire::GenerateRequest,
 ) -> Result<(Lease, Streaming<wire::GenerateEvent>), AskError> {
-    let id = want.model.as_str();
+    let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = agent.pool.lease(want).await?;
-        let mut client = lease.client();
-        let asked = tokio::time::timeout(agent.hang, client.generate(request.clone())).await;
+        let lease = inference.scheduler.lease(lease_request).await?;
+        let mut client = RunnerClient::new(lease.channel());
+        let asked =
+            tokio::time::timeout(inference.limits.hang_timeout, client.generate(request.clone())).await;
         match asked {
             Ok(Ok(answer)) => return Ok((lease, answer.into_inner())),
             failed => {
                 let error = match failed {
                     Ok(Err(status)) => judge(&lease, id, &status).await,
-                    _ => hung(agent, &lease, id),
+                    _ => hung(inference, &lease, id),
                 };
                 if retried || !matches!(error, AskError::Died { .. }) {
                     return Err(error);
@@ -295,10 +284,10 @@ async fn begin(
 }
 
 /// Stops a runner that has shown no sign of life for too long.
-fn hung(agent: &Shared, lease: &Lease, id: &str) -> AskError {
-    let reason = format!("it showed no sign of life for {} s", agent.hang.as_secs());
+fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
+    let reason = format!("it showed no sign of life for {} s", inference.limits.hang_timeout.as_secs());
     metrics::counter!("runner_hangs_total", "model" => id.to_owned()).increment(1);
-    lease.condemn(&reason);
+    lease.mark_unhealthy(&reason);
     AskError::Died { id: id.to_owned(), reason }
 }
 
@@ -307,7 +296,7 @@ async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
     // Only what the connection itself reports has a cause; the runner's own words have none.
     let broken = status.source().is_some() || status.code() == Code::Unavailable;
     if broken {
-        let reason = lease.broken(status.message()).await;
+        let reason = lease.connection_lost(status.message()).await;
         return AskError::Died { id: id.to_owned(), reason };
     }
     let message = status.message().to_owned();

@@ -1,10 +1,11 @@
-//! What happens in the agent, told to whoever listens: the portal, programs of the owner's.
+//! What happens in the agent, published to whoever listens: the portal, programs of the owner's.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use actionbooster_scheduler::{EventSink, ModelEvent};
 use async_stream::stream;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::Shared;
+use crate::closing::Closing;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events that are remembered for listeners that come back, and that a slow one may leave lying.
@@ -35,7 +36,7 @@ pub(crate) struct Event {
     pub(crate) about: Value,
 }
 
-/// Tells events to every listener, and the last ones to those who come back.
+/// Publishes events to every listener, and the last ones to those who come back.
 #[derive(Debug)]
 pub(crate) struct Events {
     sender: broadcast::Sender<Event>,
@@ -59,13 +60,13 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Tells an event; `about` is an object.
-    pub(crate) fn tell(&self, kind: &'static str, about: Value) {
+    /// Publishes an event; `about` is an object.
+    pub(crate) fn publish(&self, kind: &'static str, about: Value) {
         self.send(kind, about, true);
     }
 
-    /// Tells an event that nobody who comes later needs to hear.
-    pub(crate) fn tell_passing(&self, kind: &'static str, about: Value) {
+    /// Publishes an event that nobody who comes later needs to hear.
+    pub(crate) fn publish_passing(&self, kind: &'static str, about: Value) {
         self.send(kind, about, false);
     }
 
@@ -93,12 +94,26 @@ impl Events {
     }
 }
 
+impl EventSink for Events {
+    fn publish(&self, event: ModelEvent<'_>) {
+        let ModelEvent { kind, model, reason } = event;
+        let about = match reason {
+            Some(reason) => json!({"model": model, "reason": reason}),
+            None => json!({"model": model}),
+        };
+        self.send(kind.name(), about, true);
+    }
+}
+
 /// `GET /api/v1/events`: from now on, or after the event that `Last-Event-ID` names, as far as it is
 /// remembered. A listener that is too slow is told how many it missed.
-pub(crate) async fn events(State(agent): State<Shared>, headers: HeaderMap) -> impl IntoResponse {
+pub(crate) async fn events(
+    State(events): State<Arc<Events>>,
+    State(Closing(closing)): State<Closing>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let (missed, mut receiver) = agent.events.listen(seen);
-    let closing = agent.pool.closing().clone();
+    let (missed, mut receiver) = events.listen(seen);
     let events = stream! {
         for event in missed {
             yield Ok::<_, Infallible>(message(&event));
@@ -134,19 +149,19 @@ mod tests {
         let (missed, mut first) = events.listen(None);
         assert!(missed.is_empty());
         for number in 0..3 {
-            events.tell("test", json!({"number": number}));
+            events.publish("test", json!({"number": number}));
         }
         let seen = first.try_recv().expect("the first").id;
         let (missed, mut second) = events.listen(Some(seen));
         let numbers: Vec<_> = missed.iter().map(|event| event.about["number"].clone()).collect();
         assert_eq!(numbers, [1, 2]);
-        events.tell("test", json!({"number": 3}));
+        events.publish("test", json!({"number": 3}));
         assert_eq!(second.try_recv().expect("the next").about["number"], 3);
         assert!(second.try_recv().is_err());
         let of_a_later_clock = events.listen(Some(u64::MAX)).0;
         assert_eq!(of_a_later_clock.len(), 4, "it has heard none of these");
         for number in 0..KEPT {
-            events.tell("test", json!({"number": number}));
+            events.publish("test", json!({"number": number}));
         }
         assert_eq!(events.listen(Some(0)).0.len(), KEPT, "only the last ones are remembered");
     }
@@ -156,7 +171,7 @@ mod tests {
         let events = Events::default();
         let (_, mut slow) = events.listen(None);
         for number in 0..KEPT + 10 {
-            events.tell("test", json!({"number": number}));
+            events.publish("test", json!({"number": number}));
         }
         let Err(RecvError::Lagged(missed)) = slow.recv().await else { panic!("it is behind") };
         assert_eq!(missed, 10);

@@ -1,12 +1,15 @@
-//! The agent: asks models on behalf of clients, and decides which of them are loaded.
+//! The agent: asks models on behalf of clients, and looks after what the box makes, keeps and sees for them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::auth::Scope;
 use actionbooster_chassis::{Boot, Paths, Service};
 use actionbooster_models::{Catalog, Incoming, Store};
+use actionbooster_scheduler::{
+    Dependencies, LatencyEstimator, Limits, ModelIndex, Scheduler, detect_launcher,
+};
 use anyhow::{Context, Result, anyhow};
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -14,35 +17,34 @@ use serde::Deserialize;
 
 mod anthropic;
 mod ask;
-mod asker;
+mod backpressure;
 mod cameras;
+mod closing;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateway;
+mod inference;
 mod library;
-mod names;
 mod net;
 mod ollama;
 mod openai;
-mod pace;
+mod problems;
 mod query;
-mod runners;
-mod shelf;
-mod speeds;
+mod request_context;
+mod state;
 mod summary;
 mod usage;
-mod wish;
+mod validation;
 
 use cameras::Cameras;
 pub use cameras::CamerasConfig;
 use events::Events;
 pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
-use gateway::{Assets, Generations, Remotes, generations};
-use library::{Imports, Shop};
-use runners::{Launcher, Pool};
-use shelf::Shelf;
-use speeds::Speeds;
+use gateway::{Assets, Gateway, Generations, Remotes, generations};
+use inference::Inference;
+use library::{ModelLibrary, Shop};
+use state::Agent;
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -50,6 +52,8 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 const TIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How long a server that models come from may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
+/// The program that holds one language model, and the template of its units.
+const ENGINE: &str = "booster-runner";
 /// Requests that a runner answers together when its settings do not say.
 const DEFAULT_SLOTS: u32 = 2;
 
@@ -121,53 +125,11 @@ struct RunnerConfig {
     slots: u32,
 }
 
-/// What the handlers share.
-#[derive(Debug)]
-struct Agent {
-    events: Arc<Events>,
-    shelf: Arc<Shelf>,
-    pool: Arc<Pool>,
-    incoming: Incoming,
-    /// How long uploads are left alone.
-    upload_ages: Arc<Mutex<Ages>>,
-    imports: Imports,
-    shop: Arc<Shop>,
-    speeds: Arc<Speeds>,
-    assets: Arc<Assets>,
-    generations: Generations,
-    remotes: Remotes,
-    cameras: Arc<Cameras>,
-    chosen: Vec<String>,
-    patience: Duration,
-    /// How long a model may show no sign of life.
-    hang: Duration,
-}
-
-type Shared = Arc<Agent>;
-
-impl Agent {
-    /// Removes old sessions of cameras.
-    async fn sweep_cameras(&self) {
-        let cameras = Arc::clone(&self.cameras);
-        if let Err(error) = tokio::task::spawn_blocking(move || cameras.sweep()).await {
-            tracing::warn!(%error, "the sessions of cameras were not tidied");
-        }
-    }
-
-    /// Removes uploads that nobody went on with.
-    async fn tidy_uploads(&self) {
-        let (incoming, ages) = (self.incoming.clone(), Arc::clone(&self.upload_ages));
-        let tidied = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
-            let mut ages = ages.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut look = ages.look();
-            incoming.tidy(|name, dated| look.age(name, dated))?;
-            look.end().context("the ages of uploads cannot be kept")
-        });
-        match tidied.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("{error:#}"),
-            Err(error) => tracing::warn!(%error, "the uploads were not tidied"),
-        }
+/// Removes old sessions of cameras.
+async fn sweep_cameras(cameras: &Arc<Cameras>) {
+    let cameras = Arc::clone(cameras);
+    if let Err(error) = tokio::task::spawn_blocking(move || cameras.sweep()).await {
+        tracing::warn!(%error, "the sessions of cameras were not tidied");
     }
 }
 
@@ -178,64 +140,67 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let slots = if runner.slots == 0 { DEFAULT_SLOTS } else { runner.slots };
     let store = Store::new(paths.vendor().join("models"), paths.state().join("models"));
     let incoming = Incoming::new(store.clone());
-    let shelf = Shelf::new(store, slots);
+    let index = ModelIndex::new(store, slots);
     let shop = open_shop(&paths, &config.hub)?;
-    let launcher = Launcher::detect(&paths).await?;
+    let launcher = detect_launcher(ENGINE, paths.runtime().join("runners")).await?;
     launcher.clear_leftovers().await.context("cannot end the runners of an earlier agent")?;
     let keep_alive = Duration::from_secs(config.keep_alive_s);
-    let speeds = Arc::<Speeds>::default();
+    let latency = Arc::<LatencyEstimator>::default();
     let events = Arc::<Events>::default();
-    let books = runners::Books {
-        shelf: Arc::clone(&shelf),
-        speeds: Arc::clone(&speeds),
-        events: Arc::clone(&events),
+    let dependencies = Dependencies {
+        index: Arc::clone(&index),
+        latency: Arc::clone(&latency),
+        launcher,
+        events: Arc::<Events>::clone(&events),
     };
-    let pool = Pool::new(books, launcher, config.model_budget_bytes, keep_alive);
-    let patience = Duration::from_secs(config.wait_s);
+    let limits = Limits { budget_bytes: config.model_budget_bytes, keep_alive };
+    let scheduler = Scheduler::new(dependencies, limits);
+    let load_timeout = Duration::from_secs(config.wait_s);
     let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
-    let generations = Generations::new(&config.gateway, &paths, shutdown.child_token())?;
-    let remotes = Remotes::new(config.gateway.text_servers)?;
-    let hang = Duration::from_secs(config.hang_s.max(1));
-    let chosen = config.query.models;
-    pool.set_wishes(shelf.wishes().await);
-    let imports = Imports::default();
+    let generations = Arc::new(Generations::new(&config.gateway, &paths, shutdown.child_token())?);
+    let remotes = Arc::new(Remotes::new(config.gateway.text_servers)?);
+    let hang_timeout = Duration::from_secs(config.hang_s.max(1));
+    scheduler.set_retention_policies(index.retention_policies().await);
     let ages = |file: &str| Ages::open(paths.state().join(file), paths.runtime());
     let session_ages = ages("cameras/ages.json");
     let cameras = Cameras::start(config.cameras, &paths, session_ages, Arc::clone(&events));
-    let agent = Arc::new(Agent {
-        cameras,
-        events,
-        shelf,
-        pool,
+    let inference = Inference {
+        scheduler: Arc::clone(&scheduler),
+        index: Arc::clone(&index),
+        latency,
+        default_models: config.query.models.into(),
+        limits: inference::Limits { load_timeout, hang_timeout },
+    };
+    let library = ModelLibrary {
+        scheduler,
+        index,
+        load_timeout,
         incoming,
         upload_ages: Arc::new(Mutex::new(ages("models/.uploads.json"))),
-        imports,
+        imports: Arc::default(),
         shop: Arc::new(shop),
-        speeds,
-        assets,
-        generations,
-        remotes,
-        chosen,
-        patience,
-        hang,
-    });
-    let generating = gateway::work(Arc::clone(&agent));
-    shelf::report_health(&agent, &health).await;
+        cameras: Arc::clone(&cameras),
+    };
+    let gateway = Gateway { inference: inference.clone(), assets, generations, remotes };
+    let agent = Agent { inference, library, gateway, cameras, events };
+    let generating = gateway::work(agent.gateway.clone());
+    library::report_health(&agent.library, &health).await;
     agent.cameras.report_health(&health);
-    let tidied = Arc::clone(&agent);
+    let tidied = agent.clone();
     let housekeeping = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(keep_alive.clamp(TIDY.0, TIDY.1));
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            tidied.pool.set_wishes(tidied.shelf.wishes().await);
-            tidied.pool.measure().await;
-            tidied.pool.unload_idle();
-            tidied.tidy_uploads().await;
-            tidied.sweep_cameras().await;
-            shelf::report_health(&tidied, &health).await;
+            let Inference { scheduler, index, .. } = &tidied.inference;
+            scheduler.set_retention_policies(index.retention_policies().await);
+            scheduler.measure().await;
+            scheduler.unload_idle();
+            tidied.library.tidy_uploads().await;
+            sweep_cameras(&tidied.cameras).await;
+            library::report_health(&tidied.library, &health).await;
             tidied.cameras.report_health(&health);
         }
     });
-    let ended = Arc::clone(&agent);
+    let ended = agent.clone();
     let service = ollama::PATHS.iter().fold(Service::new(routes(agent)), |service, path| {
         service.scope(Scope::Infer, &[path]).error_shape(path, ollama::error_shape)
     });
@@ -253,7 +218,8 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
                 tracing::warn!(%error, "the housekeeping ended badly");
             }
             // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
-            let (generated, (), ()) = tokio::join!(generating, ended.pool.close(), ended.cameras.close());
+            let (generated, (), ()) =
+                tokio::join!(generating, ended.inference.scheduler.close(), ended.cameras.close());
             if let Err(error) = generated {
                 tracing::warn!(%error, "the generations ended badly");
             }
@@ -268,7 +234,7 @@ fn open_shop(paths: &Paths, hub: &str) -> Result<Shop> {
     Ok(Shop::new(catalog, hub, net::downloader(SILENCE)?))
 }
 
-fn routes(agent: Shared) -> Router {
+fn routes(agent: Agent) -> Router {
     Router::new()
         .route("/query", post(query::query))
         .route("/api/v1/query", post(query::route))
@@ -277,7 +243,7 @@ fn routes(agent: Shared) -> Router {
         .route("/v1/embeddings", post(openai::embeddings))
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{id}", get(openai::model))
-        .route("/api/v1/models", get(shelf::list))
+        .route("/api/v1/models", get(library::list))
         .route("/api/v1/events", get(events::events))
         .route(usage::PATH, get(usage::usage))
         .merge(library::routes())

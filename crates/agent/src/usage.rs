@@ -8,9 +8,9 @@ use actionbooster_storage::{Usage, measure};
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::Shared;
 use crate::cameras::Recordings;
 use crate::gateway::Assets;
+use crate::state::Agent;
 
 /// Where it is told, to programs on this box.
 pub(crate) const PATH: &str = "/usage";
@@ -18,14 +18,14 @@ pub(crate) const PATH: &str = "/usage";
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// `GET /usage`.
-pub(crate) async fn usage(State(agent): State<Shared>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn usage(State(agent): State<Agent>) -> Result<Json<Value>, Problem> {
     let counting = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + LIMIT;
         json!({"parts": [
-            models(agent.shelf.store(), deadline),
-            uploads(&agent.incoming, deadline),
+            models(agent.inference.index.store(), deadline),
+            uploads(&agent.library.incoming, deadline),
             recordings(agent.cameras.recordings(deadline)),
-            assets(&agent.assets),
+            assets(&agent.gateway.assets),
         ]})
     });
     counting.await.map(Json).map_err(Problem::internal)

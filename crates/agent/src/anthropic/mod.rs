@@ -7,9 +7,9 @@ use actionbooster_chassis::{Json, Problem};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use crate::Shared;
 use crate::ask::{ask, begun};
-use crate::asker::Asker;
+use crate::inference::Inference;
+use crate::request_context::RequestContext;
 
 use reply::Head;
 pub(crate) use reply::error_shape;
@@ -17,14 +17,14 @@ use request::MessagesRequest;
 
 /// `POST /v1/messages`.
 pub(crate) async fn messages(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(request): Json<MessagesRequest>,
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls());
-    let want = asker.want(&request.model, agent.patience);
-    let pieces = ask(agent, want, generation);
+    let lease_request = context.lease_request(&request.model, inference.limits.load_timeout);
+    let pieces = ask(inference, lease_request, generation);
     if !request.streams() {
         return reply::whole(head, pieces).await;
     }

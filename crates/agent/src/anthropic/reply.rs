@@ -13,7 +13,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use crate::ask::{Answer, Piece, Pieces};
-use crate::pace::paced;
+use crate::backpressure::with_backpressure;
 
 /// Silence after which a comment is sent, so that nobody on the way gives the connection up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -96,7 +96,7 @@ enum Kind {
 
 /// The message as server-sent events.
 pub(super) fn events(head: Head, pieces: Pieces) -> impl IntoResponse {
-    let mut pieces = Box::pin(paced(pieces));
+    let mut pieces = Box::pin(with_backpressure(pieces));
     let events = stream! {
         let begin = head.message(&[], &json!({"input_tokens": 0, "output_tokens": 0}));
         yield Ok::<_, Infallible>(event("message_start", json!({"message": begin})));

@@ -6,7 +6,7 @@ use actionbooster_wire::runner::v1::generate_request::Input;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::wish::{self, invalid, within};
+use crate::validation::{self, invalid, within};
 
 /// Body of `POST /v1/messages`. Unknown fields are ignored.
 #[derive(Deserialize)]
@@ -108,13 +108,13 @@ impl MessagesRequest {
         };
         let mut messages = Vec::with_capacity(self.messages.len() + 1);
         if !system.is_empty() {
-            messages.push(wish::turn("system", system));
+            messages.push(validation::turn("system", system));
         }
         for message in &self.messages {
             message.turns(&mut messages)?;
         }
         let tool = |tool: &Tool| {
-            wish::tool(
+            validation::tool(
                 &tool.name,
                 tool.description.as_deref().unwrap_or_default(),
                 tool.input_schema.as_ref(),
@@ -127,8 +127,8 @@ impl MessagesRequest {
             Some(kind) => json!({"enable_thinking": kind != "disabled"}).to_string(),
         };
         let chat = wire::Chat {
-            messages: wish::conversation(messages)?,
-            tools: wish::tools(&tools)?,
+            messages: validation::conversation(messages)?,
+            tools: validation::tools(&tools)?,
             tool_choice: tool_choice.into(),
             tool_name,
             template_arguments: thinking,
@@ -144,7 +144,7 @@ impl MessagesRequest {
             input: Some(Input::Chat(chat)),
             sampling: Some(sampling),
             max_tokens: self.max_tokens,
-            stop: wish::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
+            stop: validation::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
             ..wire::GenerateRequest::default()
         })
     }
@@ -186,19 +186,19 @@ impl Message {
         };
         let blocks = match &self.content {
             Content::Text(text) => {
-                turns.push(wish::turn(role, text));
+                turns.push(validation::turn(role, text));
                 return Ok(());
             }
             Content::Blocks(blocks) => blocks,
         };
-        let mut turn = wish::turn(role, "");
+        let mut turn = validation::turn(role, "");
         for block in blocks {
             match block {
                 Block::Text { text } => turn.content.push_str(text),
                 Block::Thinking { thinking } => turn.reasoning.push_str(thinking),
                 Block::ToolUse { id, name, input } => {
                     let arguments = if input.is_null() { String::new() } else { input.to_string() };
-                    let arguments = wish::arguments(name, &arguments)?;
+                    let arguments = validation::arguments(name, &arguments)?;
                     turn.tool_calls.push(wire::ToolCall { id: id.clone(), name: name.clone(), arguments });
                 }
                 Block::ToolResult { tool_use_id, content, is_error } => {
@@ -208,7 +208,7 @@ impl Message {
                     let text = if *is_error { format!("Error: {text}") } else { text };
                     turns.push(wire::ChatMessage {
                         tool_call_id: tool_use_id.clone(),
-                        ..wish::turn("tool", text)
+                        ..validation::turn("tool", text)
                     });
                 }
                 Block::Other => {

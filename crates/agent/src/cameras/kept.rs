@@ -1,6 +1,7 @@
 //! What cameras kept: their sessions with snapshot and clip.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actionbooster_cameras::retention;
@@ -19,8 +20,7 @@ use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
 use super::{Cameras, lock};
-use crate::Shared;
-use crate::asker::require_admin;
+use crate::request_context::require_admin;
 
 /// Sessions in a list at most, the newest.
 const MOST: usize = 200;
@@ -28,10 +28,10 @@ const DAY_S: u64 = 24 * 3600;
 
 /// `GET /api/v1/cameras/{id}/sessions`: the newest first.
 pub(super) async fn list(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let folder = camera_folder(&agent.cameras, &id)?;
+    let folder = camera_folder(&cameras, &id)?;
     let read = tokio::task::spawn_blocking(move || {
         let mut names: Vec<String> = std::fs::read_dir(&folder)
             .map(|entries| {
@@ -61,20 +61,20 @@ pub(super) async fn list(
 
 /// `GET /api/v1/cameras/{id}/sessions/{session}`: all of it.
 pub(super) async fn show(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     Path((id, session)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
-    let folder = session_folder(&agent.cameras, &id, &session)?;
+    let folder = session_folder(&cameras, &id, &session)?;
     let text = tokio::fs::read(folder.join(SUMMARY)).await.map_err(|_| missing(&session))?;
     serde_json::from_slice(&text).map(Json).map_err(Problem::internal)
 }
 
 /// `GET /api/v1/cameras/{id}/sessions/{session}/{file}`: its snapshot or its clip.
 pub(super) async fn file(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     Path((id, session, file)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
-    let folder = session_folder(&agent.cameras, &id, &session)?;
+    let folder = session_folder(&cameras, &id, &session)?;
     let kind = match file.as_str() {
         BEST => "image/jpeg",
         CLIP => "video/x-motion-jpeg",
@@ -86,12 +86,12 @@ pub(super) async fn file(
 
 /// `DELETE /api/v1/cameras/{id}/sessions/{session}`.
 pub(super) async fn remove(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     caller: Caller,
     Path((id, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    let open = lock(&agent.cameras.running).get(&id).and_then(|running| {
+    let open = lock(&cameras.running).get(&id).and_then(|running| {
         let state = lock(&running.state).clone()?;
         state["session"].as_str().map(str::to_owned)
     });
@@ -99,7 +99,7 @@ pub(super) async fn remove(
         let detail = "The session goes on; wait until it has ended.";
         return Err(Problem::new(StatusCode::CONFLICT, "open", "The session goes on", detail));
     }
-    let folder = session_folder(&agent.cameras, &id, &session)?;
+    let folder = session_folder(&cameras, &id, &session)?;
     tokio::fs::remove_dir_all(folder).await.map_err(|_| missing(&session))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -113,7 +113,7 @@ pub(super) struct Age {
 
 /// `DELETE /api/v1/cameras/{id}/sessions?older_than_days=N`: those that began so long ago; 0 is all that ended.
 pub(super) async fn clear(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     caller: Caller,
     Path(id): Path<String>,
     age: Result<Query<Age>, QueryRejection>,
@@ -124,7 +124,7 @@ pub(super) async fn clear(
             format!("{}; say which go with `older_than_days`, 0 is all that ended.", error.body_text());
         Problem::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail)
     })?;
-    let folder = camera_folder(&agent.cameras, &id)?;
+    let folder = camera_folder(&cameras, &id)?;
     let age = Duration::from_secs(u64::from(older_than_days) * DAY_S);
     let cleared = tokio::task::spawn_blocking(move || retention::clear(&folder, Timestamp::now(), age)).await;
     let removed = cleared.map_err(Problem::internal)?.map_err(Problem::internal)?;

@@ -18,6 +18,7 @@ use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Paths, Problem};
 use axum::Router;
+use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::routing::get;
 use jiff::Timestamp;
@@ -27,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Shared;
+use crate::closing::Closing;
 use crate::events::Events;
 pub(crate) use kept::Recordings;
 use passwords::{LOST, Passwords, is_lost};
@@ -200,9 +201,9 @@ impl Cameras {
                 let about = json!(event);
                 if matches!(event, CameraEvent::Keepalive { .. }) {
                     *lock(&last) = Some(about.clone());
-                    events.tell_passing(kind, about);
+                    events.publish_passing(kind, about);
                 } else {
-                    events.tell(kind, about);
+                    events.publish(kind, about);
                 }
             }
         });
@@ -294,7 +295,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// `/api/v1/cameras`.
-pub(crate) fn routes() -> Router<Shared> {
+pub(crate) fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Arc<Cameras>: FromRef<S>,
+    Closing: FromRef<S>,
+{
     Router::new()
         .route("/api/v1/cameras", get(routes::list).post(routes::add))
         .route("/api/v1/cameras/{id}", get(routes::show).put(routes::change).delete(routes::remove))

@@ -1,6 +1,7 @@
 //! `/api/v1/cameras`: the cameras themselves, and what they see now.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use actionbooster_cameras::Camera;
 use actionbooster_cameras::address::Address;
@@ -14,43 +15,42 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{Cameras, LOST, is_lost, lock, unknown};
-use crate::Shared;
-use crate::asker::require_admin;
+use crate::closing::Closing;
+use crate::request_context::require_admin;
 
 /// Between the pictures of a live view.
 const BOUNDARY: &str = "picture";
 
 /// `GET /api/v1/cameras`.
-pub(super) async fn list(State(agent): State<Shared>) -> Json<Value> {
-    let cameras: Vec<Value> =
-        agent.cameras.settings.all().iter().map(|camera| told(&agent.cameras, camera)).collect();
+pub(super) async fn list(State(cameras): State<Arc<Cameras>>) -> Json<Value> {
+    let cameras: Vec<Value> = cameras.settings.all().iter().map(|camera| told(&cameras, camera)).collect();
     Json(json!({"cameras": cameras}))
 }
 
 /// `POST /api/v1/cameras`.
 pub(super) async fn add(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     caller: Caller,
     Json(camera): Json<Camera>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     require_admin(&caller)?;
-    let camera = agent.cameras.put(camera, true).await?;
-    Ok((StatusCode::CREATED, Json(told(&agent.cameras, &camera))))
+    let camera = cameras.put(camera, true).await?;
+    Ok((StatusCode::CREATED, Json(told(&cameras, &camera))))
 }
 
 /// `GET /api/v1/cameras/{id}`.
 pub(super) async fn show(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let camera = agent.cameras.settings.get(&id).ok_or_else(|| unknown(&id))?;
-    Ok(Json(told(&agent.cameras, &camera)))
+    let camera = cameras.settings.get(&id).ok_or_else(|| unknown(&id))?;
+    Ok(Json(told(&cameras, &camera)))
 }
 
 /// `PUT /api/v1/cameras/{id}`: all of its settings. A running session ends. A password that comes back as `***`,
 /// as it is told, stays what it was.
 pub(super) async fn change(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     caller: Caller,
     Path(id): Path<String>,
     Json(camera): Json<Camera>,
@@ -61,27 +61,27 @@ pub(super) async fn change(
             format!("The address names the camera {id} and the body {}; they must be the same.", camera.id);
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This is no camera", detail));
     }
-    let camera = agent.cameras.put(camera, false).await?;
-    Ok(Json(told(&agent.cameras, &camera)))
+    let camera = cameras.put(camera, false).await?;
+    Ok(Json(told(&cameras, &camera)))
 }
 
 /// `DELETE /api/v1/cameras/{id}`: its sessions stay.
 pub(super) async fn remove(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    agent.cameras.remove(&id).await?;
+    cameras.remove(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /api/v1/cameras/{id}/snapshot`: the latest picture.
 pub(super) async fn snapshot(
-    State(agent): State<Shared>,
+    State(cameras): State<Arc<Cameras>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let live = watched(&agent.cameras, &id)?;
+    let live = watched(&cameras, &id)?;
     let latest = live.borrow().clone();
     let latest = latest.ok_or_else(|| {
         let detail =
@@ -95,9 +95,12 @@ pub(super) async fn snapshot(
 
 /// `GET /api/v1/cameras/{id}/live`: pictures as they come, as browsers show them in an `img` (MJPEG). A slow
 /// viewer misses pictures.
-pub(super) async fn live(State(agent): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let mut live = watched(&agent.cameras, &id)?;
-    let closing = agent.pool.closing().clone();
+pub(super) async fn live(
+    State(cameras): State<Arc<Cameras>>,
+    State(Closing(closing)): State<Closing>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let mut live = watched(&cameras, &id)?;
     live.mark_changed();
     let pictures = stream! {
         loop {

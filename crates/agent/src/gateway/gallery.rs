@@ -15,8 +15,8 @@ use tokio_util::io::ReaderStream;
 
 use super::assets::{Asset, Kind};
 use super::off_thread;
-use crate::Shared;
-use crate::asker::require_admin;
+use crate::gateway::Gateway;
+use crate::request_context::require_admin;
 
 /// Assets of one page when the request does not say, and at most.
 const PAGE: (usize, usize) = (50, 500);
@@ -33,11 +33,11 @@ pub(crate) struct Selection {
 
 /// `GET /api/v1/assets`: newest first, a page at a time.
 pub(crate) async fn list(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     selection: Result<Query<Selection>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(selection) = selection.map_err(|error| malformed(&error))?;
-    let assets = Arc::clone(&agent.assets);
+    let assets = Arc::clone(&gateway.assets);
     let all = off_thread(move || assets.list()).await?;
     let limit = selection.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
     let (page, more) = page(all, &selection, limit);
@@ -71,13 +71,13 @@ pub(crate) struct Cleared {
 
 /// `DELETE /api/v1/assets?kind=image`: all of a kind, or all, that are not pinned.
 pub(crate) async fn clear(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     caller: Caller,
     cleared: Result<Query<Cleared>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
     let Query(Cleared { kind }) = cleared.map_err(|error| malformed(&error))?;
-    let assets = Arc::clone(&agent.assets);
+    let assets = Arc::clone(&gateway.assets);
     let removed = off_thread(move || assets.clear(kind)).await?;
     tracing::info!(removed, "generated files were deleted");
     Ok(Json(json!({"removed": removed})))
@@ -85,28 +85,31 @@ pub(crate) async fn clear(
 
 /// `GET /api/v1/assets/{id}`.
 pub(crate) async fn show(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     Path(id): Path<String>,
 ) -> Result<Json<Asset>, Problem> {
-    let assets = Arc::clone(&agent.assets);
+    let assets = Arc::clone(&gateway.assets);
     off_thread(move || assets.get(&id)).await.map(Json)
 }
 
 /// `GET /api/v1/assets/{id}/file`: the first file.
-pub(crate) async fn file(State(agent): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
-    fetch(&agent, id, None).await
+pub(crate) async fn file(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    fetch(&gateway, id, None).await
 }
 
 /// `GET /api/v1/assets/{id}/file/{name}`.
 pub(crate) async fn named_file(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     Path((id, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    fetch(&agent, id, Some(name)).await
+    fetch(&gateway, id, Some(name)).await
 }
 
-async fn fetch(agent: &Shared, id: String, name: Option<String>) -> Result<Response, Problem> {
-    let assets = Arc::clone(&agent.assets);
+async fn fetch(gateway: &Gateway, id: String, name: Option<String>) -> Result<Response, Problem> {
+    let assets = Arc::clone(&gateway.assets);
     let (path, described) = off_thread(move || assets.file(&id, name.as_deref())).await?;
     let file = tokio::fs::File::open(&path).await.map_err(Problem::internal)?;
     let headers = [
@@ -128,20 +131,20 @@ pub(crate) struct Change {
 
 /// `PATCH /api/v1/assets/{id}`.
 pub(crate) async fn change(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     Path(id): Path<String>,
     Json(change): Json<Change>,
 ) -> Result<Json<Asset>, Problem> {
-    let assets = Arc::clone(&agent.assets);
+    let assets = Arc::clone(&gateway.assets);
     off_thread(move || assets.pin(&id, change.pinned)).await.map(Json)
 }
 
 /// `DELETE /api/v1/assets/{id}`.
 pub(crate) async fn remove(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let assets = Arc::clone(&agent.assets);
+    let assets = Arc::clone(&gateway.assets);
     off_thread(move || assets.delete(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,6 +10,8 @@ mod settings;
 mod text;
 mod workflows;
 
+use std::sync::Arc;
+
 use actionbooster_chassis::Problem;
 use axum::http::StatusCode;
 
@@ -21,7 +23,17 @@ pub(crate) use remote::Remotes;
 pub use settings::{GatewayConfig, TextServer, TextServerKind};
 pub(crate) use text::text;
 
+use crate::inference::Inference;
 use assets::AssetError;
+
+/// What it takes to make texts, images and videos. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Gateway {
+    pub(crate) inference: Inference,
+    pub(crate) assets: Arc<Assets>,
+    pub(crate) generations: Arc<Generations>,
+    pub(crate) remotes: Arc<Remotes>,
+}
 
 impl From<AssetError> for Problem {
     fn from(error: AssetError) -> Self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::Role;
+use actionbooster_scheduler::Listing;
 use actionbooster_wire::runner::v1 as wire;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,11 +14,11 @@ use serde_json::{Value, json};
 use super::assets::{Asset, Content, Kind};
 use super::off_thread;
 use super::remote::{Answer, Question};
-use crate::Shared;
 use crate::ask::{self, ask};
-use crate::asker::Asker;
+use crate::gateway::Gateway;
+use crate::problems::unknown_model;
 use crate::query::MOST_PROMPT_BYTES;
-use crate::shelf::{Listing, unknown};
+use crate::request_context::RequestContext;
 
 const DEFAULT_TOKENS: u32 = 512;
 const MOST_TOKENS: u32 = 32_768;
@@ -38,15 +39,15 @@ pub(crate) struct TextRequest {
 
 /// Generates, keeps and returns a text. The same request with the seed of the answer gives it again.
 pub(crate) async fn text(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(gateway): State<Gateway>,
+    context: RequestContext,
     Json(request): Json<TextRequest>,
 ) -> Result<Json<Value>, Problem> {
     request.check()?;
-    agent.assets.check_room()?;
+    gateway.assets.check_room()?;
     let seed = request.seed.unwrap_or_else(rand::random);
-    let written = write(&agent, &asker, &request, seed).await?;
-    let asset = keep(&agent, &request, &written, seed).await?;
+    let written = write(&gateway, &context, &request, seed).await?;
+    let asset = keep(&gateway, &request, &written, seed).await?;
     Ok(Json(json!({
         "id": asset.id,
         "text": written.text,
@@ -67,42 +68,59 @@ struct Written {
 }
 
 /// Writes a text and keeps it, for others that build on texts.
-pub(super) async fn write_and_keep(agent: &Shared, request: TextRequest) -> Result<(String, Asset), Problem> {
+pub(super) async fn write_and_keep(
+    gateway: &Gateway,
+    request: TextRequest,
+) -> Result<(String, Asset), Problem> {
     let seed = request.seed.unwrap_or_else(rand::random);
-    let written = write(agent, &Asker::background("generations"), &request, seed).await?;
-    let asset = keep(agent, &request, &written, seed).await?;
+    let written = write(gateway, &RequestContext::background("generations"), &request, seed).await?;
+    let asset = keep(gateway, &request, &written, seed).await?;
     Ok((written.text, asset))
 }
 
 /// Whether there is a model to write with: the named one, or any.
-pub(super) async fn check_model(agent: &Shared, named: Option<&str>) -> Result<(), Problem> {
+pub(super) async fn check_model(gateway: &Gateway, named: Option<&str>) -> Result<(), Problem> {
     if let Some(model) = named
-        && agent.remotes.find(model)?.is_some()
+        && gateway.remotes.find(model)?.is_some()
     {
         return Ok(());
     }
-    choose(named, &agent.chosen, &agent.shelf.list().await).map(drop)
+    choose(named, &gateway.inference.default_models, &gateway.inference.index.list().await).map(drop)
 }
 
-async fn write(agent: &Shared, asker: &Asker, request: &TextRequest, seed: u32) -> Result<Written, Problem> {
+async fn write(
+    gateway: &Gateway,
+    context: &RequestContext,
+    request: &TextRequest,
+    seed: u32,
+) -> Result<Written, Problem> {
     if let Some(named) = request.model.as_deref()
-        && let Some((server, model)) = agent.remotes.find(named)?
+        && let Some((server, model)) = gateway.remotes.find(named)?
     {
-        let answer = agent.remotes.ask(server, model, &request.question(seed)).await?;
+        let answer = gateway.remotes.ask(server, model, &request.question(seed)).await?;
         let Answer { text, prompt_tokens, generated_tokens } = answer;
         return Ok(Written { text, model: named.to_owned(), prompt_tokens, generated_tokens });
     }
-    let listing = agent.shelf.list().await;
-    let model = choose(request.model.as_deref(), &agent.chosen, &listing)?;
-    let pieces = ask(Arc::clone(agent), asker.want(&model, agent.patience), request.generation(seed));
+    let listing = gateway.inference.index.list().await;
+    let model = choose(request.model.as_deref(), &gateway.inference.default_models, &listing)?;
+    let pieces = ask(
+        gateway.inference.clone(),
+        context.lease_request(&model, gateway.inference.limits.load_timeout),
+        request.generation(seed),
+    );
     let answer = ask::Answer::collect(pieces).await.map_err(|error| error.problem())?;
     let (prompt_tokens, generated_tokens) = (answer.account.prompt_tokens, answer.account.generated_tokens);
     Ok(Written { text: answer.text, model, prompt_tokens, generated_tokens })
 }
 
-async fn keep(agent: &Shared, request: &TextRequest, written: &Written, seed: u32) -> Result<Asset, Problem> {
+async fn keep(
+    gateway: &Gateway,
+    request: &TextRequest,
+    written: &Written,
+    seed: u32,
+) -> Result<Asset, Problem> {
     let parameters = request.parameters(&written.model, seed);
-    let (assets, kept) = (Arc::clone(&agent.assets), written.text.clone());
+    let (assets, kept) = (Arc::clone(&gateway.assets), written.text.clone());
     off_thread(move || {
         let media_type = "text/plain; charset=utf-8";
         assets.keep(Kind::Text, parameters, &[Content { ending: "txt", media_type, bytes: kept.as_bytes() }])
@@ -206,7 +224,11 @@ impl TextRequest {
 /// The named model; else the first that the owner chose, the first that can write, the first of all.
 fn choose(named: Option<&str>, chosen: &[String], listing: &Listing) -> Result<String, Problem> {
     if let Some(id) = named {
-        return if listing.models.contains_key(id) { Ok(id.to_owned()) } else { Err(unknown(id, listing)) };
+        return if listing.models.contains_key(id) {
+            Ok(id.to_owned())
+        } else {
+            Err(unknown_model(id, listing))
+        };
     }
     let exists = |id: &&String| listing.models.contains_key(*id);
     let writes = |id: &&String| listing.models[*id].manifest.roles.contains(&Role::General);

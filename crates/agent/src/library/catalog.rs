@@ -9,8 +9,7 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{off_thread, store};
-use crate::Shared;
+use super::{ModelLibrary, off_thread};
 use crate::net::{innermost, quoted, read};
 
 /// Bytes of a hub's list of files at most.
@@ -86,12 +85,12 @@ impl Shop {
 }
 
 /// `GET /api/v1/models/catalog`.
-pub(super) async fn list(State(agent): State<Shared>) -> Result<Json<Value>, Problem> {
-    let shelf = store(&agent);
+pub(super) async fn list(State(library): State<ModelLibrary>) -> Result<Json<Value>, Problem> {
+    let index = Arc::clone(&library.index);
     // Detectors too, which lists of what can be asked leave out.
-    let here = off_thread(move || Ok::<_, Problem>(shelf.store().list().0)).await?;
-    let (budget, _) = agent.pool.budget();
-    let shop = Arc::clone(&agent.shop);
+    let here = off_thread(move || Ok::<_, Problem>(index.store().list().0)).await?;
+    let (budget, _) = library.scheduler.budget();
+    let shop = Arc::clone(&library.shop);
     let told = |entry: &Entry| {
         let advice = shop.catalog.advice(entry, budget);
         let mut told = json!(entry);

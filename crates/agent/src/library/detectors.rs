@@ -6,8 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Failure, off_thread};
-use crate::Shared;
+use super::{Failure, ModelLibrary, off_thread};
 
 /// A detector as answers show it. The worker says whether it is loaded: `GET /api/v1/detectors`.
 pub(super) fn described(model: &Model) -> Value {
@@ -39,15 +38,15 @@ pub(super) async fn head(model: Model) -> Result<Value, Problem> {
 
 /// `GET /api/v1/models/{id}/classes`: what a detector can see. The worker loads it to know.
 pub(super) async fn classes(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let model = library.index.find(&id).await.map_err(Failure::from)?;
     if model.kind() != Kind::Detector {
         let detail = format!("{id} is a language model; only detectors have classes.");
         return Err(Problem::new(StatusCode::CONFLICT, "no-detector", "This is no detector", detail));
     }
-    let classes = agent.cameras.classes(&id).await.map_err(|reason| {
+    let classes = library.cameras.classes(&id).await.map_err(|reason| {
         let detail = format!("The worker cannot say what {id} sees: {reason}.");
         let title = "The detector cannot be asked";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "detector-unavailable", title, detail).retry_after(5)
@@ -65,8 +64,8 @@ pub(super) fn without_options(id: &str) -> Problem {
 }
 
 /// Refuses when cameras need the detector.
-pub(super) fn unused(agent: &Shared, id: &str) -> Result<(), Problem> {
-    let cameras = agent.cameras.that_use(id);
+pub(super) fn unused(library: &ModelLibrary, id: &str) -> Result<(), Problem> {
+    let cameras = library.cameras.that_use(id);
     if cameras.is_empty() {
         return Ok(());
     }

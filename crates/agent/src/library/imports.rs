@@ -18,10 +18,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::uploads::add_to;
-use super::{Failure, incoming, off_thread};
-use crate::Shared;
-use crate::asker::require_admin;
+use super::{Failure, ModelLibrary, off_thread};
 use crate::net::innermost;
+use crate::request_context::require_admin;
 
 /// Imports that are remembered.
 const MOST: usize = 64;
@@ -99,7 +98,7 @@ impl From<Problem> for Failed {
 
 impl Imports {
     /// Starts one; it goes on whoever listens.
-    pub(super) fn start(&self, agent: &Shared, source: Source) -> watch::Receiver<Import> {
+    pub(super) fn start(&self, library: &ModelLibrary, source: Source) -> watch::Receiver<Import> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let number = jobs.keys().next_back().map_or(1, |last| last + 1);
         while jobs.len() >= MOST {
@@ -114,15 +113,17 @@ impl Imports {
             size_bytes: None,
             reason: None,
         };
-        let job =
-            Arc::new(Job { told: watch::channel(import).0, cancel: agent.pool.closing().child_token() });
+        let job = Arc::new(Job {
+            told: watch::channel(import).0,
+            cancel: library.scheduler.closing().child_token(),
+        });
         jobs.insert(number, Arc::clone(&job));
         drop(jobs);
         let receiver = job.told.subscribe();
-        let agent = Arc::clone(agent);
+        let library = library.clone();
         tokio::spawn(async move {
             let outcome = tokio::select! {
-                outcome = bring(&agent, source, &job) => outcome,
+                outcome = bring(&library, source, &job) => outcome,
                 () = job.cancel.cancelled() => Err(Failed::Reason("cancelled".to_owned())),
             };
             job.told.send_modify(|import| match outcome {
@@ -154,15 +155,15 @@ impl Imports {
 }
 
 /// Brings a model in and returns its id.
-async fn bring(agent: &Shared, source: Source, job: &Job) -> Result<String, Failed> {
-    let incoming = incoming(agent);
+async fn bring(library: &ModelLibrary, source: Source, job: &Job) -> Result<String, Failed> {
+    let incoming = library.incoming.clone();
     let upload = match source {
         Source::Path(path) => from_file(&incoming, path, job).await?,
         Source::Url(address) => {
             let url = Url::parse(&address).map_err(|error| format!("{address}: {error}"))?;
             let name =
                 url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned();
-            let answer = agent.shop.http.get(url.clone()).send().await;
+            let answer = library.shop.http.get(url.clone()).send().await;
             let answer =
                 answer.map_err(|error| format!("{address} cannot be reached: {}", innermost(&error)))?;
             if !answer.status().is_success() {
@@ -171,12 +172,12 @@ async fn bring(agent: &Shared, source: Source, job: &Job) -> Result<String, Fail
             let size =
                 answer.content_length().ok_or_else(|| format!("{address} does not say how large it is"))?;
             drop(answer);
-            download(agent, &incoming, Wanted::new(name, size), &address, job).await?
+            download(library, &incoming, Wanted::new(name, size), &address, job).await?
         }
         Source::Catalog(id) => {
-            let entry = agent.shop.get(&id).ok_or_else(|| format!("the catalog has no model {id}"))?;
-            let (wanted, url) = agent.shop.look_up(entry).await?;
-            download(agent, &incoming, wanted, &url, job).await?
+            let entry = library.shop.get(&id).ok_or_else(|| format!("the catalog has no model {id}"))?;
+            let (wanted, url) = library.shop.look_up(entry).await?;
+            download(library, &incoming, wanted, &url, job).await?
         }
     };
     job.told.send_modify(|import| import.state = Stage::Checking);
@@ -243,7 +244,7 @@ async fn from_file(incoming: &Incoming, path: PathBuf, job: &Job) -> Result<Uplo
 
 /// Downloads what is wanted; a connection that breaks is gone on with where it broke.
 async fn download(
-    agent: &Shared,
+    library: &ModelLibrary,
     incoming: &Incoming,
     wanted: Wanted,
     url: &str,
@@ -253,7 +254,7 @@ async fn download(
     let mut tries = 0;
     while upload.received_bytes < upload.size_bytes {
         let before = upload.received_bytes;
-        let broke = fetch(agent, incoming, &upload, url, job).await?;
+        let broke = fetch(library, incoming, &upload, url, job).await?;
         let (own, number) = (incoming.clone(), upload.upload.clone());
         upload = off_thread(move || own.get(&number).map_err(Failure::from)).await?;
         let Some(reason) = broke else { continue };
@@ -268,14 +269,14 @@ async fn download(
 
 /// One connection's worth of bytes; why it broke, if it did.
 async fn fetch(
-    agent: &Shared,
+    library: &ModelLibrary,
     incoming: &Incoming,
     upload: &Upload,
     url: &str,
     job: &Job,
 ) -> Result<Option<String>, Failed> {
     let offset = upload.received_bytes;
-    let mut request = agent.shop.http.get(url);
+    let mut request = library.shop.http.get(url);
     if offset > 0 {
         request = request.header(header::RANGE, format!("bytes={offset}-"));
     }
@@ -318,50 +319,53 @@ async fn fetch(
 
 /// `POST /api/v1/models/import`.
 pub(super) async fn begin(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Json(source): Json<Source>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     require_admin(&caller)?;
     if let Source::Catalog(id) = &source
-        && agent.shop.get(id).is_none()
+        && library.shop.get(id).is_none()
     {
         let detail =
             format!("The catalog has no model {id}; GET /api/v1/models/catalog lists what there is.");
         return Err(Problem::new(StatusCode::NOT_FOUND, "model_not_found", "There is no such model", detail));
     }
-    let started = agent.imports.start(&agent, source);
+    let started = library.imports.start(&library, source);
     let told = started.borrow().clone();
     Ok((StatusCode::ACCEPTED, Json(json!(told))))
 }
 
 /// `GET /api/v1/models/imports`.
-pub(super) async fn list(State(agent): State<Shared>, caller: Caller) -> Result<Json<Value>, Problem> {
+pub(super) async fn list(
+    State(library): State<ModelLibrary>,
+    caller: Caller,
+) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let jobs = agent.imports.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let jobs = library.imports.jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let told: Vec<Import> = jobs.values().map(|job| job.told.borrow().clone()).collect();
     Ok(Json(json!({"imports": told})))
 }
 
 /// `GET /api/v1/models/imports/{import}`.
 pub(super) async fn show(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(import): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let job = agent.imports.find(&import)?;
+    let job = library.imports.find(&import)?;
     let told = job.told.borrow().clone();
     Ok(Json(json!(told)))
 }
 
 /// `DELETE /api/v1/models/imports/{import}`: what came so far stays and can be gone on with.
 pub(super) async fn cancel(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(import): Path<String>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    agent.imports.find(&import)?.cancel.cancel();
+    library.imports.find(&import)?.cancel.cancel();
     Ok(StatusCode::NO_CONTENT)
 }

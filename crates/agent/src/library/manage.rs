@@ -1,18 +1,18 @@
-//! One model of the store: what it is, what the owner wishes for it, loading, checking, removing.
+//! One model of the store: what it is, what the owner chose for it, loading, checking, removing.
+
+use std::sync::Arc;
 
 use actionbooster_chassis::auth::{Caller, Scope};
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Kind, Model, ModelSettings};
+use actionbooster_scheduler::{ModelState, ScheduleError};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, detectors, off_thread, store};
-use crate::Shared;
-use crate::asker::{Asker, require, require_admin};
-use crate::runners::{self, PoolError};
-use crate::shelf::Need;
+use super::{Failure, ModelLibrary, detectors, off_thread};
+use crate::request_context::{RequestContext, require, require_admin};
 
 /// Query of [`show`]: what the memory is estimated for.
 #[derive(Deserialize)]
@@ -23,19 +23,19 @@ pub(super) struct For {
 
 /// `GET /api/v1/models/{id}`.
 pub(super) async fn show(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     Path(id): Path<String>,
     Query(wanted): Query<For>,
 ) -> Result<Json<Value>, Problem> {
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
-    let mut told = described(&agent, &model).await;
+    let model = library.index.find(&id).await.map_err(Failure::from)?;
+    let mut told = described(&library, &model).await;
     if model.kind() == Kind::Detector {
         told["onnx"] = detectors::head(model).await?;
         return Ok(Json(told));
     }
-    let details = agent.shelf.details(model.clone()).await;
+    let details = library.index.details(model.clone()).await;
     let details =
-        details.map_err(|reason| Problem::from(Failure::from(PoolError::Unusable { id, reason })))?;
+        details.map_err(|reason| Problem::from(Failure::from(ScheduleError::Unusable { id, reason })))?;
     let number = |key: &str| details.metadata.get(&format!("{}.{key}", details.architecture)).cloned();
     told["gguf"] = json!({
         "architecture": details.architecture,
@@ -49,27 +49,27 @@ pub(super) async fn show(
         "chat_template": !details.template.is_empty(),
         "tensors": details.tensors,
     });
-    let need: Need = agent.shelf.need(model, wanted.context, wanted.slots).await.map_err(|reason| {
-        Problem::from(Failure::from(PoolError::Unusable {
+    let estimate = library.index.estimate(model, wanted.context, wanted.slots).await.map_err(|reason| {
+        Problem::from(Failure::from(ScheduleError::Unusable {
             id: told["id"].as_str().unwrap_or_default().into(),
             reason,
         }))
     })?;
-    told["estimate"] = json!(need);
+    told["estimate"] = json!(estimate);
     Ok(Json(told))
 }
 
 /// A model as lists and single answers show it.
-pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
+pub(crate) async fn described(library: &ModelLibrary, model: &Model) -> Value {
     let manifest = &model.manifest;
     if model.kind() == Kind::Detector {
         return detectors::described(model);
     }
-    let states = agent.pool.states();
-    let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((runners::State::Idle, None));
-    let (shelf, id) = (store(agent), manifest.id.clone());
-    let choices = off_thread(move || shelf.store().settings(&id).map_err(Failure::from)).await;
-    // Damaged choices are told in the log and do not hide the model.
+    let states = library.scheduler.states();
+    let (state, reason) = states.get(&manifest.id).cloned().unwrap_or((ModelState::Idle, None));
+    let (index, id) = (Arc::clone(&library.index), manifest.id.clone());
+    let choices = off_thread(move || index.store().settings(&id).map_err(Failure::from)).await;
+    // Damaged settings are told in the log and do not hide the model.
     let choices = choices.unwrap_or_default();
     json!({
         "id": manifest.id,
@@ -86,7 +86,7 @@ pub(crate) async fn described(agent: &Shared, model: &Model) -> Value {
         "reason": reason,
         "pinned": choices.pinned,
         "options": choices.options,
-        "needs_bytes": agent.shelf.measure(model.clone()).await.ok(),
+        "needs_bytes": library.index.memory_bytes(model.clone()).await.ok(),
     })
 }
 
@@ -100,21 +100,21 @@ pub(super) struct Change {
 
 /// `PATCH /api/v1/models/{id}`: pins it, or changes options; an option that is null goes back to its default.
 pub(super) async fn change(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(id): Path<String>,
     Json(change): Json<Change>,
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let model = library.index.find(&id).await.map_err(Failure::from)?;
     if model.kind() == Kind::Detector {
         return Err(detectors::without_options(&id));
     }
-    let (shelf, named) = (store(&agent), id.clone());
+    let (index, named) = (Arc::clone(&library.index), id.clone());
     let reshaped = off_thread(move || -> Result<bool, Problem> {
-        let old = shelf.store().settings(&named).map_err(Failure::from)?;
+        let old = index.store().settings(&named).map_err(Failure::from)?;
         let new = changed(&old, change)?;
-        shelf.store().set_settings(&named, &new).map_err(Failure::from)?;
+        index.store().set_settings(&named, &new).map_err(Failure::from)?;
         let loaded_with = |choices: &ModelSettings| {
             let mut options = choices.options.clone();
             options.keep_alive_s = None;
@@ -123,13 +123,13 @@ pub(super) async fn change(
         Ok(loaded_with(&old) != loaded_with(&new))
     })
     .await?;
-    agent.shelf.forget(&id);
-    agent.pool.set_wishes(agent.shelf.wishes().await);
+    library.index.forget(&id);
+    library.scheduler.set_retention_policies(library.index.retention_policies().await);
     if reshaped {
         // A runner reads its options when it starts; one that works keeps the old ones until it is idle.
-        let _ = agent.pool.unload(&id, false);
+        let _ = library.scheduler.unload(&id, false);
     }
-    Ok(Json(described(&agent, &model).await))
+    Ok(Json(described(&library, &model).await))
 }
 
 fn changed(old: &ModelSettings, change: Change) -> Result<ModelSettings, Problem> {
@@ -157,43 +157,43 @@ pub(super) struct Force {
 
 /// `DELETE /api/v1/models/{id}`.
 pub(super) async fn remove(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(id): Path<String>,
     Query(force): Query<Force>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
-    remove_model(&agent, &model, force.force).await?;
+    let model = library.index.find(&id).await.map_err(Failure::from)?;
+    remove_model(&library, &model, force.force).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Unloads a model and takes it out of the store.
-pub(super) async fn remove_model(agent: &Shared, model: &Model, force: bool) -> Result<(), Problem> {
+pub(super) async fn remove_model(library: &ModelLibrary, model: &Model, force: bool) -> Result<(), Problem> {
     let id = model.manifest.id.clone();
     if model.built_in {
         return Err(Failure::from(actionbooster_models::StoreError::BuiltIn(id)).into());
     }
     if model.kind() == Kind::Detector && !force {
-        detectors::unused(agent, &id)?;
+        detectors::unused(library, &id)?;
     }
-    agent.pool.unload(&id, force).map_err(Failure::from)?;
-    agent.pool.wait_gone(&id).await;
-    let (shelf, model) = (store(agent), model.clone());
-    off_thread(move || shelf.store().remove(&model).map_err(Failure::from)).await?;
-    agent.shelf.forget(&id);
+    library.scheduler.unload(&id, force).map_err(Failure::from)?;
+    library.scheduler.wait_unloaded(&id).await;
+    let (index, model) = (Arc::clone(&library.index), model.clone());
+    off_thread(move || index.store().remove(&model).map_err(Failure::from)).await?;
+    library.index.forget(&id);
     tracing::info!(model = id, "removed from the store");
     Ok(())
 }
 
 /// `POST /api/v1/models/{id}/verify`: reads the whole file.
 pub(super) async fn verify(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let model = agent.shelf.find(&id).await.map_err(Failure::from)?;
+    let model = library.index.find(&id).await.map_err(Failure::from)?;
     let sha256 = model.manifest.sha256.clone();
     off_thread(move || model.verify().map_err(Failure::from)).await?;
     Ok(Json(json!({"ok": true, "sha256": sha256})))
@@ -201,35 +201,39 @@ pub(super) async fn verify(
 
 /// `POST /api/v1/models/{id}/load`: returns when it is loaded.
 pub(super) async fn load(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
-    asker: Asker,
+    context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     require(&caller, Scope::Infer)?;
-    agent.pool.lease(&asker.want(&id, agent.patience)).await.map_err(Failure::from)?;
+    library
+        .scheduler
+        .lease(&context.lease_request(&id, library.load_timeout))
+        .await
+        .map_err(Failure::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /api/v1/models/{id}/unload`.
 pub(super) async fn unload(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(id): Path<String>,
     Query(force): Query<Force>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    agent.shelf.find(&id).await.map_err(Failure::from)?;
-    agent.pool.unload(&id, force.force).map_err(Failure::from)?;
-    agent.pool.wait_gone(&id).await;
+    library.index.find(&id).await.map_err(Failure::from)?;
+    library.scheduler.unload(&id, force.force).map_err(Failure::from)?;
+    library.scheduler.wait_unloaded(&id).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /api/v1/models/running`.
-pub(super) async fn running(State(agent): State<Shared>) -> Json<Value> {
-    let (bytes, used) = agent.pool.budget();
+pub(super) async fn running(State(library): State<ModelLibrary>) -> Json<Value> {
+    let (bytes, used) = library.scheduler.budget();
     let budget = json!({"bytes": (bytes > 0).then_some(bytes), "used_bytes": used});
-    Json(json!({"running": agent.pool.running(), "budget": budget}))
+    Json(json!({"running": library.scheduler.running(), "budget": budget}))
 }
 
 #[cfg(test)]

@@ -1,28 +1,69 @@
-//! The store over HTTP: what is there, what comes in, and what the owner wishes for each model.
+//! The store over HTTP: what is there, what comes in, and what the owner chose for each model.
 
 mod catalog;
 mod detectors;
 mod imports;
+mod list;
 mod manage;
 mod pull;
 mod uploads;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use actionbooster_chassis::Problem;
+use actionbooster_chassis::ages::Ages;
 use actionbooster_models::{Incoming, IncomingError, StoreError};
+use actionbooster_scheduler::{ModelIndex, ScheduleError, Scheduler, with_causes};
 use actionbooster_storage::Shortage;
+use anyhow::Context;
 use axum::Router;
+use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
-use crate::Shared;
-use crate::runners::PoolError;
+use crate::cameras::Cameras;
+use crate::problems;
 
 pub(crate) use catalog::Shop;
 pub(crate) use imports::Imports;
-pub(crate) use manage::described;
+pub(crate) use list::{created, list, report_health};
 pub(crate) use pull::{copy, delete, pull};
+
+/// What it takes to look after the store. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelLibrary {
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) index: Arc<ModelIndex>,
+    /// How long a load waits for memory and for other loads.
+    pub(crate) load_timeout: Duration,
+    /// The store's models on their way in.
+    pub(crate) incoming: Incoming,
+    /// How long uploads are left alone.
+    pub(crate) upload_ages: Arc<Mutex<Ages>>,
+    pub(crate) imports: Arc<Imports>,
+    pub(crate) shop: Arc<Shop>,
+    /// They use detectors of the store.
+    pub(crate) cameras: Arc<Cameras>,
+}
+
+impl ModelLibrary {
+    /// Removes uploads that nobody went on with.
+    pub(crate) async fn tidy_uploads(&self) {
+        let (incoming, ages) = (self.incoming.clone(), Arc::clone(&self.upload_ages));
+        let tidied = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+            let mut ages = ages.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut look = ages.look();
+            incoming.tidy(|name, dated| look.age(name, dated))?;
+            look.end().context("the ages of uploads cannot be kept")
+        });
+        match tidied.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{error:#}"),
+            Err(error) => tracing::warn!(%error, "the uploads were not tidied"),
+        }
+    }
+}
 
 /// Bytes of one piece of an upload at most; nginx and the daemon accept no larger body there.
 pub(crate) const PIECE: usize = 64 << 20;
@@ -30,7 +71,11 @@ pub(crate) const PIECE: usize = 64 << 20;
 pub(crate) const UPLOADS: &str = "/api/v1/models/uploads/";
 
 /// Routes that change the store or look at what is on its way.
-pub(crate) fn routes() -> Router<Shared> {
+pub(crate) fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    ModelLibrary: FromRef<S>,
+{
     Router::new()
         .route("/api/v1/models/running", get(manage::running))
         .route("/api/v1/models/catalog", get(catalog::list))
@@ -57,12 +102,7 @@ async fn off_thread<T: Send + 'static, E: Into<Problem> + Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?.map_err(Into::into)
 }
 
-/// The store's models on their way in.
-fn incoming(agent: &Shared) -> Incoming {
-    agent.incoming.clone()
-}
-
-/// A failure of the store or the pool as a problem.
+/// A failure of the store or the scheduler as a problem.
 pub(crate) struct Failure(Problem);
 
 impl From<Failure> for Problem {
@@ -71,9 +111,9 @@ impl From<Failure> for Problem {
     }
 }
 
-impl From<PoolError> for Failure {
-    fn from(error: PoolError) -> Self {
-        Self(crate::ask::AskError::from(error).problem())
+impl From<ScheduleError> for Failure {
+    fn from(error: ScheduleError) -> Self {
+        Self(problems::scheduling(&error))
     }
 }
 
@@ -86,11 +126,11 @@ impl From<StoreError> for Failure {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "These options cannot be kept")
             }
             StoreError::Write { .. } | StoreError::Read { .. } => {
-                return Self(Problem::internal(crate::shelf::chain(&error)));
+                return Self(Problem::internal(with_causes(&error)));
             }
             _ => (StatusCode::CONFLICT, "model_damaged", "The model is not sound"),
         };
-        Self(Problem::new(status, kind, title, crate::shelf::chain(&error)))
+        Self(Problem::new(status, kind, title, with_causes(&error)))
     }
 }
 
@@ -110,9 +150,9 @@ impl From<IncomingError> for Failure {
             E::Digest { .. } | E::Refused(_) | E::Detector(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "model_refused", "The file is refused")
             }
-            E::Store(_) | E::Io { .. } => return Self(Problem::internal(crate::shelf::chain(&error))),
+            E::Store(_) | E::Io { .. } => return Self(Problem::internal(with_causes(&error))),
         };
-        let problem = Problem::new(status, kind, title, crate::shelf::chain(&error));
+        let problem = Problem::new(status, kind, title, with_causes(&error));
         Self(match error {
             E::Offset { received } | E::Unfinished { received, .. } => {
                 problem.with("received_bytes", received)
@@ -124,9 +164,4 @@ impl From<IncomingError> for Failure {
             _ => problem,
         })
     }
-}
-
-/// Clones what a handler needs off the runtime's threads.
-fn store(agent: &Shared) -> Arc<crate::shelf::Shelf> {
-    Arc::clone(&agent.shelf)
 }

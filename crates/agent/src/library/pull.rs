@@ -1,6 +1,7 @@
 //! Ollama's ways to change the store: pull, delete, copy.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
@@ -14,11 +15,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::imports::{Source, Stage};
-use super::{Failure, manage, off_thread, store};
-use crate::Shared;
-use crate::asker::require_admin;
+use super::{Failure, ModelLibrary, manage, off_thread};
 use crate::ollama::id_of;
-use crate::shelf::unknown;
+use crate::problems::unknown_model;
+use crate::request_context::require_admin;
 
 /// Body of [`pull`] and [`delete`].
 #[derive(Deserialize)]
@@ -30,21 +30,21 @@ pub(crate) struct Named {
 
 /// `POST /api/pull`: a model of the catalog; one that is there already is a success at once.
 pub(crate) async fn pull(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Json(named): Json<Named>,
 ) -> Result<Response, Problem> {
     require_admin(&caller)?;
-    let listing = agent.shelf.list().await;
+    let listing = library.index.list().await;
     let id = id_of(&named.model, &listing);
     let there = listing.models.contains_key(&id);
     let name = id.replace([':', '/'], "-");
     // A detector is no model of Ollama's; the box's own routes fetch it.
-    let language = agent.shop.get(&name).filter(|entry| entry.kind == Kind::Language);
+    let language = library.shop.get(&name).filter(|entry| entry.kind == Kind::Language);
     if !there && language.is_none() {
-        return Err(unknown(&named.model, &listing));
+        return Err(unknown_model(&named.model, &listing));
     }
-    let mut import = (!there).then(|| agent.imports.start(&agent, Source::Catalog(name)));
+    let mut import = (!there).then(|| library.imports.start(&library, Source::Catalog(name)));
     if named.stream == Some(false) {
         if let Some(import) = &mut import {
             let ended = import.wait_for(|import| matches!(import.state, Stage::Done | Stage::Failed)).await;
@@ -93,15 +93,15 @@ pub(crate) async fn pull(
 
 /// `DELETE /api/delete`.
 pub(crate) async fn delete(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Json(named): Json<Named>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    let listing = agent.shelf.list().await;
+    let listing = library.index.list().await;
     let id = id_of(&named.model, &listing);
-    let model = listing.models.get(&id).ok_or_else(|| unknown(&named.model, &listing))?;
-    manage::remove_model(&agent, model, false).await?;
+    let model = listing.models.get(&id).ok_or_else(|| unknown_model(&named.model, &listing))?;
+    manage::remove_model(&library, model, false).await?;
     Ok(StatusCode::OK)
 }
 
@@ -114,17 +114,17 @@ pub(crate) struct Copy {
 
 /// `POST /api/copy`: the same model under another name, without taking its space twice where possible.
 pub(crate) async fn copy(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Json(asked): Json<Copy>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    let listing = agent.shelf.list().await;
+    let listing = library.index.list().await;
     let id = id_of(&asked.source, &listing);
-    let model = listing.models.get(&id).ok_or_else(|| unknown(&asked.source, &listing))?.clone();
+    let model = listing.models.get(&id).ok_or_else(|| unknown_model(&asked.source, &listing))?.clone();
     let destination =
         asked.destination.strip_suffix(":latest").unwrap_or(&asked.destination).replace([':', '/'], "-");
-    let shelf = store(&agent);
-    off_thread(move || shelf.store().copy(&model, &destination).map_err(Failure::from)).await?;
+    let index = Arc::clone(&library.index);
+    off_thread(move || index.store().copy(&model, &destination).map_err(Failure::from)).await?;
     Ok(StatusCode::OK)
 }

@@ -10,9 +10,8 @@ use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Failure, PIECE, incoming, manage, off_thread};
-use crate::Shared;
-use crate::asker::require_admin;
+use super::{Failure, ModelLibrary, PIECE, manage, off_thread};
+use crate::request_context::require_admin;
 
 /// Bytes gathered before they are written.
 const GATHER: usize = 1 << 20;
@@ -31,34 +30,37 @@ pub(super) struct Announcement {
 
 /// `POST /api/v1/models/uploads`.
 pub(super) async fn begin(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Json(asked): Json<Announcement>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     require_admin(&caller)?;
     let Announcement { id, name, file_name, size_bytes, sha256, licence } = asked;
     let wanted = Wanted { id, name, sha256, licence, ..Wanted::new(file_name, size_bytes) };
-    let incoming = incoming(&agent);
+    let incoming = library.incoming.clone();
     let upload = off_thread(move || incoming.begin(&wanted).map_err(Failure::from)).await?;
     Ok((StatusCode::CREATED, Json(told(&upload))))
 }
 
 /// `GET /api/v1/models/uploads`.
-pub(super) async fn list(State(agent): State<Shared>, caller: Caller) -> Result<Json<Value>, Problem> {
+pub(super) async fn list(
+    State(library): State<ModelLibrary>,
+    caller: Caller,
+) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let incoming = incoming(&agent);
+    let incoming = library.incoming.clone();
     let uploads = off_thread(move || incoming.list().map_err(Failure::from)).await?;
     Ok(Json(json!({"uploads": uploads.iter().map(told).collect::<Vec<_>>()})))
 }
 
 /// `GET /api/v1/models/uploads/{upload}`.
 pub(super) async fn show(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(upload): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let incoming = incoming(&agent);
+    let incoming = library.incoming.clone();
     off_thread(move || incoming.get(&upload).map_err(Failure::from)).await.map(|upload| Json(told(&upload)))
 }
 
@@ -70,14 +72,14 @@ pub(super) struct From {
 
 /// `PUT /api/v1/models/uploads/{upload}?offset=N`: the bytes from there on. What came before a cut stays.
 pub(super) async fn add(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(upload): Path<String>,
     Query(from): Query<From>,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     require_admin(&caller)?;
-    let incoming = incoming(&agent);
+    let incoming = library.incoming.clone();
     let begun = off_thread(move || incoming.write(&upload, from.offset).map_err(Failure::from)).await;
     let mut stream = body.into_data_stream();
     let mut writer = match begun {
@@ -123,25 +125,25 @@ pub(super) async fn add_to(mut writer: Writer, bytes: Vec<u8>) -> Result<Writer,
 
 /// `POST /api/v1/models/uploads/{upload}/finish`.
 pub(super) async fn finish(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(upload): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     require_admin(&caller)?;
-    let incoming = incoming(&agent);
+    let incoming = library.incoming.clone();
     let model = off_thread(move || incoming.finish(&upload).map_err(Failure::from)).await?;
     tracing::info!(model = model.manifest.id, "added to the store");
-    Ok((StatusCode::CREATED, Json(manage::described(&agent, &model).await)))
+    Ok((StatusCode::CREATED, Json(manage::described(&library, &model).await)))
 }
 
 /// `DELETE /api/v1/models/uploads/{upload}`.
 pub(super) async fn abandon(
-    State(agent): State<Shared>,
+    State(library): State<ModelLibrary>,
     caller: Caller,
     Path(upload): Path<String>,
 ) -> Result<StatusCode, Problem> {
     require_admin(&caller)?;
-    let incoming = incoming(&agent);
+    let incoming = library.incoming.clone();
     off_thread(move || incoming.abandon(&upload).map_err(Failure::from)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use axum::extract::State;
@@ -13,11 +14,10 @@ use serde_json::{Value, json};
 use super::options::{Options, thinking};
 use super::reply::{Head, Wording, told_calls};
 use super::{id_of, load};
-use crate::Shared;
 use crate::ask::ask;
-use crate::asker::Asker;
-use crate::runners::KeepAlive;
-use crate::wish::{self, invalid};
+use crate::inference::Inference;
+use crate::request_context::RequestContext;
+use crate::validation::{self, invalid};
 
 /// Body of the request.
 #[derive(Deserialize)]
@@ -80,35 +80,35 @@ struct Function {
 
 /// Goes on with a conversation. Without messages it only loads the model.
 pub(crate) async fn chat(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&request.model, &agent.shelf.list().await);
+    let id = id_of(&request.model, &inference.index.list().await);
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InMessage };
-    let want = asker.want_for(&id, agent.patience, request.keep_alive()?);
+    let lease_request = context.lease_request_for(&id, inference.limits.load_timeout, request.keep_alive()?);
     if request.messages.is_empty() {
-        return load(&agent, &want, &head).await;
+        return load(&inference, &lease_request, &head).await;
     }
     let generation = request.generation()?;
-    head.answer(ask(agent, want, generation), request.stream != Some(false)).await
+    head.answer(ask(inference, lease_request, generation), request.stream != Some(false)).await
 }
 
 impl ChatRequest {
     fn keep_alive(&self) -> Result<Option<KeepAlive>, Problem> {
-        self.keep_alive.as_ref().map_or(Ok(None), wish::keep_alive)
+        self.keep_alive.as_ref().map_or(Ok(None), validation::keep_alive)
     }
 
     fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
         let messages = self.messages.iter().map(ChatMessage::checked).collect::<Result<_, _>>()?;
         let tool = |tool: &Tool| {
             let Function { name, description, parameters } = &tool.function;
-            wish::tool(name, description.as_deref().unwrap_or_default(), parameters.as_ref())
+            validation::tool(name, description.as_deref().unwrap_or_default(), parameters.as_ref())
         };
         let tools = self.tools.iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
         let chat = wire::Chat {
-            messages: wish::conversation(messages)?,
-            tools: wish::tools(&tools)?,
+            messages: validation::conversation(messages)?,
+            tools: validation::tools(&tools)?,
             template_arguments: thinking(self.think.as_ref()),
             ..wire::Chat::default()
         };
@@ -134,7 +134,7 @@ impl ChatMessage {
                 Value::Null => String::new(),
                 other => other.to_string(),
             };
-            let arguments = wish::arguments(name, &arguments)?;
+            let arguments = validation::arguments(name, &arguments)?;
             Ok(wire::ToolCall { id: String::new(), name: name.clone(), arguments })
         };
         Ok(wire::ChatMessage {

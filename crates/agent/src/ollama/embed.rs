@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::id_of;
-use crate::Shared;
 use crate::ask;
-use crate::asker::Asker;
+use crate::inference::Inference;
 use crate::openai::{checked, shortened};
+use crate::request_context::RequestContext;
 
 /// Body of `POST /api/embed`.
 #[derive(Deserialize)]
@@ -39,12 +39,12 @@ pub(crate) struct EmbedOneRequest {
 
 /// One vector per text, of length 1.
 pub(crate) async fn embed(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(request): Json<EmbedRequest>,
 ) -> Result<Json<Value>, Problem> {
     let started = Instant::now();
-    let id = id_of(&request.model, &agent.shelf.list().await);
+    let id = id_of(&request.model, &inference.index.list().await);
     let inputs = match request.input {
         Input::One(text) => vec![text],
         Input::Several(texts) => texts,
@@ -54,8 +54,9 @@ pub(crate) async fn embed(
         normalize: true,
         truncate: request.truncate != Some(false),
     };
-    let reply =
-        ask::embed(&agent, &asker.want(&id, agent.patience), texts).await.map_err(|error| error.problem())?;
+    let reply = ask::embed(&inference, &context.lease_request(&id, inference.limits.load_timeout), texts)
+        .await
+        .map_err(|error| error.problem())?;
     let vectors = reply.embeddings.into_iter().map(|one| shortened(one.values, request.dimensions));
     Ok(Json(json!({
         "model": request.model,
@@ -68,14 +69,15 @@ pub(crate) async fn embed(
 
 /// One vector, not brought to length 1.
 pub(crate) async fn embed_one(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(request): Json<EmbedOneRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let id = id_of(&request.model, &agent.shelf.list().await);
+    let id = id_of(&request.model, &inference.index.list().await);
     let inputs = checked("prompt", vec![request.prompt])?;
     let texts = ask::Texts { inputs, normalize: false, truncate: true };
-    let mut reply =
-        ask::embed(&agent, &asker.want(&id, agent.patience), texts).await.map_err(|error| error.problem())?;
+    let mut reply = ask::embed(&inference, &context.lease_request(&id, inference.limits.load_timeout), texts)
+        .await
+        .map_err(|error| error.problem())?;
     Ok(Json(json!({"embedding": reply.embeddings.pop().map(|one| one.values).unwrap_or_default()})))
 }

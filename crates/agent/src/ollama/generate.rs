@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use axum::extract::State;
@@ -13,12 +14,11 @@ use serde_json::{Value, json};
 use super::options::{Options, thinking};
 use super::reply::{Head, Wording, told_calls};
 use super::{id_of, load};
-use crate::Shared;
 use crate::ask::ask;
-use crate::asker::Asker;
+use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
-use crate::runners::KeepAlive;
-use crate::wish::{self, invalid};
+use crate::request_context::RequestContext;
+use crate::validation::{self, invalid};
 
 /// Body of the request.
 #[derive(Deserialize)]
@@ -43,23 +43,23 @@ pub(crate) struct GenerateRequest {
 
 /// Answers a prompt. Without one it only loads the model.
 pub(crate) async fn generate(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(request): Json<GenerateRequest>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&request.model, &agent.shelf.list().await);
+    let id = id_of(&request.model, &inference.index.list().await);
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InResponse };
-    let want = asker.want_for(&id, agent.patience, request.keep_alive()?);
+    let lease_request = context.lease_request_for(&id, inference.limits.load_timeout, request.keep_alive()?);
     if request.prompt.is_empty() {
-        return load(&agent, &want, &head).await;
+        return load(&inference, &lease_request, &head).await;
     }
     let generation = request.generation()?;
-    head.answer(ask(agent, want, generation), request.stream != Some(false)).await
+    head.answer(ask(inference, lease_request, generation), request.stream != Some(false)).await
 }
 
 impl GenerateRequest {
     fn keep_alive(&self) -> Result<Option<KeepAlive>, Problem> {
-        self.keep_alive.as_ref().map_or(Ok(None), wish::keep_alive)
+        self.keep_alive.as_ref().map_or(Ok(None), validation::keep_alive)
     }
 
     fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
@@ -84,11 +84,14 @@ impl GenerateRequest {
             }
             Input::Prompt(self.prompt.clone())
         } else {
-            let system =
-                self.system.iter().filter(|text| !text.is_empty()).map(|text| wish::turn("system", text));
-            let messages = system.chain([wish::turn("user", &self.prompt)]).collect();
+            let system = self
+                .system
+                .iter()
+                .filter(|text| !text.is_empty())
+                .map(|text| validation::turn("system", text));
+            let messages = system.chain([validation::turn("user", &self.prompt)]).collect();
             Input::Chat(wire::Chat {
-                messages: wish::conversation(messages)?,
+                messages: validation::conversation(messages)?,
                 template_arguments: thinking(self.think.as_ref()),
                 ..wire::Chat::default()
             })

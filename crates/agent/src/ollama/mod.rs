@@ -10,14 +10,13 @@ mod reply;
 use std::time::Duration;
 
 use actionbooster_chassis::Problem;
+use actionbooster_scheduler::{KeepAlive, LeaseRequest, Listing, ScheduleError};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::Shared;
-use crate::ask::AskError;
-use crate::runners::{KeepAlive, PoolError, Want};
-use crate::shelf::Listing;
+use crate::inference::Inference;
+use crate::problems;
 
 pub(crate) use chat::chat;
 pub(crate) use embed::{embed, embed_one};
@@ -47,16 +46,16 @@ pub(crate) fn error_shape(problem: &Problem) -> Response {
 
 /// Loads a model, or unloads it when it is not to be kept.
 async fn load<W: reply::Wording>(
-    agent: &Shared,
-    want: &Want,
+    inference: &Inference,
+    lease_request: &LeaseRequest,
     head: &reply::Head<W>,
 ) -> Result<Response, Problem> {
-    let failed = |error: PoolError| AskError::from(error).problem();
-    if want.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
-        agent.pool.unload(&want.model, false).map_err(failed)?;
+    let failed = |error: ScheduleError| problems::scheduling(&error);
+    if lease_request.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
+        inference.scheduler.unload(&lease_request.model, false).map_err(failed)?;
         return Ok(head.nothing("unload"));
     }
-    agent.pool.lease(want).await.map_err(failed)?;
+    inference.scheduler.lease(lease_request).await.map_err(failed)?;
     Ok(head.nothing("load"))
 }
 

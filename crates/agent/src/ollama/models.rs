@@ -2,15 +2,16 @@
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Model, Role};
+use actionbooster_scheduler::{ModelDetails, ModelState, ScheduleError};
 use axum::extract::State;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::id_of;
-use crate::Shared;
-use crate::runners;
-use crate::shelf::{Details, created, unknown};
+use crate::inference::Inference;
+use crate::library::created;
+use crate::problems::{self, unknown_model};
 
 /// The version of Ollama whose API this is: clients look at it to see what they may ask for.
 const API_VERSION: &str = "0.12.6";
@@ -21,11 +22,11 @@ pub(crate) async fn version() -> Json<Value> {
 }
 
 /// `GET /api/tags`.
-pub(crate) async fn tags(State(agent): State<Shared>) -> Json<Value> {
-    let listing = agent.shelf.list().await;
+pub(crate) async fn tags(State(inference): State<Inference>) -> Json<Value> {
+    let listing = inference.index.list().await;
     let mut models = Vec::with_capacity(listing.models.len());
     for model in listing.models.values() {
-        let details = agent.shelf.details(model.clone()).await.unwrap_or_default();
+        let details = inference.index.details(model.clone()).await.unwrap_or_default();
         models.push(described(model, &details));
     }
     Json(json!({"models": models}))
@@ -40,15 +41,15 @@ pub(crate) struct ShowRequest {
 
 /// `POST /api/show`.
 pub(crate) async fn show(
-    State(agent): State<Shared>,
+    State(inference): State<Inference>,
     Json(request): Json<ShowRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let listing = agent.shelf.list().await;
+    let listing = inference.index.list().await;
     let id = id_of(&request.model, &listing);
-    let model = listing.models.get(&id).ok_or_else(|| unknown(&request.model, &listing))?;
-    let details = agent.shelf.details(model.clone()).await.map_err(|reason| {
-        let error = crate::runners::PoolError::Unusable { id: id.clone(), reason };
-        crate::ask::AskError::from(error).problem()
+    let model = listing.models.get(&id).ok_or_else(|| unknown_model(&request.model, &listing))?;
+    let details = inference.index.details(model.clone()).await.map_err(|reason| {
+        let error = ScheduleError::Unusable { id: id.clone(), reason };
+        problems::scheduling(&error)
     })?;
     let mut capabilities = vec!["completion"];
     if model.manifest.roles.contains(&Role::Embedding) {
@@ -86,27 +87,28 @@ pub(crate) async fn show(
 }
 
 /// `GET /api/ps`.
-pub(crate) async fn ps(State(agent): State<Shared>) -> Json<Value> {
-    let listing = agent.shelf.list().await;
-    let states = agent.pool.states();
-    let loaded = |id: &String| matches!(states.get(id), Some((runners::State::Ready, _)));
+pub(crate) async fn ps(State(inference): State<Inference>) -> Json<Value> {
+    let listing = inference.index.list().await;
+    let states = inference.scheduler.states();
+    let loaded = |id: &String| matches!(states.get(id), Some((ModelState::Ready, _)));
     let mut models = Vec::new();
     for (id, model) in &listing.models {
         if !loaded(id) {
             continue;
         }
-        let details = agent.shelf.details(model.clone()).await.unwrap_or_default();
+        let details = inference.index.details(model.clone()).await.unwrap_or_default();
         let mut told = described(model, &details);
-        told["size"] = agent.shelf.measure(model.clone()).await.unwrap_or(0).into();
+        told["size"] = inference.index.memory_bytes(model.clone()).await.unwrap_or(0).into();
         told["size_vram"] = 0.into();
         told["context_length"] = details.context_tokens.into();
-        told["expires_at"] = agent.pool.expires(id).map_or_else(String::new, |time| time.to_string()).into();
+        told["expires_at"] =
+            inference.scheduler.expires(id).map_or_else(String::new, |time| time.to_string()).into();
         models.push(told);
     }
     Json(json!({"models": models}))
 }
 
-fn described(model: &Model, details: &Details) -> Value {
+fn described(model: &Model, details: &ModelDetails) -> Value {
     let manifest = &model.manifest;
     let modified = i64::try_from(created(model)).ok().and_then(|second| Timestamp::from_second(second).ok());
     json!({

@@ -6,7 +6,7 @@ use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::wish::{self, invalid, within};
+use crate::validation::{self, invalid, within};
 
 /// Ollama's `options`. `num_ctx` and what concerns threads and memory are the box's own business and ignored.
 #[derive(Deserialize)]
@@ -31,7 +31,7 @@ enum Stop {
 }
 
 impl Options {
-    /// Nothing is wished.
+    /// Nothing is asked for.
     pub(super) const fn none() -> Self {
         Self {
             num_predict: None,
@@ -76,7 +76,7 @@ impl Options {
             sampling: Some(sampling),
             // Negative means until the model ends.
             max_tokens: self.num_predict.map_or(0, |count| u32::try_from(count).unwrap_or(0)),
-            stop: wish::stops("stop", stops)?,
+            stop: validation::stops("stop", stops)?,
             context_full: context_full.into(),
             format: format.map(shape).transpose()?.flatten(),
             ..wire::GenerateRequest::default()
@@ -90,7 +90,7 @@ fn shape(format: &Value) -> Result<Option<Format>, Problem> {
         Value::Null => Ok(None),
         Value::String(word) if word.is_empty() => Ok(None),
         Value::String(word) if word == "json" => Ok(Some(Format::JsonObject(true))),
-        Value::Object(_) => wish::schema("format", format).map(Some),
+        Value::Object(_) => validation::schema("format", format).map(Some),
         other => {
             Err(invalid("format", format!("`format` is {other}; it must be \"json\" or a JSON Schema.")))
         }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ask::{Answer, Piece, Pieces, begun};
-use crate::pace::paced;
+use crate::backpressure::with_backpressure;
 
 /// How one of the two requests words its pieces.
 pub(super) trait Wording: Send + 'static {
@@ -49,7 +49,7 @@ impl<W: Wording> Head<W> {
     }
 
     fn lines(self, pieces: Pieces) -> Response {
-        let mut pieces = Box::pin(paced(pieces));
+        let mut pieces = Box::pin(with_backpressure(pieces));
         let lines = stream! {
             while let Some(piece) = pieces.next().await {
                 let body = match piece {

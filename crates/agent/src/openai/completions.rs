@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 use super::reply::{error, finite, timings_of, usage_of};
 use super::request::StreamOptions;
 use super::sampling::SamplingFields;
-use crate::Shared;
 use crate::ask::{Answer, Piece, Pieces, ask, begun};
-use crate::asker::Asker;
-use crate::pace::paced;
+use crate::backpressure::with_backpressure;
+use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
-use crate::wish::invalid;
+use crate::request_context::RequestContext;
+use crate::validation::invalid;
 
 /// Tokens when the request does not say; OpenAI's own default.
 const DEFAULT_TOKENS: u32 = 16;
@@ -55,8 +55,8 @@ enum Prompts {
 
 /// Continues one or more prompts.
 pub(crate) async fn completions(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(request): Json<CompletionRequest>,
 ) -> Result<Response, Problem> {
     let prompts = request.prompts()?;
@@ -68,9 +68,11 @@ pub(crate) async fn completions(
         model: request.model.clone(),
         echo: request.echo == Some(true),
     };
-    let want = asker.want(&request.model, agent.patience);
-    let answers: Vec<Pieces> =
-        generations.into_iter().map(|generation| ask(agent.clone(), want.clone(), generation)).collect();
+    let lease_request = context.lease_request(&request.model, inference.limits.load_timeout);
+    let answers: Vec<Pieces> = generations
+        .into_iter()
+        .map(|generation| ask(inference.clone(), lease_request.clone(), generation))
+        .collect();
     if request.stream != Some(true) {
         return whole(&head, &prompts, answers, request.logprobs.is_some()).await;
     }
@@ -174,7 +176,7 @@ async fn whole(
 fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: bool) -> impl IntoResponse {
     let numbered =
         asked.into_iter().enumerate().map(|(index, pieces)| pieces.map(move |piece| (index, piece)).boxed());
-    let mut pieces = Box::pin(paced(futures::stream::select_all(numbered)));
+    let mut pieces = Box::pin(with_backpressure(futures::stream::select_all(numbered)));
     let events = stream! {
         let mut total = wire::Finished::default();
         if head.echo {

@@ -7,11 +7,11 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::Shared;
 use crate::ask::{Texts, embed};
-use crate::asker::Asker;
+use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
-use crate::wish::invalid;
+use crate::request_context::RequestContext;
+use crate::validation::invalid;
 
 /// Texts of one request at most; OpenAI's own limit.
 const MOST_INPUTS: usize = 2048;
@@ -44,13 +44,14 @@ enum Encoding {
 
 /// One vector per text, of length 1.
 pub(crate) async fn embeddings(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(request): Json<EmbeddingRequest>,
 ) -> Result<Json<Value>, Problem> {
     let inputs = checked("input", request.input.texts()?)?;
     let texts = Texts { inputs, normalize: true, truncate: false };
-    let reply = embed(&agent, &asker.want(&request.model, agent.patience), texts).await;
+    let reply =
+        embed(&inference, &context.lease_request(&request.model, inference.limits.load_timeout), texts).await;
     let reply = reply.map_err(|error| error.problem())?;
     let encoding = request.encoding_format.unwrap_or_default();
     let mut data = Vec::with_capacity(reply.embeddings.len());

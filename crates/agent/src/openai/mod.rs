@@ -12,10 +12,11 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::Shared;
 use crate::ask::{ask, begun};
-use crate::asker::Asker;
-use crate::shelf::{created, unknown};
+use crate::inference::Inference;
+use crate::library::created;
+use crate::problems::unknown_model;
+use crate::request_context::RequestContext;
 
 pub(crate) use completions::completions;
 pub(crate) use embeddings::{checked, embeddings, shortened};
@@ -24,19 +25,19 @@ pub(crate) use reply::error_shape;
 use request::ChatRequest;
 
 /// `GET /v1/models`.
-pub(crate) async fn models(State(agent): State<Shared>) -> Json<Value> {
-    let listing = agent.shelf.list().await;
+pub(crate) async fn models(State(inference): State<Inference>) -> Json<Value> {
+    let listing = inference.index.list().await;
     let data: Vec<Value> = listing.models.values().map(described).collect();
     Json(json!({"object": "list", "data": data}))
 }
 
 /// `GET /v1/models/{id}`.
 pub(crate) async fn model(
-    State(agent): State<Shared>,
+    State(inference): State<Inference>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let listing = agent.shelf.list().await;
-    listing.models.get(&id).map(|model| Json(described(model))).ok_or_else(|| unknown(&id, &listing))
+    let listing = inference.index.list().await;
+    listing.models.get(&id).map(|model| Json(described(model))).ok_or_else(|| unknown_model(&id, &listing))
 }
 
 fn described(model: &Model) -> Value {
@@ -46,14 +47,15 @@ fn described(model: &Model) -> Value {
 
 /// `POST /v1/chat/completions`.
 pub(crate) async fn chat(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls(), generation.logprobs.is_some());
-    let want = asker.want_for(&request.model, agent.patience, request.keep_alive()?);
-    let pieces = ask(agent, want, generation);
+    let lease_request =
+        context.lease_request_for(&request.model, inference.limits.load_timeout, request.keep_alive()?);
+    let pieces = ask(inference, lease_request, generation);
     if !request.streams() {
         return reply::whole(head, pieces).await;
     }

@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
 
 use crate::ask::{Answer, AskError, Piece, Pieces};
-use crate::pace::paced;
+use crate::backpressure::with_backpressure;
 
 /// Silence after which a comment is sent, so that nobody on the way gives the connection up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -105,7 +105,7 @@ pub(super) fn chunks(
     pieces: impl Stream<Item = Result<Piece, AskError>> + Send + 'static,
     include_usage: bool,
 ) -> impl IntoResponse {
-    let mut pieces = Box::pin(paced(pieces));
+    let mut pieces = Box::pin(with_backpressure(pieces));
     // With usage asked for, every chunk but the last says that it has none.
     let no_usage = move || include_usage.then_some(("usage", Value::Null));
     let events = stream! {

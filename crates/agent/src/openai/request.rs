@@ -1,14 +1,14 @@
 //! Chat requests: what OpenAI's clients may send, and what of it cannot be done here.
 
 use actionbooster_chassis::Problem;
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::sampling::SamplingFields;
-use crate::runners::KeepAlive;
-use crate::wish::{self, invalid};
+use crate::validation::{self, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that
 /// change the answer and cannot be honoured are refused.
@@ -139,7 +139,7 @@ impl ChatRequest {
         let (tool_choice, tool_name) = self.choice()?;
         let kwargs = self.chat_template_kwargs.as_ref();
         let chat = wire::Chat {
-            messages: wish::conversation(messages)?,
+            messages: validation::conversation(messages)?,
             tools: self.shown_tools()?,
             tool_choice: tool_choice.into(),
             tool_name,
@@ -190,7 +190,7 @@ impl ChatRequest {
 
     fn shown_tools(&self) -> Result<String, Problem> {
         let shown = |tool: &Tool| match &tool.function {
-            Some(function) if tool.kind == "function" => wish::tool(
+            Some(function) if tool.kind == "function" => validation::tool(
                 &function.name,
                 function.description.as_deref().unwrap_or_default(),
                 function.parameters.as_ref(),
@@ -201,7 +201,7 @@ impl ChatRequest {
             )),
         };
         let shown = self.tools.iter().flatten().map(shown).collect::<Result<Vec<_>, _>>()?;
-        wish::tools(&shown)
+        validation::tools(&shown)
     }
 
     fn told_logprobs(&self) -> Result<Option<u32>, Problem> {
@@ -228,7 +228,7 @@ impl ChatRequest {
         let schema = schema
             .as_ref()
             .ok_or_else(|| invalid("response_format", "`response_format.json_schema` has no `schema`."))?;
-        wish::schema("response_format", schema).map(Some)
+        validation::schema("response_format", schema).map(Some)
     }
 
     fn refuse_unsupported(&self) -> Result<(), Problem> {
@@ -251,7 +251,7 @@ impl ChatRequest {
     }
 
     pub(super) fn keep_alive(&self) -> Result<Option<KeepAlive>, Problem> {
-        self.keep_alive.as_ref().map_or(Ok(None), wish::keep_alive)
+        self.keep_alive.as_ref().map_or(Ok(None), validation::keep_alive)
     }
 
     /// Calls told at most; with `parallel_tool_calls: false` only the first is.
@@ -286,7 +286,7 @@ impl ChatMessage {
         };
         let call = |call: &Call| {
             let CalledFunction { name, arguments } = &call.function;
-            let arguments = wish::arguments(name, arguments)?;
+            let arguments = validation::arguments(name, arguments)?;
             Ok(wire::ToolCall { id: call.id.clone(), name: name.clone(), arguments })
         };
         Ok(wire::ChatMessage {

@@ -7,7 +7,7 @@ use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 
-use crate::wish::{self, invalid, within};
+use crate::validation::{self, invalid, within};
 
 /// Tokens with a bias at most.
 const MOST_BIASES: usize = 1024;
@@ -65,7 +65,7 @@ impl SamplingFields {
             input: Some(input),
             sampling: Some(self.sampling()?),
             max_tokens: self.max_tokens.unwrap_or(0),
-            stop: wish::stops("stop", stops)?,
+            stop: validation::stops("stop", stops)?,
             context_full: context_full.into(),
             format: self.grammar.clone().filter(|grammar| !grammar.is_empty()).map(Format::Grammar),
             ..wire::GenerateRequest::default()

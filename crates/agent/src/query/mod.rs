@@ -10,15 +10,16 @@ use std::collections::BTreeMap;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::Role;
+use actionbooster_scheduler::Listing;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use part::{Part, parts};
 use serde::Deserialize;
 
-use crate::Shared;
-use crate::asker::Asker;
-use crate::shelf::{Listing, unknown};
+use crate::inference::Inference;
+use crate::problems::unknown_model;
+use crate::request_context::RequestContext;
 
 pub(crate) use route::route;
 
@@ -59,27 +60,27 @@ struct Question {
 
 /// Asks all chosen models; JSON at the end, or server-sent events as it happens.
 pub(crate) async fn query(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     headers: HeaderMap,
     Json(query): Json<Query>,
 ) -> Result<Response, Problem> {
-    let listing = agent.shelf.list().await;
+    let listing = inference.index.list().await;
     check(&query, &listing)?;
     let models = match query.models {
         Some(named) if !named.is_empty() => named,
-        _ => default_models(&agent, &listing).await,
+        _ => default_models(&inference, &listing).await,
     };
     let question = Question {
         prompt: query.prompt,
-        parts: parts(&agent, &listing, without_repetition(models), &query.roles).await,
+        parts: parts(&inference, &listing, without_repetition(models), &query.roles).await,
         max_tokens: query.max_tokens.unwrap_or(DEFAULT_TOKENS),
         summary_model: query.summary_model,
     };
     let id = format!("q-{:016x}", rand::random::<u64>());
     let parts = question.parts.clone();
-    let plan = plan::plan(&agent, &question).await;
-    let steps = steps::steps(agent, asker, question);
+    let plan = plan::plan(&inference, &question).await;
+    let steps = steps::steps(inference, context, question);
     if query.stream.unwrap_or_else(|| wants_events(&headers)) {
         return Ok(reply::events(id, parts, plan, steps).into_response());
     }
@@ -123,7 +124,7 @@ fn check(query: &Query, listing: &Listing) -> Result<(), Problem> {
         .chain(&query.summary_model)
         .find(|id| !listing.models.contains_key(*id))
     {
-        Some(id) => Err(unknown(id, listing)),
+        Some(id) => Err(unknown_model(id, listing)),
         None => Ok(()),
     }
 }
@@ -134,9 +135,9 @@ fn invalid(detail: impl Into<String>) -> Problem {
 
 /// The configured models that exist; without any, every model that fits into memory; failing that,
 /// every model, so that the answers say what is wrong.
-async fn default_models(agent: &Shared, listing: &Listing) -> Vec<String> {
+async fn default_models(inference: &Inference, listing: &Listing) -> Vec<String> {
     let exists = |id: &&String| listing.models.contains_key(*id);
-    let configured: Vec<String> = agent.chosen.iter().filter(exists).cloned().collect();
+    let configured: Vec<String> = inference.default_models.iter().filter(exists).cloned().collect();
     if !configured.is_empty() {
         return configured;
     }
@@ -145,7 +146,12 @@ async fn default_models(agent: &Shared, listing: &Listing) -> Vec<String> {
         if model.manifest.roles == [Role::Embedding] {
             continue;
         }
-        if agent.shelf.measure(model.clone()).await.is_ok_and(|bytes| agent.pool.fits(bytes)) {
+        if inference
+            .index
+            .memory_bytes(model.clone())
+            .await
+            .is_ok_and(|bytes| inference.scheduler.fits(bytes))
+        {
             fitting.push(id.clone());
         }
     }

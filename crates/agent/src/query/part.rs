@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use actionbooster_models::{Model, Role};
+use actionbooster_scheduler::Listing;
 use actionbooster_wire::runner::v1 as wire;
 use serde::Serialize;
 
-use crate::Shared;
 use crate::ask::question;
-use crate::shelf::Listing;
+use crate::inference::Inference;
 
 /// One model's part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,7 +23,7 @@ pub(super) struct Part {
 
 /// The parts of these models.
 pub(super) async fn parts(
-    agent: &Shared,
+    inference: &Inference,
     listing: &Listing,
     models: Vec<String>,
     roles: &BTreeMap<String, Role>,
@@ -33,7 +33,7 @@ pub(super) async fn parts(
         let usual =
             listing.models.get(&model).and_then(|model: &Model| model.manifest.roles.first().copied());
         let role = roles.get(&model).copied().or(usual);
-        let instructed = agent.shelf.has_system_text(&model).await;
+        let instructed = inference.index.has_system_prompt(&model).await;
         parts.push(Part { model, role, instructed });
     }
     parts

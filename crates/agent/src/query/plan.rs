@@ -1,11 +1,11 @@
 //! What a query will do, told before it begins.
 
+use actionbooster_scheduler::ModelState;
 use serde::Serialize;
 
 use super::Question;
 use super::part::Part;
-use crate::Shared;
-use crate::runners::State;
+use crate::inference::Inference;
 
 /// The order of the models, and the time it should take.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,19 +24,19 @@ enum Order {
 }
 
 /// Plans a query.
-pub(super) async fn plan(agent: &Shared, question: &Question) -> Plan {
-    let listing = agent.shelf.list().await;
-    let states = agent.pool.states();
+pub(super) async fn plan(inference: &Inference, question: &Question) -> Plan {
+    let listing = inference.index.list().await;
+    let states = inference.scheduler.states();
     let mut needs = 0_u64;
     let mut times = Vec::new();
     for Part { model: id, .. } in &question.parts {
         if let Some(model) = listing.models.get(id) {
-            needs = needs.saturating_add(agent.shelf.measure(model.clone()).await.unwrap_or(0));
+            needs = needs.saturating_add(inference.index.memory_bytes(model.clone()).await.unwrap_or(0));
         }
-        let loaded = matches!(states.get(id), Some((State::Ready, _)));
-        times.push(agent.speeds.forecast(id, question.prompt.len(), question.max_tokens, loaded));
+        let loaded = matches!(states.get(id), Some((ModelState::Ready, _)));
+        times.push(inference.latency.estimate(id, question.prompt.len(), question.max_tokens, loaded));
     }
-    of(agent.pool.fits(needs), &times)
+    of(inference.scheduler.fits(needs), &times)
 }
 
 /// Models that compute together share the processor: together they take as long as one after another,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::part::Part;
 use super::plan::Plan;
 use super::steps::{Step, Steps};
-use crate::pace::paced;
+use crate::backpressure::with_backpressure;
 
 /// Silence after which a comment is sent, so that nobody on the way gives the connection up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -35,7 +35,7 @@ pub(super) async fn collected(id: &str, parts: &[Part], plan: &Plan, mut steps: 
 /// Everything as it happens.
 pub(super) fn events(id: String, parts: Vec<Part>, plan: Plan, steps: Steps) -> impl IntoResponse {
     let models: Vec<String> = parts.iter().map(|part| part.model.clone()).collect();
-    let mut steps = Box::pin(paced(steps));
+    let mut steps = Box::pin(with_backpressure(steps));
     let events = stream! {
         yield Ok::<_, Infallible>(event("start", &json!({"id": id, "models": models, "parts": parts, "plan": plan})));
         while let Some(step) = steps.next().await {

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Description, Model, Role};
+use actionbooster_scheduler::ModelState;
 use actionbooster_wire::runner::v1 as wire;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{DEFAULT_TOKENS, Query, check, default_models};
-use crate::Shared;
 use crate::ask::{Answer, ask, question};
-use crate::asker::Asker;
-use crate::runners;
+use crate::inference::Inference;
+use crate::request_context::RequestContext;
 
 /// Prompts of more bytes than this are long documents.
 const LONG: usize = 12_000;
@@ -83,11 +83,11 @@ pub(crate) struct Routed {
 
 /// Chooses, asks, and says why.
 pub(crate) async fn route(
-    State(agent): State<Shared>,
-    asker: Asker,
+    State(inference): State<Inference>,
+    context: RequestContext,
     Json(routed): Json<Routed>,
 ) -> Result<Json<Value>, Problem> {
-    let listing = agent.shelf.list().await;
+    let listing = inference.index.list().await;
     let query = Query {
         prompt: routed.prompt,
         models: None,
@@ -97,12 +97,12 @@ pub(crate) async fn route(
         summary_model: None,
     };
     check(&query, &listing)?;
-    let states = agent.pool.states();
-    let usable = default_models(&agent, &listing).await;
+    let states = inference.scheduler.states();
+    let usable = default_models(&inference, &listing).await;
     let candidates: Vec<Candidate<'_>> = usable
         .iter()
         .filter_map(|id| {
-            let loaded = matches!(states.get(id), Some((runners::State::Ready, _)));
+            let loaded = matches!(states.get(id), Some((ModelState::Ready, _)));
             Some(Candidate { model: listing.models.get(id)?, loaded })
         })
         .collect();
@@ -115,7 +115,7 @@ pub(crate) async fn route(
         max_tokens: query.max_tokens.unwrap_or(DEFAULT_TOKENS),
         ..wire::GenerateRequest::default()
     };
-    let pieces = ask(agent.clone(), asker.want(&id, agent.patience), request);
+    let pieces = ask(inference.clone(), context.lease_request(&id, inference.limits.load_timeout), request);
     let answer = Answer::collect(pieces).await.map_err(|error| error.problem())?;
     Ok(Json(json!({
         "model": id,

@@ -1,10 +1,10 @@
 //! What happens while a query runs: every model's answer as it comes, then the summary.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actionbooster_models::Role;
+use actionbooster_scheduler::LeaseRequest;
 use actionbooster_wire::runner::v1 as wire;
 use async_stream::stream;
 use futures::stream::select_all;
@@ -13,14 +13,13 @@ use serde::Serialize;
 
 use super::Question;
 use super::part::Part;
-use crate::Shared;
 use crate::ask::{Piece, ask, question};
-use crate::asker::Asker;
-use crate::runners::Want;
+use crate::inference::Inference;
+use crate::request_context::RequestContext;
 use crate::summary::{Answered, extract, instruction};
 
 /// How long a model waits for memory. Models of one query that do not fit together wait for each other.
-const PATIENCE: Duration = Duration::from_secs(1800);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// One model's answer.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -59,10 +58,12 @@ pub(super) enum Step {
 pub(super) type Steps = Pin<Box<dyn Stream<Item = Step> + Send>>;
 
 /// Every model's answer as it comes, then the summary. Dropping it stops everything.
-pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
+pub(super) fn steps(inference: Inference, context: RequestContext, query: Question) -> Steps {
     Box::pin(stream! {
         let mut answers = Vec::new();
-        let ask_one = |part: &Part| answer(Arc::clone(&agent), asker.want(&part.model, PATIENCE), part, &query);
+        let ask_one = |part: &Part| {
+            answer(inference.clone(), context.lease_request(&part.model, LOAD_TIMEOUT), part, &query)
+        };
         let streams: Vec<Steps> = query.parts.iter().map(ask_one).collect();
         let mut all = select_all(streams);
         while let Some(step) = all.next().await {
@@ -75,7 +76,7 @@ pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
         }
         // In the order of the question, not of the models' speed: the summary is the same each time.
         answers.sort_by_key(|answer| query.parts.iter().position(|part| part.model == answer.model));
-        let mut summary = summarise(agent, asker, query, answers);
+        let mut summary = summarise(inference, context, query, answers);
         while let Some(step) = summary.next().await {
             yield step;
         }
@@ -83,13 +84,13 @@ pub(super) fn steps(agent: Shared, asker: Asker, query: Question) -> Steps {
 }
 
 /// One model's answer. Its failure is part of the answer and touches no other.
-fn answer(agent: Shared, want: Want, part: &Part, asked: &Question) -> Steps {
+fn answer(inference: Inference, lease_request: LeaseRequest, part: &Part, asked: &Question) -> Steps {
     let request = part.request(&asked.prompt, asked.max_tokens);
     let role = part.role;
     Box::pin(stream! {
         let started = Instant::now();
-        let mut answer = Answer { model: want.model.clone(), role, ..Answer::default() };
-        let mut pieces = ask(agent, want, request);
+        let mut answer = Answer { model: lease_request.model.clone(), role, ..Answer::default() };
+        let mut pieces = ask(inference, lease_request, request);
         while let Some(piece) = pieces.next().await {
             match piece {
                 Ok(Piece::Text(wire::Text { text, .. })) => {
@@ -114,7 +115,12 @@ fn answer(agent: Shared, want: Want, part: &Part, asked: &Question) -> Steps {
     })
 }
 
-fn summarise(agent: Shared, asker: Asker, query: Question, answers: Vec<Answered>) -> Steps {
+fn summarise(
+    inference: Inference,
+    context: RequestContext,
+    query: Question,
+    answers: Vec<Answered>,
+) -> Steps {
     Box::pin(stream! {
         if let [only] = answers.as_slice() {
             let Answered { model, text, .. } = only.clone();
@@ -124,13 +130,13 @@ fn summarise(agent: Shared, asker: Asker, query: Question, answers: Vec<Answered
         }
         let writer = match &query.summary_model {
             Some(named) => Some(named.clone()),
-            None => writer(&agent, &answers).await,
+            None => writer(&inference, &answers).await,
         };
         if let Some(writer) = writer {
             let mut text = String::new();
             let mut failed = false;
             let request = request(&instruction(&query.prompt, &answers), query.max_tokens);
-            let mut pieces = ask(agent, asker.want(&writer, PATIENCE), request);
+            let mut pieces = ask(inference, context.lease_request(&writer, LOAD_TIMEOUT), request);
             while let Some(piece) = pieces.next().await {
                 match piece {
                     Ok(Piece::Text(more)) => {
@@ -158,8 +164,8 @@ fn request(prompt: &str, max_tokens: u32) -> wire::GenerateRequest {
 }
 
 /// The first of the answering models that can write freely.
-async fn writer(agent: &Shared, answers: &[Answered]) -> Option<String> {
-    let listing = agent.shelf.list().await;
+async fn writer(inference: &Inference, answers: &[Answered]) -> Option<String> {
+    let listing = inference.index.list().await;
     let can_write = |id: &str| {
         let roles = listing.models.get(id).map(|model| model.manifest.roles.as_slice()).unwrap_or_default();
         roles.iter().any(|role| matches!(role, Role::General | Role::Reasoning))

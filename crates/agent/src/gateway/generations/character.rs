@@ -8,7 +8,7 @@ use super::job::{Job, Stopped};
 use super::request::{Character, Source};
 use super::studio;
 use super::studio::failed;
-use crate::Shared;
+use crate::gateway::Gateway;
 
 const WRITER: &str = "You invent characters. From a short description write who the character is: name, age, \
                       look, temper, history, and how it speaks. Write in the language of the description, in \
@@ -21,26 +21,26 @@ const MOST_LOOK: usize = 300;
 /// Parts of the progress after text, portrait and clip.
 const SPANS: [f64; 3] = [0.1, 0.45, 1.0];
 
-pub(super) async fn make(agent: &Shared, job: &Job, character: Character) -> Result<(), Stopped> {
+pub(super) async fn make(gateway: &Gateway, job: &Job, character: Character) -> Result<(), Stopped> {
     let Character { description, model, mut portrait, mut clip } = character;
     let seed = portrait.values.seed;
     job.report("writing", 0.0);
-    let writing = write(agent, job, &description, model.as_deref(), seed);
+    let writing = write(gateway, job, &description, model.as_deref(), seed);
     let look = job.cancel.run_until_cancelled(writing).await.unwrap_or(Err(Stopped::Cancelled))?;
     job.report("painting the portrait", SPANS[0]);
 
     portrait.values.prompt = format!("portrait of {description}, {look}");
-    let painted = studio::make(agent, job, portrait, (SPANS[0], SPANS[1])).await;
+    let painted = studio::make(gateway, job, portrait, (SPANS[0], SPANS[1])).await;
     let painted = painted.map_err(|stopped| after("The text is kept, but the portrait failed.", stopped))?;
 
     job.report("making the clip", SPANS[1]);
     clip.values.prompt = format!("{description}, {look}, moving, looking at the camera");
     // From the portrait when a workflow can, so that it is the same face.
-    let library = agent.generations.library().await;
+    let library = gateway.generations.library().await;
     if !library.that_make(Made::Video, true).is_empty() {
         clip.image = Some(Source::Asset(painted.id));
     }
-    studio::make(agent, job, clip, (SPANS[1], SPANS[2]))
+    studio::make(gateway, job, clip, (SPANS[1], SPANS[2]))
         .await
         .map(drop)
         .map_err(|stopped| after("The text and the portrait are kept, but the clip failed.", stopped))
@@ -48,7 +48,7 @@ pub(super) async fn make(agent: &Shared, job: &Job, character: Character) -> Res
 
 /// Writes who it is, keeps it, and returns in a few words how it looks.
 async fn write(
-    agent: &Shared,
+    gateway: &Gateway,
     job: &Job,
     description: &str,
     model: Option<&str>,
@@ -57,7 +57,7 @@ async fn write(
     // The language models take smaller seeds.
     let seed = (seed % (1 << 32)) as u32;
     let ask = |prompt: &str, system: &str, tokens| {
-        write_and_keep(agent, TextRequest::asking(prompt, system, model, tokens, seed))
+        write_and_keep(gateway, TextRequest::asking(prompt, system, model, tokens, seed))
     };
     let failed_text = |problem| after("The text failed.", failed(&problem));
     let (who, asset) = ask(description, WRITER, TOKENS.0).await.map_err(failed_text)?;

@@ -22,7 +22,7 @@ pub(crate) use routes::{cancel, character, image, list, show, video, workflows};
 use super::comfy::Comfy;
 use super::settings::GatewayConfig;
 use super::workflows::Library;
-use crate::Shared;
+use crate::gateway::Gateway;
 use crate::net::client;
 use job::{Job, Status, Stopped};
 use queue::Queue;
@@ -69,10 +69,10 @@ impl Generations {
 }
 
 /// Makes what is queued, until the agent ends.
-pub(crate) fn work(agent: Shared) -> JoinHandle<()> {
+pub(crate) fn work(gateway: Gateway) -> JoinHandle<()> {
     tokio::spawn(async move {
-        while let Some((job, work)) = agent.generations.queue.next().await {
-            let making = tokio::spawn(make(Arc::clone(&agent), Arc::clone(&job), work));
+        while let Some((job, work)) = gateway.generations.queue.next().await {
+            let making = tokio::spawn(make(gateway.clone(), Arc::clone(&job), work));
             let outcome = making.await.unwrap_or_else(|error| {
                 tracing::error!(%error, job = job.id, "a generation ended badly");
                 Err(Stopped::Failed("Something went wrong inside the box; its journal says more.".into()))
@@ -82,11 +82,11 @@ pub(crate) fn work(agent: Shared) -> JoinHandle<()> {
     })
 }
 
-async fn make(agent: Shared, job: Arc<Job>, work: Work) -> Result<(), Stopped> {
+async fn make(gateway: Gateway, job: Arc<Job>, work: Work) -> Result<(), Stopped> {
     let begun = Instant::now();
     let outcome = match work {
-        Work::Picture(picture) => studio::make(&agent, &job, *picture, (0.0, 1.0)).await.map(drop),
-        Work::Character(character) => character::make(&agent, &job, *character).await,
+        Work::Picture(picture) => studio::make(&gateway, &job, *picture, (0.0, 1.0)).await.map(drop),
+        Work::Character(character) => character::make(&gateway, &job, *character).await,
     };
     let ended = match &outcome {
         Ok(()) => "succeeded",

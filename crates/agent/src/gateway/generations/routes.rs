@@ -18,7 +18,7 @@ use super::queue::MOST_WAITING;
 use super::request::{CharacterRequest, Picture, PictureRequest, Source, invalid};
 use super::studio::sentence;
 use super::{Status, Work};
-use crate::Shared;
+use crate::gateway::Gateway;
 
 /// Seconds after which a client should try again when the queue is full.
 const RETRY_AFTER_S: u64 = 30;
@@ -27,72 +27,75 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// `POST /image/gen`.
 pub(crate) async fn image(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     Json(request): Json<PictureRequest>,
 ) -> Result<Response, Problem> {
-    picture(&agent, request, Made::Image, Wanted::Image).await
+    picture(&gateway, request, Made::Image, Wanted::Image).await
 }
 
 /// `POST /video/gen`.
 pub(crate) async fn video(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     Json(request): Json<PictureRequest>,
 ) -> Result<Response, Problem> {
-    picture(&agent, request, Made::Video, Wanted::Video).await
+    picture(&gateway, request, Made::Video, Wanted::Video).await
 }
 
 async fn picture(
-    agent: &Shared,
+    gateway: &Gateway,
     request: PictureRequest,
     made: Made,
     wanted: Wanted,
 ) -> Result<Response, Problem> {
-    let comfy = comfy(agent)?;
-    let picture = request.picture(made, &agent.generations.library().await)?;
-    check_image(agent, &picture).await?;
-    accept(agent, comfy, wanted, Work::Picture(Box::new(picture))).await
+    let comfy = comfy(gateway)?;
+    let picture = request.picture(made, &gateway.generations.library().await)?;
+    check_image(gateway, &picture).await?;
+    accept(gateway, comfy, wanted, Work::Picture(Box::new(picture))).await
 }
 
 /// `POST /agent/character`.
 pub(crate) async fn character(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     Json(request): Json<CharacterRequest>,
 ) -> Result<Response, Problem> {
-    let comfy = comfy(&agent)?;
-    let character = request.character(&agent.generations.library().await)?;
-    super::super::text::check_model(&agent, character.model.as_deref()).await?;
-    accept(&agent, comfy, Wanted::Character, Work::Character(Box::new(character))).await
+    let comfy = comfy(&gateway)?;
+    let character = request.character(&gateway.generations.library().await)?;
+    super::super::text::check_model(&gateway, character.model.as_deref()).await?;
+    accept(&gateway, comfy, Wanted::Character, Work::Character(Box::new(character))).await
 }
 
 /// `GET /api/v1/generations`: newest first.
-pub(crate) async fn list(State(agent): State<Shared>) -> Json<Value> {
-    let all = agent.generations.queue.all();
+pub(crate) async fn list(State(gateway): State<Gateway>) -> Json<Value> {
+    let all = gateway.generations.queue.all();
     let all: Vec<Value> = all.iter().map(|(job, place)| job.to_json(*place)).collect();
     Json(json!({"generations": all}))
 }
 
 /// `GET /api/v1/generations/{id}`.
 pub(crate) async fn show(
-    State(agent): State<Shared>,
+    State(gateway): State<Gateway>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let (job, place) = agent.generations.queue.get(&id).ok_or_else(|| unknown(&id))?;
+    let (job, place) = gateway.generations.queue.get(&id).ok_or_else(|| unknown(&id))?;
     Ok(Json(job.to_json(place)))
 }
 
 /// `DELETE /api/v1/generations/{id}`: cancels it. One that ended stays as it is.
 ///
 /// 200 with what it is now, or 202 while the server has not stopped yet.
-pub(crate) async fn cancel(State(agent): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let job = agent.generations.queue.cancel(&id).ok_or_else(|| unknown(&id))?;
+pub(crate) async fn cancel(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let job = gateway.generations.queue.cancel(&id).ok_or_else(|| unknown(&id))?;
     let ended = tokio::time::timeout(STOP_LIMIT, job.ended.cancelled()).await;
     let status = if ended.is_ok() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(job.to_json(None))).into_response())
 }
 
 /// `GET /api/v1/workflows`: what can be asked for, and what is wrong with files that cannot be used.
-pub(crate) async fn workflows(State(agent): State<Shared>) -> Json<Value> {
-    let library = agent.generations.library().await;
+pub(crate) async fn workflows(State(gateway): State<Gateway>) -> Json<Value> {
+    let library = gateway.generations.library().await;
     let described = library.workflows.values().map(|workflow| {
         json!({
             "name": workflow.name,
@@ -104,12 +107,12 @@ pub(crate) async fn workflows(State(agent): State<Shared>) -> Json<Value> {
             "defaults": workflow.defaults,
         })
     });
-    let backend = agent.generations.comfy.as_ref().map(Comfy::address);
+    let backend = gateway.generations.comfy.as_ref().map(Comfy::address);
     Json(json!({"workflows": described.collect::<Vec<_>>(), "errors": library.errors, "backend": backend}))
 }
 
-fn comfy(agent: &Shared) -> Result<&Comfy, Problem> {
-    agent.generations.comfy.as_ref().ok_or_else(|| {
+fn comfy(gateway: &Gateway) -> Result<&Comfy, Problem> {
+    gateway.generations.comfy.as_ref().ok_or_else(|| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "comfyui-off",
@@ -123,8 +126,8 @@ fn comfy(agent: &Shared) -> Result<&Comfy, Problem> {
 }
 
 /// Queues it, when the server is there and not too many wait.
-async fn accept(agent: &Shared, comfy: &Comfy, wanted: Wanted, work: Work) -> Result<Response, Problem> {
-    agent.assets.check_room()?;
+async fn accept(gateway: &Gateway, comfy: &Comfy, wanted: Wanted, work: Work) -> Result<Response, Problem> {
+    gateway.assets.check_room()?;
     comfy.glance().await.map_err(|error| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -135,7 +138,7 @@ async fn accept(agent: &Shared, comfy: &Comfy, wanted: Wanted, work: Work) -> Re
         .with("setting", "gateway.comfyui")
         .retry_after(RETRY_AFTER_S)
     })?;
-    let Some(job) = agent.generations.queue.add(wanted, work) else {
+    let Some(job) = gateway.generations.queue.add(wanted, work) else {
         return Err(Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "queue-full",
@@ -153,9 +156,9 @@ fn accepted(job: &Arc<Job>) -> Response {
 }
 
 /// An image that is named must be there, and be one.
-async fn check_image(agent: &Shared, picture: &Picture) -> Result<(), Problem> {
+async fn check_image(gateway: &Gateway, picture: &Picture) -> Result<(), Problem> {
     let Some(Source::Asset(id)) = &picture.image else { return Ok(()) };
-    let (assets, wanted) = (Arc::clone(&agent.assets), id.clone());
+    let (assets, wanted) = (Arc::clone(&gateway.assets), id.clone());
     let found = off_thread(move || match assets.get(&wanted) {
         Err(AssetError::Missing(_)) => Ok(None),
         found => found.map(Some),

@@ -12,7 +12,7 @@ use super::super::workflows::{Choice, Library, Made, choose, roomiest};
 use super::job::{Job, Stopped};
 use super::media::{Media, tell};
 use super::request::{Picture, Source};
-use crate::Shared;
+use crate::gateway::Gateway;
 
 /// Looks at the memory after the server was asked to free some, and the pause between them.
 const LOOKS: u32 = 5;
@@ -31,14 +31,14 @@ impl From<ComfyError> for Stopped {
 
 /// Makes it, keeps it, adds it to the job. `span` is its part of the job's progress.
 pub(super) async fn make(
-    agent: &Shared,
+    gateway: &Gateway,
     job: &Job,
     picture: Picture,
     span: (f64, f64),
 ) -> Result<Asset, Stopped> {
-    let comfy = agent.generations.comfy.as_ref();
+    let comfy = gateway.generations.comfy.as_ref();
     let comfy = comfy.ok_or_else(|| Stopped::Failed("No ComfyUI server is set.".into()))?;
-    let prepared = job.cancel.run_until_cancelled(prepare(agent, job, comfy, picture)).await;
+    let prepared = job.cancel.run_until_cancelled(prepare(gateway, job, comfy, picture)).await;
     let (choice, graph, parameters, made) = prepared.unwrap_or(Err(Stopped::Cancelled))?;
     if let Some(reason) = &choice.reason {
         job.remark(format!("{reason}."));
@@ -49,7 +49,7 @@ pub(super) async fn make(
     job.report("fetching", share(0.95));
     let fetched = job.cancel.run_until_cancelled(fetch(comfy, &outputs)).await;
     let files = fetched.unwrap_or(Err(Stopped::Cancelled))?;
-    let asset = keep(agent, made, parameters, files).await?;
+    let asset = keep(gateway, made, parameters, files).await?;
     job.add(&asset);
     job.report("kept", share(1.0));
     Ok(asset)
@@ -58,14 +58,14 @@ pub(super) async fn make(
 type Prepared = (Choice, Value, Map<String, Value>, Made);
 
 /// Everything before the server begins.
-async fn prepare(agent: &Shared, job: &Job, comfy: &Comfy, picture: Picture) -> Result<Prepared, Stopped> {
+async fn prepare(gateway: &Gateway, job: &Job, comfy: &Comfy, picture: Picture) -> Result<Prepared, Stopped> {
     job.report("choosing the workflow", 0.0);
-    let library = agent.generations.library().await;
+    let library = gateway.generations.library().await;
     let choice = choice(comfy, &library, &picture).await?;
     let defaults = &choice.workflow.defaults;
     picture.values.check(defaults).map_err(|(_, detail)| Stopped::Failed(detail))?;
     let image = match picture.image {
-        Some(source) => Some(upload(agent, comfy, source).await?),
+        Some(source) => Some(upload(gateway, comfy, source).await?),
         None => None,
     };
     let name = image.as_ref().map(|(_, name)| name.as_str());
@@ -107,16 +107,17 @@ async fn choice(comfy: &Comfy, library: &Library, picture: &Picture) -> Result<C
 }
 
 /// Gives the server the image to begin with. Returns its asset and its name on the server.
-async fn upload(agent: &Shared, comfy: &Comfy, source: Source) -> Result<(String, String), Stopped> {
+async fn upload(gateway: &Gateway, comfy: &Comfy, source: Source) -> Result<(String, String), Stopped> {
     let (id, bytes) = match source {
         Source::Given(bytes) => {
             let parameters = json!({"source": "given with a request"});
-            let id =
-                keep(agent, Made::Image, as_map(parameters), vec![(known(&bytes)?, bytes.clone())]).await?.id;
+            let id = keep(gateway, Made::Image, as_map(parameters), vec![(known(&bytes)?, bytes.clone())])
+                .await?
+                .id;
             (id, bytes)
         }
         Source::Asset(id) => {
-            let (assets, wanted) = (Arc::clone(&agent.assets), id.clone());
+            let (assets, wanted) = (Arc::clone(&gateway.assets), id.clone());
             let (path, _) =
                 off_thread(move || assets.file(&wanted, None)).await.map_err(|problem| failed(&problem))?;
             let bytes = tokio::fs::read(&path).await;
@@ -151,7 +152,7 @@ async fn fetch(
 }
 
 async fn keep(
-    agent: &Shared,
+    gateway: &Gateway,
     made: Made,
     parameters: Map<String, Value>,
     files: Vec<(Media, Vec<u8>)>,
@@ -160,7 +161,7 @@ async fn keep(
         Made::Image => Kind::Image,
         Made::Video => Kind::Video,
     };
-    let assets = Arc::clone(&agent.assets);
+    let assets = Arc::clone(&gateway.assets);
     let kept = off_thread(move || {
         let contents: Vec<Content<'_>> = files
             .iter()

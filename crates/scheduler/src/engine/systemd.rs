@@ -1,4 +1,4 @@
-//! Runners as units of systemd, over D-Bus: `booster-runner@<id>.service`.
+//! Engines as units of systemd, over D-Bus: `<program>@<id>.service`.
 //!
 //! The unit is of `Type=notify`, so its start job ends when the model has loaded. Its end is read
 //! from the signals that systemd sends to subscribers; nothing is polled.
@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use tokio_util::sync::CancellationToken;
+use futures::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 use zbus::fdo::{PropertiesChangedStream, PropertiesProxy};
 use zbus::{OwnedObjectPath, Variant};
 
-use super::process::{Client, Process, Watcher, connect};
+use super::error::LaunchError;
+use super::launcher::{Engine, EngineLauncher};
+use super::process::{Process, Supervisor, connect};
+use crate::causes::every_cause;
 
-const PATTERN: &str = "booster-runner@*.service";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 
 /// Name, description, load state, active state, sub state, followed unit, path, job, job type, job path.
@@ -44,32 +45,36 @@ trait Unit {
     fn active_state(&self) -> zbus::Result<String>;
 }
 
-/// Starts and watches units.
+/// Starts and supervises units.
 #[derive(Debug)]
-pub(super) struct Units {
+pub(super) struct SystemdLauncher {
+    program: &'static str,
     sockets: PathBuf,
     manager: ManagerProxy<'static>,
-    watching: TaskTracker,
+    supervisors: TaskTracker,
 }
 
-impl Units {
-    pub(super) async fn new(sockets: PathBuf) -> Result<Self> {
-        let bus = zbus::Connection::system().await.context("cannot reach the system bus")?;
+impl SystemdLauncher {
+    /// Starts units of the template `program`. Fails when systemd cannot be asked.
+    pub(super) async fn new(program: &'static str, sockets: PathBuf) -> Result<Self, LaunchError> {
+        let bus = zbus::Connection::system().await.map_err(LaunchError::NoBus)?;
         let manager = ManagerProxy::new(&bus).await?;
         // Without a subscriber systemd sends no signals.
-        manager.subscribe().await.context("cannot subscribe to systemd")?;
-        Ok(Self { sockets, manager, watching: TaskTracker::new() })
+        manager.subscribe().await.map_err(LaunchError::Subscribe)?;
+        Ok(Self { program, sockets, manager, supervisors: TaskTracker::new() })
     }
 
-    /// Starts the unit of `id` and waits until it has loaded.
-    pub(super) async fn start(&self, id: &str) -> Result<(Process, Client)> {
-        let name = unit_name(id);
+    async fn launch(&self, id: &str) -> Result<Engine, LaunchError> {
+        let name = unit_name(self.program, id);
         // A unit that failed before counts against its start limit otherwise.
         if let Err(error) = self.manager.reset_failed_unit(&name).await {
             tracing::debug!(%error, "nothing to reset");
         }
-        let path =
-            self.manager.load_unit(&name).await.with_context(|| format!("systemd does not know {name}"))?;
+        let path = self
+            .manager
+            .load_unit(&name)
+            .await
+            .map_err(|source| LaunchError::UnknownUnit { unit: name.clone(), source })?;
         let properties = PropertiesProxy::builder(self.manager.inner().connection())
             .destination(SYSTEMD)
             .path(path)
@@ -78,31 +83,33 @@ impl Units {
         let changes = properties.receive_properties_changed().await?;
         self.run_job(&name, Job::Start)
             .await
-            .with_context(|| format!("it did not load; `journalctl -u {name}` says why"))?;
+            .map_err(|source| LaunchError::NotLoaded { unit: name.clone(), source: Box::new(source) })?;
         let socket = self.sockets.join(format!("{id}.sock"));
-        let (process, stop, watcher) = Process::watched();
-        self.watching.spawn(watch(self.manager.clone(), name, changes, stop, watcher));
+        let (process, supervisor) = Process::supervised();
+        self.supervisors.spawn(supervise(self.manager.clone(), name, changes, supervisor));
         match connect(&socket).await {
-            Ok(client) => Ok((process, client)),
+            Ok(channel) => Ok(Engine { process, channel }),
             Err(error) => {
                 process.stop();
                 process.ending().wait().await;
-                Err(error).with_context(|| format!("cannot connect to {}", socket.display()))
+                Err(error)
             }
         }
     }
 
     /// Stops the unit of `id`, also one that still starts.
-    pub(super) async fn give_up(&self, id: &str) {
-        if let Err(error) = self.run_job(&unit_name(id), Job::Stop).await {
-            tracing::warn!(model = id, "a runner that is not wanted any more may be left: {error:#}");
+    async fn stop(&self, id: &str) {
+        if let Err(error) = self.run_job(&unit_name(self.program, id), Job::Stop).await {
+            let error = every_cause(&error);
+            tracing::warn!(model = id, "a runner that is not wanted any more may be left: {error}");
         }
     }
 
-    /// Ends what an earlier agent left behind.
-    pub(super) async fn clear_leftovers(&self) -> Result<()> {
+    /// Stops every unit of the template that is not at rest.
+    async fn stop_all(&self) -> Result<(), LaunchError> {
         let states = ["active", "activating", "reloading", "deactivating"];
-        let left = self.manager.list_units_by_patterns(&states, &[PATTERN]).await?;
+        let pattern = format!("{}@*.service", self.program);
+        let left = self.manager.list_units_by_patterns(&states, &[&pattern]).await?;
         let stops = left.into_iter().map(|unit| async move {
             tracing::info!(unit = unit.0, "stopping a runner that an earlier agent left");
             self.run_job(&unit.0, Job::Stop).await
@@ -111,7 +118,7 @@ impl Units {
         Ok(())
     }
 
-    async fn run_job(&self, name: &str, kind: Job) -> Result<()> {
+    async fn run_job(&self, name: &str, kind: Job) -> Result<(), LaunchError> {
         // Listening first: a quick job would end before we listened.
         let mut ended = self.manager.receive_job_removed().await?;
         let job = match kind {
@@ -124,11 +131,25 @@ impl Units {
                 return if told.result == "done" {
                     Ok(())
                 } else {
-                    bail!("the job of {name} ended as {}", told.result)
+                    Err(LaunchError::Job { unit: name.to_owned(), result: told.result.clone() })
                 };
             }
         }
-        bail!("the system bus went away")
+        Err(LaunchError::BusGone)
+    }
+}
+
+impl EngineLauncher for SystemdLauncher {
+    fn start<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Engine, LaunchError>> {
+        Box::pin(self.launch(id))
+    }
+
+    fn abort<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(self.stop(id))
+    }
+
+    fn clear_leftovers(&self) -> BoxFuture<'_, Result<(), LaunchError>> {
+        Box::pin(self.stop_all())
     }
 }
 
@@ -138,24 +159,23 @@ enum Job {
 }
 
 /// Follows the unit until it is gone.
-async fn watch(
+async fn supervise(
     manager: ManagerProxy<'static>,
     name: String,
     mut changes: PropertiesChangedStream,
-    stop: CancellationToken,
-    watcher: Watcher,
+    supervisor: Supervisor,
 ) {
     let mut result = String::new();
     let mut told = false;
     // It may have ended before the first change was read.
     if has_ended(&manager, &name).await {
-        watcher.ended("its unit ended at once");
+        supervisor.ended("its unit ended at once");
         return;
     }
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
-            () = stop.cancelled(), if !told => {
+            () = supervisor.stop_requested(), if !told => {
                 told = true;
                 if let Err(error) = manager.stop_unit(&name, "replace").await {
                     tracing::warn!(%error, unit = name, "systemd does not stop the runner");
@@ -164,7 +184,7 @@ async fn watch(
             }
         };
         let Some(change) = change else {
-            watcher.ended("the system bus went away");
+            supervisor.ended("the system bus went away");
             return;
         };
         let Ok(change) = change.args() else { continue };
@@ -174,7 +194,7 @@ async fn watch(
         let state = text(&change.changed_properties, "ActiveState");
         // A signal from before the start says "inactive" too, so the unit itself is asked.
         if matches!(state.as_deref(), Some("failed" | "inactive")) && has_ended(&manager, &name).await {
-            watcher.ended(in_words(&result));
+            supervisor.ended(in_words(&result));
             return;
         }
     }
@@ -210,8 +230,8 @@ fn text(properties: &HashMap<&str, Variant<'_>>, name: &str) -> Option<String> {
 
 /// The unit of a model. Identifiers hold `a-z0-9-_.` only and begin with a letter or digit; of these
 /// systemd escapes `-`, which would read as `/`.
-fn unit_name(id: &str) -> String {
-    format!("booster-runner@{}.service", id.replace('-', "\\x2d"))
+fn unit_name(program: &str, id: &str) -> String {
+    format!("{program}@{}.service", id.replace('-', "\\x2d"))
 }
 
 #[cfg(test)]
@@ -220,8 +240,8 @@ mod tests {
 
     #[test]
     fn dashes_in_identifiers_are_escaped_as_systemd_does() {
-        assert_eq!(unit_name("guide"), "booster-runner@guide.service");
-        assert_eq!(unit_name("qwen2.5-0.5b"), "booster-runner@qwen2.5\\x2d0.5b.service");
-        assert_eq!(unit_name("a_b"), "booster-runner@a_b.service");
+        assert_eq!(unit_name("booster-runner", "guide"), "booster-runner@guide.service");
+        assert_eq!(unit_name("booster-runner", "qwen2.5-0.5b"), "booster-runner@qwen2.5\\x2d0.5b.service");
+        assert_eq!(unit_name("booster-runner", "a_b"), "booster-runner@a_b.service");
     }
 }

@@ -1,10 +1,12 @@
-//! Whose turn it is: requests that wait for one model. Pure: time enters as an argument.
+//! In which order requests that wait for one model are served. Pure: time enters as an argument.
 //!
 //! Priorities go before each other, and waiting raises them, so that nobody waits for ever. Within a
 //! priority, callers take turns, however many requests each has; a caller's own go in order.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
+
+use crate::request::Priority;
 
 /// Requests of one caller that may wait.
 const MOST_OF_ONE: usize = 64;
@@ -13,81 +15,70 @@ const MOST: usize = 512;
 /// Waiting this long counts as one priority more.
 const AGEING: Duration = Duration::from_secs(30);
 
-/// How urgent a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) enum Priority {
-    /// Nobody waits for it.
-    Background,
-    /// A program.
-    #[default]
-    Normal,
-    /// Somebody looks at the screen.
-    Interactive,
-}
-
 /// A request that waits.
 #[derive(Debug)]
-struct Waiting<T> {
+struct Entry<T> {
     ticket: u64,
     caller: String,
     priority: Priority,
     since: Instant,
-    what: T,
+    item: T,
 }
 
 /// Too many wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Full {
+pub(crate) struct QueueFull {
     /// Requests before this one.
-    pub(super) waiting: usize,
+    pub(crate) waiting: usize,
 }
 
 /// The requests that wait for one model.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
-    waiting: Vec<Waiting<T>>,
+pub(crate) struct FairQueue<T> {
+    waiting: Vec<Entry<T>>,
     /// When each caller was served last; larger is later.
     served: HashMap<String, u64>,
     clock: u64,
 }
 
-impl<T> Default for Queue<T> {
+impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self { waiting: Vec::new(), served: HashMap::new(), clock: 0 }
     }
 }
 
-impl<T> Queue<T> {
-    pub(super) fn len(&self) -> usize {
+impl<T> FairQueue<T> {
+    /// Requests that wait.
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// Adds a request; its ticket takes it out again.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         caller: &str,
         priority: Priority,
         now: Instant,
-        what: T,
-    ) -> Result<u64, Full> {
+        item: T,
+    ) -> Result<u64, QueueFull> {
         let own = self.waiting.iter().filter(|waiting| waiting.caller == caller).count();
         if own >= MOST_OF_ONE || self.waiting.len() >= MOST {
-            return Err(Full { waiting: self.waiting.len() });
+            return Err(QueueFull { waiting: self.waiting.len() });
         }
         self.clock += 1;
         let ticket = self.clock;
-        self.waiting.push(Waiting { ticket, caller: caller.to_owned(), priority, since: now, what });
+        self.waiting.push(Entry { ticket, caller: caller.to_owned(), priority, since: now, item });
         Ok(ticket)
     }
 
     /// Takes out a request whose client has left.
-    pub(super) fn remove(&mut self, ticket: u64) {
+    pub(crate) fn remove(&mut self, ticket: u64) {
         self.waiting.retain(|waiting| waiting.ticket != ticket);
     }
 
-    /// Takes out the request whose turn it is.
-    pub(super) fn next(&mut self, now: Instant) -> Option<T> {
-        let rank = |waiting: &Waiting<T>| {
+    /// Takes out the request that is served next.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<T> {
+        let rank = |waiting: &Entry<T>| {
             let aged = now.saturating_duration_since(waiting.since).as_secs() / AGEING.as_secs();
             let urgency = waiting.priority as u64 + aged;
             let served = self.served.get(&waiting.caller).copied().unwrap_or(0);
@@ -95,16 +86,16 @@ impl<T> Queue<T> {
         };
         let index = (0..self.waiting.len()).min_by_key(|index| rank(&self.waiting[*index]))?;
         let taken = self.waiting.remove(index);
-        self.note(&taken.caller);
+        self.record_served(&taken.caller);
         if self.waiting.is_empty() {
             // Turns matter only among those who wait.
             self.served.clear();
         }
-        Some(taken.what)
+        Some(taken.item)
     }
 
     /// Notes that a caller was served without waiting.
-    pub(super) fn note(&mut self, caller: &str) {
+    pub(crate) fn record_served(&mut self, caller: &str) {
         self.clock += 1;
         self.served.insert(caller.to_owned(), self.clock);
         if self.served.len() > MOST {
@@ -120,7 +111,7 @@ mod tests {
     fn order(pushes: &[(&str, Priority, u64)], now: u64) -> String {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut queue = Queue::default();
+        let mut queue = FairQueue::default();
         for (number, (caller, priority, since)) in pushes.iter().enumerate() {
             queue.push(caller, *priority, at(*since), format!("{caller}{number} ")).expect("room");
         }
@@ -145,11 +136,14 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_for_each_and_for_all() {
         let now = Instant::now();
-        let mut queue = Queue::default();
+        let mut queue = FairQueue::default();
         for _ in 0..MOST_OF_ONE {
             queue.push("greedy", Priority::Interactive, now, ()).expect("room");
         }
-        assert_eq!(queue.push("greedy", Priority::Interactive, now, ()), Err(Full { waiting: MOST_OF_ONE }));
+        assert_eq!(
+            queue.push("greedy", Priority::Interactive, now, ()),
+            Err(QueueFull { waiting: MOST_OF_ONE })
+        );
         let ticket = queue.push("other", Priority::Background, now, ()).expect("room for others");
         queue.remove(ticket);
         assert_eq!(queue.len(), MOST_OF_ONE);

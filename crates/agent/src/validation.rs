@@ -1,14 +1,14 @@
-//! What a client may wish of a model, whatever API it speaks: checks that all of them share.
+//! Validation of what clients ask of models, shared by all APIs.
 
 use std::time::Duration;
 
 use actionbooster_chassis::Problem;
+use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::query::MOST_PROMPT_BYTES;
-use crate::runners::KeepAlive;
 
 const MOST_MESSAGES: usize = 4096;
 const MOST_STOPS: usize = 16;
@@ -116,12 +116,12 @@ pub(crate) fn arguments(name: &str, arguments: &str) -> Result<String, Problem> 
 }
 
 /// How long a model stays loaded: seconds, or text such as `10m`, `1h30m`, `-1` (for ever) and `0` (not at all).
-pub(crate) fn keep_alive(wish: &Value) -> Result<Option<KeepAlive>, Problem> {
+pub(crate) fn keep_alive(value: &Value) -> Result<Option<KeepAlive>, Problem> {
     let seconds = |number: f64| {
         let time = Duration::try_from_secs_f64(number);
         time.map_or(KeepAlive::Forever, KeepAlive::For)
     };
-    let time = match wish {
+    let time = match value {
         Value::Null => return Ok(None),
         Value::Number(number) => number.as_f64().map(seconds),
         Value::String(text) => match text.parse::<f64>() {
@@ -134,7 +134,7 @@ pub(crate) fn keep_alive(wish: &Value) -> Result<Option<KeepAlive>, Problem> {
     time.map(Some).ok_or_else(|| {
         invalid(
             "keep_alive",
-            format!("`keep_alive` is {wish}; it must be seconds, or a time such as \"10m\"."),
+            format!("`keep_alive` is {value}; it must be seconds, or a time such as \"10m\"."),
         )
     })
 }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_model_is_kept_for_seconds_a_time_or_ever() {
         let minutes = |count: u64| Some(KeepAlive::For(Duration::from_secs(60 * count)));
-        for (wish, expected) in [
+        for (value, expected) in [
             (json!(null), None),
             (json!(300), minutes(5)),
             (json!("5m"), minutes(5)),
@@ -176,10 +176,10 @@ mod tests {
             (json!(-1), Some(KeepAlive::Forever)),
             (json!("-1m"), Some(KeepAlive::Forever)),
         ] {
-            assert_eq!(keep_alive(&wish).expect("accepted"), expected, "{wish}");
+            assert_eq!(keep_alive(&value).expect("accepted"), expected, "{value}");
         }
-        for wish in [json!("soon"), json!([]), json!(true), json!("")] {
-            assert!(keep_alive(&wish).is_err(), "{wish}");
+        for value in [json!("soon"), json!([]), json!(true), json!("")] {
+            assert!(keep_alive(&value).is_err(), "{value}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Streams to clients, with a limit on how long a client may read nothing.
+//! Backpressure: streams to clients, with a limit on how long a client may read nothing.
 //!
 //! Generation costs the model a place. A client that stalls must give it back: what is still to be
 //! said is dropped, and the client learns so when it reads again.
@@ -31,8 +31,8 @@ impl Stalled {
     }
 }
 
-/// Hands on what `source` yields. Dropping the result drops `source` at once.
-pub(crate) fn paced<T: Send + 'static>(
+/// Hands on what `source` yields, as fast as it is read. Dropping the result drops `source` at once.
+pub(crate) fn with_backpressure<T: Send + 'static>(
     source: impl Stream<Item = T> + Send + 'static,
 ) -> impl Stream<Item = Result<T, Stalled>> + Send {
     let (sender, mut receiver) = mpsc::channel(DEPTH);
@@ -74,7 +74,7 @@ mod tests {
 
     #[tokio::test]
     async fn everything_arrives_in_order_and_then_it_ends() {
-        let got: Vec<_> = paced(futures::stream::iter(0..200)).collect().await;
+        let got: Vec<_> = with_backpressure(futures::stream::iter(0..200)).collect().await;
         assert_eq!(got, (0..200).map(Ok).collect::<Vec<_>>());
     }
 
@@ -87,7 +87,7 @@ mod tests {
                 yield 0;
             }
         };
-        let mut stream = std::pin::pin!(paced(source));
+        let mut stream = std::pin::pin!(with_backpressure(source));
         assert_eq!(stream.next().await, Some(Ok(0)));
         // Time is virtual: it passes when nothing else can happen.
         assert!(watch.await.is_err(), "the source must be dropped");
@@ -104,7 +104,7 @@ mod tests {
             yield 0;
             futures::future::pending::<()>().await;
         };
-        let mut stream = Box::pin(paced(source));
+        let mut stream = Box::pin(with_backpressure(source));
         assert_eq!(stream.next().await, Some(Ok(0)));
         drop(stream);
         assert!(watch.await.is_err(), "the source must be dropped");

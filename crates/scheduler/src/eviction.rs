@@ -2,22 +2,22 @@
 
 /// A loaded model as the decision sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Loaded {
-    pub(super) id: String,
-    pub(super) bytes: u64,
+pub(crate) struct LoadedModel {
+    pub(crate) id: String,
+    pub(crate) bytes: u64,
     /// Requests in flight.
-    pub(super) in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Larger is more recent.
-    pub(super) last_used: u64,
+    pub(crate) last_used: u64,
     /// Told to stop, and still there.
-    pub(super) stopping: bool,
+    pub(crate) stopping: bool,
     /// Never goes for another.
-    pub(super) pinned: bool,
+    pub(crate) pinned: bool,
 }
 
 /// What to do before a model can be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// It fits now.
     Load,
     /// Stop these, then look again when they are gone.
@@ -34,7 +34,7 @@ pub(super) enum Decision {
 ///
 /// Idle models go, least recently used first, and only as many as needed. One with work in flight
 /// is never touched. What is on its way out counts until it is gone.
-pub(super) fn decide(budget: u64, id: &str, needed: u64, loaded: &[Loaded]) -> Decision {
+pub(crate) fn decide(budget: u64, id: &str, needed: u64, loaded: &[LoadedModel]) -> Decision {
     if loaded.iter().any(|model| model.id == id) {
         // An older runner of the same model is still ending; two would share one socket.
         return Decision::Wait;
@@ -54,7 +54,7 @@ pub(super) fn decide(budget: u64, id: &str, needed: u64, loaded: &[Loaded]) -> D
         return Decision::Pinned;
     }
     let mut left = total(loaded.iter().filter(|model| !model.stopping));
-    let mut idle: Vec<&Loaded> =
+    let mut idle: Vec<&LoadedModel> =
         loaded.iter().filter(|model| model.in_flight == 0 && !model.stopping && !model.pinned).collect();
     idle.sort_by_key(|model| model.last_used);
     let mut evicted = Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn decide(budget: u64, id: &str, needed: u64, loaded: &[Loaded]) -> D
     if evicted.is_empty() || left + needed > budget { Decision::Wait } else { Decision::Evict(evicted) }
 }
 
-fn total<'a>(models: impl Iterator<Item = &'a Loaded>) -> u128 {
+fn total<'a>(models: impl Iterator<Item = &'a LoadedModel>) -> u128 {
     models.map(|model| u128::from(model.bytes)).sum()
 }
 
@@ -77,20 +77,20 @@ fn total<'a>(models: impl Iterator<Item = &'a Loaded>) -> u128 {
 mod tests {
     use super::*;
 
-    fn idle(id: &str, bytes: u64, last_used: u64) -> Loaded {
-        Loaded { id: id.into(), bytes, in_flight: 0, last_used, stopping: false, pinned: false }
+    fn idle(id: &str, bytes: u64, last_used: u64) -> LoadedModel {
+        LoadedModel { id: id.into(), bytes, in_flight: 0, last_used, stopping: false, pinned: false }
     }
 
-    fn busy(id: &str, bytes: u64) -> Loaded {
-        Loaded { in_flight: 1, ..idle(id, bytes, 0) }
+    fn busy(id: &str, bytes: u64) -> LoadedModel {
+        LoadedModel { in_flight: 1, ..idle(id, bytes, 0) }
     }
 
-    fn pinned(id: &str, bytes: u64) -> Loaded {
-        Loaded { pinned: true, ..idle(id, bytes, 0) }
+    fn pinned(id: &str, bytes: u64) -> LoadedModel {
+        LoadedModel { pinned: true, ..idle(id, bytes, 0) }
     }
 
-    fn stopping(id: &str, bytes: u64) -> Loaded {
-        Loaded { stopping: true, ..idle(id, bytes, 0) }
+    fn stopping(id: &str, bytes: u64) -> LoadedModel {
+        LoadedModel { stopping: true, ..idle(id, bytes, 0) }
     }
 
     #[test]

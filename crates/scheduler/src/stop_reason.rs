@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a runner is told to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum StopReason {
     /// Nobody asked it for as long as it is kept.
     Idle,
     /// The model named needs its memory.
@@ -12,22 +12,22 @@ pub(super) enum Stop {
     /// Models take more memory than was reckoned.
     Overrun,
     /// Somebody asked for it.
-    Asked,
+    Requested,
     /// The agent ends.
-    Closing,
+    ShuttingDown,
     /// It lives and does not answer, which counts as a crash.
-    Condemned(String),
+    Unhealthy(String),
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for StopReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Idle => formatter.write_str("nobody asked it for as long as it is kept"),
             Self::Evicted { by } => write!(formatter, "the model {by} needed its memory"),
             Self::Overrun => formatter.write_str("models take more memory than was reckoned"),
-            Self::Asked => formatter.write_str("it was unloaded on request"),
-            Self::Closing => formatter.write_str("the agent is stopping"),
-            Self::Condemned(reason) => formatter.write_str(reason),
+            Self::Requested => formatter.write_str("it was unloaded on request"),
+            Self::ShuttingDown => formatter.write_str("the agent is stopping"),
+            Self::Unhealthy(reason) => formatter.write_str(reason),
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Which known names somebody may have meant.
+//! Which names of models somebody may have meant.
 
 /// Names offered at most.
 const OFFERED: usize = 3;
 
-/// The known names closest to `wanted`, best first; none when nothing is close.
+/// The known names most similar to `wanted`, best first; none when nothing is similar.
 ///
-/// Close means a few letters apart, or that one contains the other.
-pub(crate) fn close<'a>(wanted: &str, known: impl Iterator<Item = &'a String>) -> Vec<String> {
+/// Similar means a few letters apart, or that one contains the other.
+pub(super) fn similar<'a>(wanted: &str, known: impl Iterator<Item = &'a String>) -> Vec<String> {
     let wanted = wanted.to_lowercase();
     let tolerated = (wanted.chars().count() / 3).clamp(1, 4);
     let mut ranked: Vec<(usize, &String)> = known
@@ -53,7 +53,7 @@ mod tests {
             ("e", &[]),
         ];
         for (wanted, expected) in cases {
-            assert_eq!(close(wanted, names.iter()), expected, "{wanted:?}");
+            assert_eq!(similar(wanted, names.iter()), expected, "{wanted:?}");
         }
     }
 

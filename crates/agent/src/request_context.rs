@@ -1,15 +1,15 @@
-//! Who asks, and how urgently.
+//! The context of a request: who asks, and how urgently.
 
 use std::time::Duration;
 
 use actionbooster_chassis::Problem;
 use actionbooster_chassis::auth::{Caller, Scope};
+use actionbooster_scheduler::{KeepAlive, LeaseRequest, Priority};
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
-use crate::runners::{KeepAlive, Priority, Want};
-use crate::wish::invalid;
+use crate::validation::invalid;
 
 /// Header that says how urgent a request is.
 const HEADER: &str = "x-priority";
@@ -30,30 +30,35 @@ pub(crate) fn require(caller: &Caller, scope: Scope) -> Result<(), Problem> {
 
 /// Who asks, and how urgently.
 #[derive(Debug, Clone)]
-pub(crate) struct Asker {
+pub(crate) struct RequestContext {
     caller: String,
     priority: Priority,
 }
 
-impl Asker {
+impl RequestContext {
     /// The agent itself, on somebody's behalf and without hurry.
     pub(crate) fn background(what: &str) -> Self {
         Self { caller: what.to_owned(), priority: Priority::Background }
     }
 
-    /// A wish for a model.
-    pub(crate) fn want(&self, model: &str, patience: Duration) -> Want {
+    /// A request for a lease of a model, which waits for so long for memory and for other loads.
+    pub(crate) fn lease_request(&self, model: &str, load_timeout: Duration) -> LeaseRequest {
         let (model, caller) = (model.to_owned(), self.caller.clone());
-        Want { model, caller, priority: self.priority, keep_alive: None, patience }
+        LeaseRequest { model, caller, priority: self.priority, keep_alive: None, load_timeout }
     }
 
     /// The same, and how long the model stays afterwards.
-    pub(crate) fn want_for(&self, model: &str, patience: Duration, keep_alive: Option<KeepAlive>) -> Want {
-        Want { keep_alive, ..self.want(model, patience) }
+    pub(crate) fn lease_request_for(
+        &self,
+        model: &str,
+        load_timeout: Duration,
+        keep_alive: Option<KeepAlive>,
+    ) -> LeaseRequest {
+        LeaseRequest { keep_alive, ..self.lease_request(model, load_timeout) }
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Asker {
+impl<S: Sync> FromRequestParts<S> for RequestContext {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
