@@ -422,7 +422,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("auth.db")).expect("made");
         let accounts = open(folder.path()).expect("opens");
         assert_eq!(accounts.credentials().expect("reads"), Some(("ana".into(), "hash".into())));
-        assert_eq!(accounts.keys().expect("reads"), [kept.clone()]);
+        assert_eq!(accounts.keys().expect("reads"), std::slice::from_ref(&kept));
         accounts.open_session(0, 1).expect("opens");
         assert!(matches!(accounts.revoke_key(&kept.id), Err(AccountsError::Unwritable(_))));
         let paths = Paths::below(folder.path().join("box"));
