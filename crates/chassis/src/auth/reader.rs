@@ -156,9 +156,9 @@ fn told<T>(outcome: rusqlite::Result<Option<T>>) -> Result<Option<T>, Problem> {
 
 /// Whether the disk, or what a death while writing left on a disk that is read-only now, is the reason.
 fn is_unreadable(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{CannotOpen, ReadOnly, SystemIoFailure};
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, ReadOnly, SystemIoFailure};
     let code = error.sqlite_error_code();
-    code.is_some_and(|code| matches!(code, CannotOpen | ReadOnly | SystemIoFailure))
+    code.is_some_and(|code| matches!(code, CannotOpen | DatabaseCorrupt | ReadOnly | SystemIoFailure))
 }
 
 /// Whether waiting may help: the monitor writes, or died writing and rolls back when it starts again.

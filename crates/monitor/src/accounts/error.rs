@@ -2,7 +2,7 @@
 
 use actionbooster_chassis::Problem;
 use axum::http::StatusCode;
-use rusqlite::ErrorCode::{CannotOpen, DiskFull, ReadOnly, SystemIoFailure};
+use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, ReadOnly, SystemIoFailure};
 
 /// Why the database refuses.
 #[derive(Debug)]
@@ -57,10 +57,12 @@ pub fn cannot_write() -> Problem {
     )
 }
 
-/// Whether the file can be read though not written.
+/// Whether the disk is the reason. A file that can no longer be read is corrupt to SQLite.
 pub fn is_unwritable(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
-    code.is_some_and(|code| matches!(code, CannotOpen | DiskFull | ReadOnly | SystemIoFailure))
+    code.is_some_and(|code| {
+        matches!(code, CannotOpen | DatabaseCorrupt | DiskFull | ReadOnly | SystemIoFailure)
+    })
 }
 
 impl std::fmt::Display for AccountsError {
