@@ -227,7 +227,11 @@ fn restart(session: &mut Session) -> Result<()> {
 
 fn back(session: &mut Session) -> Result<()> {
     session.appliance = session.vm.reach()?;
-    session.appliance.wait_healthy(BOOT_LIMIT, || session.vm.alive())?;
+    if let Err(cause) = session.appliance.wait_healthy(BOOT_LIMIT, || session.vm.alive()) {
+        // Strangers learn no reasons.
+        let told = session.appliance.portal.get("/health", &session.credentials()?)?;
+        return Err(cause.context(told.body));
+    }
     run::wait_ssh(&mut session.vm, &session.key)
 }
 
