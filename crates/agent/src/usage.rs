@@ -12,8 +12,6 @@ use crate::cameras::Recordings;
 use crate::gateway::Assets;
 use crate::state::Agent;
 
-/// Where it is told, to programs on this box.
-pub(crate) const PATH: &str = "/usage";
 /// Counting ends after this; what was not counted is told as missing.
 const LIMIT: Duration = Duration::from_secs(2);
 

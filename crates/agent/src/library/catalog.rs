@@ -85,7 +85,7 @@ impl Shop {
 }
 
 /// `GET /api/v1/models/catalog`.
-pub(super) async fn list(State(library): State<ModelLibrary>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(State(library): State<ModelLibrary>) -> Result<Json<Value>, Problem> {
     let index = Arc::clone(&library.index);
     // Detectors too, which lists of what can be asked leave out.
     let here = off_thread(move || Ok::<_, Problem>(index.store().list().0)).await?;

@@ -23,21 +23,6 @@ pub(crate) use embed::{embed, embed_one};
 pub(crate) use generate::generate;
 pub(crate) use models::{ps, show, tags, version};
 
-/// The paths of this API.
-pub(crate) const PATHS: &[&str] = &[
-    "/api/version",
-    "/api/tags",
-    "/api/show",
-    "/api/ps",
-    "/api/chat",
-    "/api/generate",
-    "/api/embed",
-    "/api/embeddings",
-    "/api/pull",
-    "/api/delete",
-    "/api/copy",
-];
-
 /// A problem in Ollama's own shape.
 pub(crate) fn error_shape(problem: &Problem) -> Response {
     let body = json!({"error": problem.detail()}).to_string();
