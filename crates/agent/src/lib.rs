@@ -12,9 +12,8 @@ use actionbooster_scheduler::{
 use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 
-mod anthropic;
+mod api;
 mod ask;
-mod backpressure;
 mod cameras;
 mod closing;
 mod events;
@@ -24,8 +23,6 @@ mod gateway;
 mod inference;
 mod library;
 mod net;
-mod ollama;
-mod openai;
 mod problems;
 mod query;
 mod request_context;
@@ -33,7 +30,6 @@ mod routes;
 mod state;
 mod summary;
 mod usage;
-mod validation;
 
 use cameras::Cameras;
 pub use cameras::CamerasConfig;

@@ -8,7 +8,7 @@ use actionbooster_scheduler::{KeepAlive, LeaseRequest, Priority};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::validation::invalid;
+use crate::api::validation::invalid;
 
 /// Header that says how urgent a request is.
 const HEADER: &str = "x-priority";

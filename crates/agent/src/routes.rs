@@ -7,11 +7,12 @@ use actionbooster_chassis::auth::Scope::{Admin, Infer, Read};
 use actionbooster_chassis::routes::Access::{Both, Local};
 use actionbooster_chassis::routes::{Route, delete, get, patch, post, put};
 
+use crate::api::{anthropic, ollama, openai};
 use crate::cameras::{kept, routes as cameras};
 use crate::gateway::{self, generations};
 use crate::library::{self, PIECE, catalog, detectors, imports, manage, uploads};
 use crate::state::Agent;
-use crate::{anthropic, events, ollama, openai, query, usage};
+use crate::{events, query, usage};
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::imports::{Source, Stage};
 use super::{Failure, ModelLibrary, manage, off_thread};
-use crate::ollama::id_of;
+use crate::api::ollama::id_of;
 use crate::problems::unknown_model;
 
 /// Body of [`pull`] and [`delete`].

@@ -19,7 +19,7 @@ use crate::problems::unknown_model;
 use crate::request_context::RequestContext;
 
 pub(crate) use completions::completions;
-pub(crate) use embeddings::{checked, embeddings, shortened};
+pub(crate) use embeddings::embeddings;
 use reply::Head;
 pub(crate) use reply::error_shape;
 use request::ChatRequest;

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use super::options::{Options, thinking};
 use super::reply::{Head, Wording, told_calls};
 use super::{id_of, load};
+use crate::api::validation::{self, invalid};
 use crate::ask::ask;
 use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::request_context::RequestContext;
-use crate::validation::{self, invalid};
 
 /// Body of the request.
 #[derive(Deserialize)]

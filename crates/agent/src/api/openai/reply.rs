@@ -1,22 +1,19 @@
 //! What goes back: completions, chunks and errors in OpenAI's shapes.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use actionbooster_chassis::{Json, Problem, unix_now};
 use actionbooster_wire::runner::v1 as wire;
 use async_stream::stream;
 use axum::http::{StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
 
+use crate::api::backpressure::with_backpressure;
+use crate::api::stream::server_sent;
 use crate::ask::{Answer, AskError, Piece, Pieces};
-use crate::backpressure::with_backpressure;
-
-/// Silence after which a comment is sent, so that nobody on the way gives the connection up.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A problem in OpenAI's own shape.
 pub(crate) fn error_shape(problem: &Problem) -> Response {
@@ -152,7 +149,7 @@ pub(super) fn chunks(
         }
         yield Ok(Event::default().data("[DONE]"));
     };
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    server_sent(events)
 }
 
 fn delta(delta: &Value) -> Value {

@@ -6,7 +6,7 @@ use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::validation::{self, invalid, within};
+use crate::api::validation::{self, invalid, within};
 
 /// Ollama's `options`. `num_ctx` and what concerns threads and memory are the box's own business and ignored.
 #[derive(Deserialize)]

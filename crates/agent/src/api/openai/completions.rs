@@ -1,14 +1,13 @@
 //! `POST /v1/completions`: prompts continued as they are, without a chat template.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use actionbooster_chassis::{Json, Problem, unix_now};
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use async_stream::stream;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::Deserialize;
@@ -17,17 +16,17 @@ use serde_json::{Value, json};
 use super::reply::{error, finite, timings_of, usage_of};
 use super::request::StreamOptions;
 use super::sampling::SamplingFields;
+use crate::api::backpressure::with_backpressure;
+use crate::api::stream::server_sent;
+use crate::api::validation::invalid;
 use crate::ask::{Answer, Piece, Pieces, ask, begun};
-use crate::backpressure::with_backpressure;
 use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::request_context::RequestContext;
-use crate::validation::invalid;
 
 /// Tokens when the request does not say; OpenAI's own default.
 const DEFAULT_TOKENS: u32 = 16;
 const MOST_PROMPTS: usize = 64;
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Body of the request.
 #[derive(Deserialize)]
@@ -216,7 +215,7 @@ fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: b
         }
         yield Ok(Event::default().data("[DONE]"));
     };
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    server_sent(events)
 }
 
 fn choice(index: usize, text: &str, logprobs: &Value, finish: Option<&str>) -> Value {

@@ -6,7 +6,7 @@ use actionbooster_wire::runner::v1::generate_request::Input;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::validation::{self, invalid, within};
+use crate::api::validation::{self, invalid, within};
 
 /// Body of `POST /v1/messages`. Unknown fields are ignored.
 #[derive(Deserialize)]

@@ -13,8 +13,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::api::backpressure::with_backpressure;
 use crate::ask::{Answer, Piece, Pieces, begun};
-use crate::backpressure::with_backpressure;
 
 /// How one of the two requests words its pieces.
 pub(super) trait Wording: Send + 'static {

@@ -7,7 +7,7 @@ use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 
-use crate::validation::{self, invalid, within};
+use crate::api::validation::{self, invalid, within};
 
 /// Tokens with a bias at most.
 const MOST_BIASES: usize = 1024;

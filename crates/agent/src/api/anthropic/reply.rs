@@ -1,22 +1,19 @@
 //! What goes back: messages, events and errors in Anthropic's shapes.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_wire::runner::v1 as wire;
 use async_stream::stream;
 use axum::http::{StatusCode, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
+use crate::api::backpressure::with_backpressure;
+use crate::api::stream::server_sent;
 use crate::ask::{Answer, Piece, Pieces};
-use crate::backpressure::with_backpressure;
-
-/// Silence after which a comment is sent, so that nobody on the way gives the connection up.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A problem in Anthropic's own shape.
 pub(crate) fn error_shape(problem: &Problem) -> Response {
@@ -143,7 +140,7 @@ pub(super) fn events(head: Head, pieces: Pieces) -> impl IntoResponse {
             return;
         }
     };
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    server_sent(events)
 }
 
 /// The blocks of a streamed message: one is open at a time.

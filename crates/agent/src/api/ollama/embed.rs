@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::id_of;
+use crate::api::embeddings::{checked, shortened};
 use crate::ask;
 use crate::inference::Inference;
-use crate::openai::{checked, shortened};
 use crate::request_context::RequestContext;
 
 /// Body of `POST /api/embed`.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::sampling::SamplingFields;
-use crate::validation::{self, invalid};
+use crate::api::validation::{self, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that
 /// change the answer and cannot be honoured are refused.
