@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::{Boot, Paths, Service};
+use actionbooster_generation::{Folders, Gateway};
 use actionbooster_models::{Catalog, Incoming, Store};
 use actionbooster_scheduler::{
     Dependencies, LatencyEstimator, Limits, ModelIndex, Scheduler, detect_launcher,
@@ -19,10 +20,8 @@ mod closing;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
-mod gateway;
 mod inference;
 mod library;
-mod net;
 mod problems;
 mod query;
 mod request_context;
@@ -31,13 +30,14 @@ mod state;
 mod summary;
 mod usage;
 
+pub use actionbooster_generation::{Address, GatewayConfig, TextServer, TextServerKind};
+use api::generation::Models;
 use cameras::Cameras;
 pub use cameras::CamerasConfig;
 use events::Events;
-pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
-use gateway::{Assets, Gateway, Generations, Remotes};
 use inference::Inference;
 use library::{ModelLibrary, Shop};
+use request_context::RequestContext;
 use state::Agent;
 
 /// How often idle runners and the store are looked at, at most and at least.
@@ -132,9 +132,6 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let limits = Limits { budget_bytes: config.model_budget_bytes, keep_alive };
     let scheduler = Scheduler::new(dependencies, limits);
     let load_timeout = Duration::from_secs(config.wait_s);
-    let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
-    let generations = Arc::new(Generations::new(&config.gateway, &paths, shutdown.child_token())?);
-    let remotes = Arc::new(Remotes::new(config.gateway.text_servers)?);
     let hang_timeout = Duration::from_secs(config.hang_s.max(1));
     scheduler.set_retention_policies(index.retention_policies().await);
     let ages = |file: &str| Ages::open(paths.state().join(file), paths.runtime());
@@ -157,9 +154,14 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         shop: Arc::new(shop),
         cameras: Arc::clone(&cameras),
     };
-    let gateway = Gateway { inference: inference.clone(), assets, generations, remotes };
+    let folders = Folders {
+        assets: paths.state().join("assets"),
+        workflows: vec![paths.vendor().join("workflows"), paths.owner().join("workflows")],
+    };
+    let models = Models { inference: inference.clone(), context: RequestContext::background("generations") };
+    let gateway = Gateway::new(config.gateway, folders, Arc::new(models), shutdown.child_token())?;
     let agent = Agent { inference, library, gateway, cameras, events };
-    let generating = gateway::work(agent.gateway.clone());
+    let generating = agent.gateway.clone().run();
     library::report_health(&agent.library, &health).await;
     agent.cameras.report_health(&health);
     let tidied = agent.clone();
@@ -195,5 +197,5 @@ fn open_shop(paths: &Paths, hub: &str) -> Result<Shop> {
     let path = paths.vendor().join("models.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let catalog = Catalog::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    Ok(Shop::new(catalog, hub, net::downloader(SILENCE)?))
+    Ok(Shop::new(catalog, hub, actionbooster_http_client::downloader(SILENCE)?))
 }

@@ -7,9 +7,9 @@ use actionbooster_chassis::auth::Scope::{Admin, Infer, Read};
 use actionbooster_chassis::routes::Access::{Both, Local};
 use actionbooster_chassis::routes::{Route, delete, get, patch, post, put};
 
+use crate::api::generation::{assets, generations, text};
 use crate::api::{anthropic, ollama, openai};
 use crate::cameras::{kept, routes as cameras};
-use crate::gateway::{self, generations};
 use crate::library::{self, PIECE, catalog, detectors, imports, manage, uploads};
 use crate::state::Agent;
 use crate::{events, query, usage};
@@ -100,7 +100,7 @@ fn table() -> Vec<Route<Agent>> {
         get("/api/v1/cameras/{id}/sessions/{session}/{file}", Read, kept::file),
 
         // Generations, and what they made
-        post("/text/gen", Infer, gateway::text),
+        post("/text/gen", Infer, text::text),
         post("/image/gen", Infer, generations::image),
         post("/video/gen", Infer, generations::video),
         post("/agent/character", Infer, generations::character),
@@ -108,13 +108,13 @@ fn table() -> Vec<Route<Agent>> {
         get("/api/v1/generations/{id}", Infer, generations::show),
         delete("/api/v1/generations/{id}", Infer, generations::cancel),
         get("/api/v1/workflows", Infer, generations::workflows),
-        get("/api/v1/assets", Infer, gateway::list),
-        delete("/api/v1/assets", Admin, gateway::clear),
-        get("/api/v1/assets/{id}", Infer, gateway::show),
-        patch("/api/v1/assets/{id}", Infer, gateway::change),
-        delete("/api/v1/assets/{id}", Infer, gateway::remove),
-        get("/api/v1/assets/{id}/file", Infer, gateway::file),
-        get("/api/v1/assets/{id}/file/{name}", Infer, gateway::named_file),
+        get("/api/v1/assets", Infer, assets::list),
+        delete("/api/v1/assets", Admin, assets::clear),
+        get("/api/v1/assets/{id}", Infer, assets::show),
+        patch("/api/v1/assets/{id}", Infer, assets::change),
+        delete("/api/v1/assets/{id}", Infer, assets::remove),
+        get("/api/v1/assets/{id}/file", Infer, assets::file),
+        get("/api/v1/assets/{id}/file/{name}", Infer, assets::named_file),
     ]
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod anthropic;
 pub(crate) mod backpressure;
 mod embeddings;
+pub(crate) mod generation;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod stream;

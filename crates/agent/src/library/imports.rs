@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_http_client::innermost;
 use actionbooster_models::{Incoming, IncomingError, Upload, Wanted};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -18,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::uploads::add_to;
 use super::{Failure, ModelLibrary, off_thread};
-use crate::net::innermost;
 
 /// Imports that are remembered.
 const MOST: usize = 64;

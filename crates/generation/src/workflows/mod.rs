@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(crate) use choice::{Choice, Wish, choose, is_called, roomiest};
+pub(crate) use choice::{Choice, Selection, choose, is_called, roomiest};
 pub(crate) use fill::Values;
 
 /// A graph larger than this was not made by hand.
@@ -24,8 +24,10 @@ const MOST_BYTES: u64 = 1 << 20;
 /// What a workflow makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Made {
+pub enum Made {
+    /// An image.
     Image,
+    /// A video.
     Video,
 }
 

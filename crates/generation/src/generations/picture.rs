@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::super::assets::{Asset, Content, Kind};
 use super::super::comfy::{Comfy, ComfyError};
+use super::super::error::GenerationError;
 use super::super::off_thread;
 use super::super::workflows::{Choice, Library, Made, choose, roomiest};
 use super::job::{Job, Stopped};
 use super::media::{Media, tell};
 use super::request::{Picture, Source};
-use crate::gateway::Gateway;
+use crate::Gateway;
 
 /// Looks at the memory after the server was asked to free some, and the pause between them.
 const LOOKS: u32 = 5;
@@ -89,7 +90,7 @@ async fn choice(comfy: &Comfy, library: &Library, picture: &Picture) -> Result<C
     let checkpoints = comfy.checkpoints().await?;
     let mut memory = comfy.memory().await?;
     if let Some(now) = memory
-        && let Some(needs) = roomiest(library, what, &picture.wish, &checkpoints, now.total_bytes)
+        && let Some(needs) = roomiest(library, what, &picture.selection, &checkpoints, now.total_bytes)
         && now.free_bytes < needs
         && comfy.free_memory().await?
     {
@@ -102,7 +103,7 @@ async fn choice(comfy: &Comfy, library: &Library, picture: &Picture) -> Result<C
         }
     }
     let free = memory.map(|memory| memory.free_bytes);
-    choose(library, what, &picture.wish, &checkpoints, free)
+    choose(library, what, &picture.selection, &checkpoints, free)
         .map_err(|reason| Stopped::Failed(format!("{} cannot make this: {reason}.", comfy.address())))
 }
 
@@ -119,7 +120,7 @@ async fn upload(gateway: &Gateway, comfy: &Comfy, source: Source) -> Result<(Str
         Source::Asset(id) => {
             let (assets, wanted) = (Arc::clone(&gateway.assets), id.clone());
             let (path, _) =
-                off_thread(move || assets.file(&wanted, None)).await.map_err(|problem| failed(&problem))?;
+                off_thread(move || assets.file(&wanted, None)).await.map_err(|error| failed(&error))?;
             let bytes = tokio::fs::read(&path).await;
             (id, bytes.map_err(|error| Stopped::Failed(format!("The image cannot be read: {error}.")))?)
         }
@@ -169,7 +170,7 @@ async fn keep(
             .collect();
         assets.keep(kind, Value::Object(parameters), &contents)
     });
-    kept.await.map_err(|problem| failed(&problem))
+    kept.await.map_err(|error| failed(&error))
 }
 
 fn known(bytes: &[u8]) -> Result<Media, Stopped> {
@@ -191,6 +192,10 @@ pub(super) fn sentence(text: &str) -> String {
     first.chain(rest).chain(['.']).collect()
 }
 
-pub(super) fn failed(problem: &actionbooster_chassis::Problem) -> Stopped {
-    Stopped::Failed(problem.detail().to_owned())
+pub(super) fn failed(error: &GenerationError) -> Stopped {
+    if error.is_internal() {
+        tracing::error!(cause = %error, "request failed");
+        return Stopped::Failed("The reason is in the box's journal under this request id.".into());
+    }
+    Stopped::Failed(error.to_string())
 }

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use actionbooster_chassis::Problem;
-use anyhow::Result;
-use axum::http::StatusCode;
+use actionbooster_http_client::{self as net, ClientError, innermost, quoted};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
+use super::error::GenerationError;
+use super::models::{Answer, Question};
 use super::settings::{TextServer, TextServerKind};
-use crate::net::{self, innermost, quoted};
 
 /// One text. The server says nothing before it is whole.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -24,30 +23,13 @@ pub(crate) struct Remotes {
     client: Client,
 }
 
-/// What is asked.
-pub(super) struct Question<'a> {
-    pub(super) system: Option<&'a str>,
-    pub(super) prompt: &'a str,
-    pub(super) temperature: f32,
-    pub(super) seed: u32,
-    pub(super) max_tokens: u32,
-}
-
-/// What was answered.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) text: String,
-    pub(super) prompt_tokens: u32,
-    pub(super) generated_tokens: u32,
-}
-
 impl Remotes {
-    pub(crate) fn new(servers: Vec<TextServer>) -> Result<Self> {
+    pub(crate) fn new(servers: Vec<TextServer>) -> Result<Self, ClientError> {
         Ok(Self { servers, client: net::client(LIMIT)? })
     }
 
     /// The server that `<server>/<model>` names, and the model; `None` for a model of this box.
-    pub(super) fn find<'a>(&self, model: &'a str) -> Result<Option<(&TextServer, &'a str)>, Problem> {
+    pub(super) fn find<'a>(&self, model: &'a str) -> Result<Option<(&TextServer, &'a str)>, GenerationError> {
         let Some((name, model)) = model.split_once('/') else { return Ok(None) };
         match self.servers.iter().find(|server| server.name == name) {
             Some(server) if !model.is_empty() => Ok(Some((server, model))),
@@ -69,7 +51,7 @@ impl Remotes {
         server: &TextServer,
         model: &str,
         question: &Question<'_>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Answer, GenerationError> {
         let request = self.request(server, model, question).await?;
         let response = request.send().await.map_err(|error| unreachable(server, &innermost(&error)))?;
         let status = response.status();
@@ -91,7 +73,7 @@ impl Remotes {
         server: &TextServer,
         model: &str,
         question: &Question<'_>,
-    ) -> Result<RequestBuilder, Problem> {
+    ) -> Result<RequestBuilder, GenerationError> {
         let message = |role: &str, content: &str| json!({"role": role, "content": content});
         let system = question.system.map(|text| message("system", text));
         let messages: Vec<Value> = system.into_iter().chain([message("user", question.prompt)]).collect();
@@ -121,7 +103,7 @@ impl Remotes {
 }
 
 /// The key, read every time so that a new one works at once. It is never logged.
-async fn key(server: &TextServer) -> Result<Option<HeaderValue>, Problem> {
+async fn key(server: &TextServer) -> Result<Option<HeaderValue>, GenerationError> {
     let Some(path) = &server.key_file else { return Ok(None) };
     let wrong = |reason: &str| failed(server, &format!("its key file {} {reason}", path.display()));
     let text = tokio::fs::read_to_string(path)
@@ -156,31 +138,19 @@ fn read(kind: TextServerKind, reply: &Value) -> Option<Answer> {
     })
 }
 
-fn unknown(detail: String) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "model_not_found", "There is no such model", detail)
-        .with("param", "model")
+const fn unknown(detail: String) -> GenerationError {
+    GenerationError::UnknownModel(detail)
 }
 
-fn unreachable(server: &TextServer, reason: &str) -> Problem {
+fn unreachable(server: &TextServer, reason: &str) -> GenerationError {
     let TextServer { name, url, .. } = server;
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "text-server-unreachable",
-        "The text server is not there",
-        format!(
-            "The text server {name} at {url} does not answer ({reason}); see that it runs, and that its \
-             address in agent.toml is right."
-        ),
-    )
-    .retry_after(10)
+    GenerationError::TextServerUnreachable(format!(
+        "The text server {name} at {url} does not answer ({reason}); see that it runs, and that its \
+         address in agent.toml is right."
+    ))
 }
 
-fn failed(server: &TextServer, reason: &str) -> Problem {
+fn failed(server: &TextServer, reason: &str) -> GenerationError {
     let TextServer { name, url, .. } = server;
-    Problem::new(
-        StatusCode::BAD_GATEWAY,
-        "text-server-failed",
-        "The text server failed",
-        format!("The text server {name} at {url} gave no text: {reason}."),
-    )
+    GenerationError::TextServerFailed(format!("The text server {name} at {url} gave no text: {reason}."))
 }

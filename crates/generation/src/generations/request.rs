@@ -1,13 +1,12 @@
 //! Bodies of the requests, and what is wrong with them.
 
-use actionbooster_chassis::Problem;
-use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::super::assets::Kind;
-use super::super::workflows::{Defaults, Library, Made, Values, Wish, is_called};
+use super::super::error::GenerationError;
+use super::super::workflows::{Defaults, Library, Made, Selection, Values, is_called};
 use super::media::tell;
 
 /// No image model reads more of a prompt.
@@ -16,7 +15,7 @@ const MOST_PROMPT_BYTES: usize = 16 * 1024;
 /// Body of `POST /image/gen` and `POST /video/gen`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PictureRequest {
+pub struct PictureRequest {
     prompt: String,
     negative: Option<String>,
     width: Option<u32>,
@@ -36,7 +35,7 @@ pub(crate) struct PictureRequest {
 /// Body of `POST /agent/character`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct CharacterRequest {
+pub struct CharacterRequest {
     #[serde(alias = "description")]
     prompt: String,
     seed: Option<u64>,
@@ -63,7 +62,7 @@ pub(super) enum Source {
 pub(super) struct Picture {
     pub(super) made: Made,
     pub(super) values: Values,
-    pub(super) wish: Wish,
+    pub(super) selection: Selection,
     pub(super) image: Option<Source>,
 }
 
@@ -78,7 +77,7 @@ pub(super) struct Character {
 
 impl PictureRequest {
     /// What is to be made, checked against the workflows there are.
-    pub(super) fn picture(self, made: Made, library: &Library) -> Result<Picture, Problem> {
+    pub(super) fn picture(self, made: Made, library: &Library) -> Result<Picture, GenerationError> {
         if made == Made::Image {
             for (field, given) in [("frames", self.frames), ("fps", self.fps)] {
                 if given.is_some() {
@@ -94,8 +93,8 @@ impl PictureRequest {
             ));
         }
         let image = self.image.as_deref().map(source).transpose()?;
-        let wish = Wish { workflow: self.workflow, model: self.model };
-        check_wish(&wish, (made, image.is_some()), library)?;
+        let selection = Selection { workflow: self.workflow, model: self.model };
+        check_selection(&selection, (made, image.is_some()), library)?;
         let values = Values {
             prompt: self.prompt,
             negative: self.negative,
@@ -110,16 +109,16 @@ impl PictureRequest {
             fps: self.fps,
         };
         check_values(&values)?;
-        Ok(Picture { made, values, wish, image })
+        Ok(Picture { made, values, selection, image })
     }
 }
 
 impl CharacterRequest {
     /// What is to be made, checked against the workflows there are.
-    pub(super) fn character(self, library: &Library) -> Result<Character, Problem> {
+    pub(super) fn character(self, library: &Library) -> Result<Character, GenerationError> {
         check_prompt(&self.prompt, None)?;
-        let wish = Wish { workflow: self.workflow, model: None };
-        check_wish(&wish, (Made::Image, false), library)?;
+        let selection = Selection { workflow: self.workflow, model: None };
+        check_selection(&selection, (Made::Image, false), library)?;
         let seed = self.seed.unwrap_or_else(|| rand::random::<u32>().into());
         let still = Values {
             prompt: String::new(),
@@ -134,17 +133,17 @@ impl CharacterRequest {
             Values { frames: self.frames, fps: self.fps, steps: self.steps, seed, ..Values::default() };
         check_values(&still)?;
         check_values(&moving)?;
-        let picture = |made, values, wish| Picture { made, values, wish, image: None };
+        let picture = |made, values, selection| Picture { made, values, selection, image: None };
         Ok(Character {
             description: self.prompt,
             model: self.model,
-            portrait: picture(Made::Image, still, wish),
-            clip: picture(Made::Video, moving, Wish::default()),
+            portrait: picture(Made::Image, still, selection),
+            clip: picture(Made::Video, moving, Selection::default()),
         })
     }
 }
 
-fn check_prompt(prompt: &str, negative: Option<&str>) -> Result<(), Problem> {
+fn check_prompt(prompt: &str, negative: Option<&str>) -> Result<(), GenerationError> {
     if prompt.trim().is_empty() {
         return Err(invalid("prompt", "The prompt is empty; say what is to be made."));
     }
@@ -160,12 +159,16 @@ fn check_prompt(prompt: &str, negative: Option<&str>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_values(values: &Values) -> Result<(), Problem> {
+fn check_values(values: &Values) -> Result<(), GenerationError> {
     values.check(&Defaults::default()).map_err(|(field, detail)| invalid(field, detail))
 }
 
 /// Whether there are workflows for what is wanted, and the named one among them.
-fn check_wish(wish: &Wish, (made, from_image): (Made, bool), library: &Library) -> Result<(), Problem> {
+fn check_selection(
+    selection: &Selection,
+    (made, from_image): (Made, bool),
+    library: &Library,
+) -> Result<(), GenerationError> {
     let there = library.that_make(made, from_image);
     let names = || there.iter().map(|workflow| workflow.name.as_str()).collect::<Vec<_>>().join(", ");
     if there.is_empty() {
@@ -175,13 +178,13 @@ fn check_wish(wish: &Wish, (made, from_image): (Made, bool), library: &Library) 
             "There is no workflow for this; put one into /etc/actionbooster/workflows.",
         ));
     }
-    if let Some(name) = &wish.workflow
+    if let Some(name) = &selection.workflow
         && !there.iter().any(|workflow| workflow.name == *name)
     {
         let detail = format!("There is no workflow {name:?} for this; there are: {}.", names());
         return Err(invalid("workflow", detail));
     }
-    if let (Some(model), None) = (&wish.model, &wish.workflow)
+    if let (Some(model), None) = (&selection.model, &selection.workflow)
         && !there.iter().any(|workflow| is_called(model, &workflow.checkpoint))
     {
         let detail = format!(
@@ -194,7 +197,7 @@ fn check_wish(wish: &Wish, (made, from_image): (Made, bool), library: &Library) 
 }
 
 /// An asset's id or an image in base64.
-fn source(text: &str) -> Result<Source, Problem> {
+fn source(text: &str) -> Result<Source, GenerationError> {
     if text.starts_with("a-") {
         return Ok(Source::Asset(text.to_owned()));
     }
@@ -209,9 +212,8 @@ fn source(text: &str) -> Result<Source, Problem> {
     }
 }
 
-pub(super) fn invalid(param: &'static str, detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "This cannot be generated", detail)
-        .with("param", param)
+fn invalid(param: &'static str, detail: impl Into<String>) -> GenerationError {
+    GenerationError::invalid(param, detail)
 }
 
 #[cfg(test)]
@@ -224,9 +226,16 @@ mod tests {
         Library::read(&[concat!(env!("CARGO_MANIFEST_DIR"), "/../../provisioning/workflows").into()])
     }
 
-    fn refused(made: Made, body: Value) -> Option<Value> {
+    fn param(error: GenerationError) -> &'static str {
+        match error {
+            GenerationError::Invalid { param, .. } => param,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn refused(made: Made, body: Value) -> Option<&'static str> {
         let request: PictureRequest = serde_json::from_value(body).expect("parses");
-        request.picture(made, &library()).err().map(|problem| problem.to_json()["param"].clone())
+        request.picture(made, &library()).err().map(param)
     }
 
     #[test]
@@ -254,19 +263,19 @@ mod tests {
             (json!({"prompt": "x", "frames": 8}), Some("frames")),
         ];
         for (body, expected) in images {
-            assert_eq!(refused(Made::Image, body.clone()), expected.map(Value::from), "{body}");
+            assert_eq!(refused(Made::Image, body.clone()), expected, "{body}");
         }
         assert_eq!(refused(Made::Video, json!({"prompt": "x", "frames": 8, "fps": 8})), None);
-        assert_eq!(refused(Made::Video, json!({"prompt": "x", "frames": 65})), Some("frames".into()));
-        assert_eq!(refused(Made::Video, json!({"prompt": "x", "workflow": "sdxl"})), Some("workflow".into()));
+        assert_eq!(refused(Made::Video, json!({"prompt": "x", "frames": 65})), Some("frames"));
+        assert_eq!(refused(Made::Video, json!({"prompt": "x", "workflow": "sdxl"})), Some("workflow"));
         assert!(serde_json::from_value::<PictureRequest>(json!({"prompt": "x", "step": 3})).is_err());
     }
 
     #[test]
     fn without_a_workflow_it_says_where_one_goes() {
         let request = PictureRequest { prompt: "x".into(), ..PictureRequest::default() };
-        let problem = request.picture(Made::Image, &Library::default()).expect_err("nothing there");
-        assert!(problem.detail().contains("/etc/actionbooster/workflows"), "{}", problem.detail());
+        let error = request.picture(Made::Image, &Library::default()).expect_err("nothing there");
+        assert!(error.to_string().contains("/etc/actionbooster/workflows"), "{error}");
     }
 
     #[test]
@@ -278,6 +287,6 @@ mod tests {
         assert_eq!((character.portrait.values.seed, character.clip.values.seed), (5, 5));
         assert_eq!((character.portrait.values.frames, character.clip.values.frames), (None, Some(8)));
         let request = CharacterRequest { prompt: "x".into(), fps: Some(0), ..CharacterRequest::default() };
-        assert_eq!(request.character(&library()).expect_err("no").to_json()["param"], "fps");
+        assert_eq!(param(request.character(&library()).expect_err("no")), "fps");
     }
 }

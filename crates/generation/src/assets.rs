@@ -20,36 +20,54 @@ const DESCRIPTION_BYTES: u64 = 256 << 10;
 
 /// What the assets of a kind take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sizes {
-    pub(crate) bytes: u64,
-    pub(crate) files: u64,
+pub struct Sizes {
+    /// Bytes of them all.
+    pub bytes: u64,
+    /// How many files.
+    pub files: u64,
     /// Of these bytes, those that stay until somebody unpins them.
-    pub(crate) pinned_bytes: u64,
+    pub pinned_bytes: u64,
 }
 
 /// Why an asset cannot be had or kept.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AssetError {
+pub enum AssetError {
+    /// It is not there.
     #[error("there is no asset {0}; it may have been removed to make room")]
     Missing(String),
+    /// There is no room.
     #[error("{kept} could not be kept: {reason}")]
-    Full { kept: String, reason: String },
+    Full {
+        /// What was to be kept.
+        kept: String,
+        /// Why there is no room.
+        reason: String,
+    },
+    /// The disk failed.
     #[error("{what}: {source}")]
-    Io { what: String, source: io::Error },
+    Io {
+        /// What was done.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
 }
 
 /// What an asset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A text.
     Text,
+    /// An image.
     Image,
+    /// A video.
     Video,
 }
 
 impl Kind {
     /// As it is written.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Image => "image",
@@ -60,40 +78,48 @@ impl Kind {
 
 /// One generated thing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Asset {
-    pub(crate) id: String,
-    pub(crate) kind: Kind,
-    pub(crate) created_at: Timestamp,
+pub struct Asset {
+    /// Its name.
+    pub id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// When it was made.
+    pub created_at: Timestamp,
     /// Grows from one to the next: the clock may be put back.
     #[serde(default)]
-    pub(crate) sequence: u64,
+    pub sequence: u64,
+    /// Whether it stays until somebody unpins it.
     #[serde(default)]
-    pub(crate) pinned: bool,
+    pub pinned: bool,
     /// Everything that is needed to make it again.
-    pub(crate) parameters: Value,
-    pub(crate) files: Vec<AssetFile>,
+    pub parameters: Value,
+    /// What it consists of, the main file first.
+    pub files: Vec<AssetFile>,
 }
 
 /// A file of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AssetFile {
-    pub(crate) name: String,
-    pub(crate) media_type: String,
-    pub(crate) size_bytes: u64,
+pub struct AssetFile {
+    /// Its name in the asset.
+    pub name: String,
+    /// Its kind, as HTTP names it.
+    pub media_type: String,
+    /// Its bytes.
+    pub size_bytes: u64,
 }
 
 /// A file to keep.
 #[derive(Debug)]
 pub(crate) struct Content<'a> {
     /// Ending of its name, without the dot.
-    pub(crate) ending: &'a str,
-    pub(crate) media_type: &'a str,
-    pub(crate) bytes: &'a [u8],
+    pub ending: &'a str,
+    pub media_type: &'a str,
+    pub bytes: &'a [u8],
 }
 
 /// The folder of all assets.
 #[derive(Debug)]
-pub(crate) struct Assets {
+pub struct Assets {
     root: PathBuf,
     /// Bytes of all assets together; 0 means no limit.
     limit: u64,
@@ -102,7 +128,8 @@ pub(crate) struct Assets {
 }
 
 impl Assets {
-    pub(crate) const fn new(root: PathBuf, limit: u64) -> Self {
+    /// Those below `root`, which may take `limit` bytes together; 0 means no limit.
+    pub const fn new(root: PathBuf, limit: u64) -> Self {
         Self { root, limit, changing: Mutex::new(()) }
     }
 
@@ -140,7 +167,7 @@ impl Assets {
     }
 
     /// Refuses what could not be kept, before somebody waits for it.
-    pub(crate) fn check_room(&self) -> Result<(), AssetError> {
+    pub fn check_room(&self) -> Result<(), AssetError> {
         self.has_room(0)
             .map_err(|error| AssetError::Full { kept: "what is asked for".into(), reason: error.to_string() })
     }
@@ -152,7 +179,7 @@ impl Assets {
     }
 
     /// What the assets of each kind take.
-    pub(crate) fn sizes(&self) -> Result<BTreeMap<Kind, Sizes>, AssetError> {
+    pub fn sizes(&self) -> Result<BTreeMap<Kind, Sizes>, AssetError> {
         let mut sizes = BTreeMap::<Kind, Sizes>::new();
         for (_, asset) in self.all()? {
             let kind = sizes.entry(asset.kind).or_default();
@@ -166,7 +193,7 @@ impl Assets {
     }
 
     /// Deletes what is not pinned, of one kind or of all. Tells how many went.
-    pub(crate) fn clear(&self, kind: Option<Kind>) -> Result<u64, AssetError> {
+    pub fn clear(&self, kind: Option<Kind>) -> Result<u64, AssetError> {
         let _changing = self.change();
         let mut removed = 0;
         for (folder, asset) in self.all()? {
@@ -183,16 +210,17 @@ impl Assets {
     }
 
     /// All assets, newest first. What is damaged is left out and told in the log.
-    pub(crate) fn list(&self) -> Result<Vec<Asset>, AssetError> {
+    pub fn list(&self) -> Result<Vec<Asset>, AssetError> {
         Ok(self.all()?.into_iter().map(|(_, asset)| asset).collect())
     }
 
-    pub(crate) fn get(&self, id: &str) -> Result<Asset, AssetError> {
+    /// What is known of one.
+    pub fn get(&self, id: &str) -> Result<Asset, AssetError> {
         Ok(self.find(id)?.1)
     }
 
     /// The path of one of its files; the first when no name is given.
-    pub(crate) fn file(&self, id: &str, name: Option<&str>) -> Result<(PathBuf, AssetFile), AssetError> {
+    pub fn file(&self, id: &str, name: Option<&str>) -> Result<(PathBuf, AssetFile), AssetError> {
         let (folder, asset) = self.find(id)?;
         let wanted = |file: &&AssetFile| name.is_none_or(|name| file.name == name);
         let file = asset.files.iter().find(wanted).cloned();
@@ -201,7 +229,7 @@ impl Assets {
     }
 
     /// Keeps it from being removed to make room, or no longer.
-    pub(crate) fn pin(&self, id: &str, pinned: bool) -> Result<Asset, AssetError> {
+    pub fn pin(&self, id: &str, pinned: bool) -> Result<Asset, AssetError> {
         let _changing = self.change();
         let (folder, mut asset) = self.find(id)?;
         asset.pinned = pinned;
@@ -211,7 +239,8 @@ impl Assets {
         Ok(asset)
     }
 
-    pub(crate) fn delete(&self, id: &str) -> Result<(), AssetError> {
+    /// Deletes one with its files.
+    pub fn delete(&self, id: &str) -> Result<(), AssetError> {
         let _changing = self.change();
         let (folder, asset) = self.find(id)?;
         remove(&folder, &asset)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actionbooster_http_client::{self as net, ReadError, innermost, quoted};
 use reqwest::multipart::{Form, Part};
 use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
@@ -9,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::replies::{Accepted, Ended, History, Memory, Output, Queue, Rejected, Stats, choices};
 use super::{Comfy, ComfyError};
-use crate::net::{self, ReadError, innermost, quoted};
 
 /// A question about the server's state; it answers them even while it works.
 const QUESTION_LIMIT: Duration = Duration::from_secs(15);

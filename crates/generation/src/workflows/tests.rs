@@ -20,8 +20,8 @@ fn both() -> Vec<String> {
     vec!["v1-5-pruned-emaonly-fp16.safetensors".into(), "large\\sd_xl_base_1.0.safetensors".into()]
 }
 
-fn wish(workflow: Option<&str>, model: Option<&str>) -> Wish {
-    Wish { workflow: workflow.map(String::from), model: model.map(String::from) }
+fn selection(workflow: Option<&str>, model: Option<&str>) -> Selection {
+    Selection { workflow: workflow.map(String::from), model: model.map(String::from) }
 }
 
 #[test]
@@ -82,17 +82,17 @@ fn numbers_outside_their_bounds_are_named() {
 #[test]
 fn the_largest_that_the_server_has_and_has_memory_for_is_used() {
     let library = library();
-    let choose = |wish: &Wish, checkpoints: &[String], free: Option<u64>| {
-        choose(&library, (Made::Image, false), wish, checkpoints, free)
+    let choose = |selection: &Selection, checkpoints: &[String], free: Option<u64>| {
+        choose(&library, (Made::Image, false), selection, checkpoints, free)
             .map(|choice| (choice.workflow.name, choice.checkpoint, choice.reason))
     };
     let (small, large) = (both()[0].clone(), both()[1].clone());
-    let any = wish(None, None);
+    let any = selection(None, None);
     assert_eq!(choose(&any, &both(), Some(8 * GIB)), Ok(("sdxl".into(), large.clone(), None)));
     assert_eq!(choose(&any, &both(), None), Ok(("sdxl".into(), large.clone(), None)));
     assert_eq!(choose(&any, &both()[..1], Some(8 * GIB)), Ok(("sd15".into(), small.clone(), None)));
-    for wish in [&any, &wish(Some("sdxl"), None)] {
-        let (name, checkpoint, reason) = choose(wish, &both(), Some(4 * GIB)).expect("the smaller");
+    for selection in [&any, &selection(Some("sdxl"), None)] {
+        let (name, checkpoint, reason) = choose(selection, &both(), Some(4 * GIB)).expect("the smaller");
         assert_eq!((name.as_str(), &checkpoint), ("sd15", &small));
         let reason = reason.expect("reason");
         assert!(reason.contains("sdxl needs 7.0 GiB") && reason.contains("sd15 is used"), "{reason}");
@@ -101,28 +101,28 @@ fn the_largest_that_the_server_has_and_has_memory_for_is_used() {
     assert_eq!((name.as_str(), reason.is_some_and(|reason| reason.contains("may fail"))), ("sd15", true));
     // A named checkpoint stays.
     let (name, _, reason) =
-        choose(&wish(None, Some("sd_xl_base_1.0.safetensors")), &both(), Some(GIB)).expect("named");
+        choose(&selection(None, Some("sd_xl_base_1.0.safetensors")), &both(), Some(GIB)).expect("named");
     assert_eq!((name.as_str(), reason.is_some()), ("sdxl", true));
     let own = vec!["own.safetensors".to_owned()];
-    let named = wish(Some("sd15"), Some("own.safetensors"));
+    let named = selection(Some("sd15"), Some("own.safetensors"));
     assert_eq!(choose(&named, &own, Some(8 * GIB)), Ok(("sd15".into(), own[0].clone(), None)));
 }
 
 #[test]
 fn what_is_missing_on_the_server_is_said_with_what_it_has() {
     let library = library();
-    let refused = |wish: &Wish, checkpoints: &[String]| {
-        choose(&library, (Made::Image, false), wish, checkpoints, None).expect_err("refused")
+    let refused = |selection: &Selection, checkpoints: &[String]| {
+        choose(&library, (Made::Image, false), selection, checkpoints, None).expect_err("refused")
     };
     let own = vec!["own.safetensors".to_owned()];
-    let said = refused(&wish(None, None), &own);
+    let said = refused(&selection(None, None), &own);
     assert!(
         said.contains("sd_xl_base_1.0.safetensors nor v1-5-pruned") && said.contains("It has own"),
         "{said}"
     );
-    assert!(refused(&wish(Some("sdxl"), None), &both()[..1]).contains("sd_xl_base"));
-    assert!(refused(&wish(None, Some("own.safetensors")), &own).contains("name a workflow"));
-    assert!(refused(&wish(None, Some("x")), &[]).contains("none at all"));
+    assert!(refused(&selection(Some("sdxl"), None), &both()[..1]).contains("sd_xl_base"));
+    assert!(refused(&selection(None, Some("own.safetensors")), &own).contains("name a workflow"));
+    assert!(refused(&selection(None, Some("x")), &[]).contains("none at all"));
     // Part of a name is another file.
     assert!(!is_called("my-own.safetensors", "own.safetensors"));
 }
@@ -130,7 +130,8 @@ fn what_is_missing_on_the_server_is_said_with_what_it_has() {
 #[test]
 fn memory_is_only_made_free_for_what_can_fit_at_all() {
     let library = library();
-    let roomiest = |total: u64| roomiest(&library, (Made::Image, false), &wish(None, None), &both(), total);
+    let roomiest =
+        |total: u64| roomiest(&library, (Made::Image, false), &selection(None, None), &both(), total);
     assert_eq!(
         (roomiest(8 * GIB), roomiest(4 * GIB), roomiest(GIB)),
         (Some(7 * GIB), Some(3 * GIB), Some(3 * GIB))

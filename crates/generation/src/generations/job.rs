@@ -28,13 +28,19 @@ impl Wanted {
     }
 }
 
+/// How far a generation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Status {
+pub enum Status {
+    /// It waits.
     Queued,
+    /// It is being made.
     Running,
+    /// It was made.
     Succeeded,
+    /// It could not be made.
     Failed,
+    /// Somebody cancelled it.
     Cancelled,
 }
 
@@ -48,8 +54,9 @@ pub(super) enum Stopped {
 
 /// A generation that was accepted.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) id: String,
+pub struct Job {
+    /// Its name.
+    pub id: String,
     pub(super) wanted: Wanted,
     created_at: Timestamp,
     /// Cancelled when somebody wants it to stop.
@@ -135,12 +142,13 @@ impl Job {
         self.state().status
     }
 
-    pub(super) fn url(&self) -> String {
+    /// Where it is told.
+    pub fn url(&self) -> String {
         format!("/api/v1/generations/{}", self.id)
     }
 
     /// What the client is told. `waiting` is its place in the queue, 1 being the next.
-    pub(super) fn to_json(&self, waiting: Option<usize>) -> Value {
+    pub fn to_json(&self, waiting: Option<usize>) -> Value {
         let state = self.state();
         let assets = state.assets.iter().map(|(id, kind)| {
             let url = format!("/api/v1/assets/{id}");

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::job::{Job, Status, Stopped, Wanted};
 
 /// Generations that may wait.
-pub(super) const MOST_WAITING: usize = 16;
+pub const MOST_WAITING: usize = 16;
 /// Generations that are remembered after they ended.
 const MOST_ENDED: usize = 100;
 

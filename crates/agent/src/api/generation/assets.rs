@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_generation::{Asset, AssetError, Gateway, Kind};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -12,9 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
-use super::assets::{Asset, Kind};
-use super::off_thread;
-use crate::gateway::Gateway;
+use super::error::problem;
 
 /// Assets of one page when the request does not say, and at most.
 const PAGE: (usize, usize) = (50, 500);
@@ -35,12 +34,19 @@ pub(crate) async fn list(
     selection: Result<Query<Selection>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(selection) = selection.map_err(|error| malformed(&error))?;
-    let assets = Arc::clone(&gateway.assets);
+    let assets = Arc::clone(gateway.assets());
     let all = off_thread(move || assets.list()).await?;
     let limit = selection.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
     let (page, more) = page(all, &selection, limit);
     let next = page.last().filter(|_| more).map(|asset| asset.id.clone());
     Ok(Json(json!({"assets": page, "next_before": next})))
+}
+
+/// Runs work on files off the runtime's threads.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AssetError> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?.map_err(|error| problem(error.into()))
 }
 
 fn malformed(error: &QueryRejection) -> Problem {
@@ -73,7 +79,7 @@ pub(crate) async fn clear(
     cleared: Result<Query<Cleared>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(Cleared { kind }) = cleared.map_err(|error| malformed(&error))?;
-    let assets = Arc::clone(&gateway.assets);
+    let assets = Arc::clone(gateway.assets());
     let removed = off_thread(move || assets.clear(kind)).await?;
     tracing::info!(removed, "generated files were deleted");
     Ok(Json(json!({"removed": removed})))
@@ -84,7 +90,7 @@ pub(crate) async fn show(
     State(gateway): State<Gateway>,
     Path(id): Path<String>,
 ) -> Result<Json<Asset>, Problem> {
-    let assets = Arc::clone(&gateway.assets);
+    let assets = Arc::clone(gateway.assets());
     off_thread(move || assets.get(&id)).await.map(Json)
 }
 
@@ -105,7 +111,7 @@ pub(crate) async fn named_file(
 }
 
 async fn fetch(gateway: &Gateway, id: String, name: Option<String>) -> Result<Response, Problem> {
-    let assets = Arc::clone(&gateway.assets);
+    let assets = Arc::clone(gateway.assets());
     let (path, described) = off_thread(move || assets.file(&id, name.as_deref())).await?;
     let file = tokio::fs::File::open(&path).await.map_err(Problem::internal)?;
     let headers = [
@@ -131,7 +137,7 @@ pub(crate) async fn change(
     Path(id): Path<String>,
     Json(change): Json<Change>,
 ) -> Result<Json<Asset>, Problem> {
-    let assets = Arc::clone(&gateway.assets);
+    let assets = Arc::clone(gateway.assets());
     off_thread(move || assets.pin(&id, change.pinned)).await.map(Json)
 }
 
@@ -140,7 +146,7 @@ pub(crate) async fn remove(
     State(gateway): State<Gateway>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let assets = Arc::clone(&gateway.assets);
+    let assets = Arc::clone(gateway.assets());
     off_thread(move || assets.delete(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

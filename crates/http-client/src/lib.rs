@@ -13,20 +13,31 @@ const REDIRECTIONS: usize = 8;
 /// Bytes of somebody else's words that are repeated to the client.
 const QUOTED: usize = 600;
 
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tokio_rustls::rustls::Error),
+    /// The client cannot be built.
+    #[error(transparent)]
+    Client(#[from] reqwest::Error),
+}
+
 /// A client that goes only where it is told: no proxy, no redirection.
 ///
 /// Servers with TLS are believed when this system trusts their certificate.
 /// A server that says nothing for `silence` is taken for gone.
-pub(crate) fn client(silence: Duration) -> anyhow::Result<Client> {
+pub fn client(silence: Duration) -> Result<Client, ClientError> {
     Ok(builder(silence)?.redirect(redirect::Policy::none()).build()?)
 }
 
 /// The same for downloads, which hubs redirect to where their files lie.
-pub(crate) fn downloader(silence: Duration) -> anyhow::Result<Client> {
+pub fn downloader(silence: Duration) -> Result<Client, ClientError> {
     Ok(builder(silence)?.redirect(redirect::Policy::limited(REDIRECTIONS)).build()?)
 }
 
-fn builder(silence: Duration) -> anyhow::Result<ClientBuilder> {
+fn builder(silence: Duration) -> Result<ClientBuilder, ClientError> {
     let mut roots = RootCertStore::empty();
     // A system without certificates can still talk to servers without TLS.
     let (trusted, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -44,15 +55,20 @@ fn builder(silence: Duration) -> anyhow::Result<ClientBuilder> {
 
 /// Why an answer could not be read whole.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
+pub enum ReadError {
+    /// It has more bytes than are read.
     #[error("it is larger than {limit} bytes")]
-    TooLarge { limit: usize },
+    TooLarge {
+        /// Bytes that are read.
+        limit: usize,
+    },
+    /// The connection broke off.
     #[error("{}", innermost(.0))]
     Broken(#[from] reqwest::Error),
 }
 
 /// The whole body, when it has at most `limit` bytes. What the server announces is not believed.
-pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, ReadError> {
+pub async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, ReadError> {
     if response.content_length().is_some_and(|length| length > limit as u64) {
         return Err(ReadError::TooLarge { limit });
     }
@@ -67,7 +83,7 @@ pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>
 }
 
 /// What was at the bottom of it: reqwest itself only says that something failed.
-pub(crate) fn innermost(error: &reqwest::Error) -> String {
+pub fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -76,7 +92,7 @@ pub(crate) fn innermost(error: &reqwest::Error) -> String {
 }
 
 /// The beginning of what another program says, in one line without control characters.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut line = String::new();
     for word in text.split(|character: char| character.is_whitespace() || character.is_control()) {
         if word.is_empty() {

@@ -2,13 +2,13 @@
 //!
 //! What was made before something failed is kept and told.
 
-use super::super::text::{TextRequest, write_and_keep};
+use super::super::text::TextRequest;
 use super::super::workflows::Made;
 use super::job::{Job, Stopped};
+use super::picture;
+use super::picture::failed;
 use super::request::{Character, Source};
-use super::studio;
-use super::studio::failed;
-use crate::gateway::Gateway;
+use crate::Gateway;
 
 const WRITER: &str = "You invent characters. From a short description write who the character is: name, age, \
                       look, temper, history, and how it speaks. Write in the language of the description, in \
@@ -30,7 +30,7 @@ pub(super) async fn make(gateway: &Gateway, job: &Job, character: Character) -> 
     job.report("painting the portrait", SPANS[0]);
 
     portrait.values.prompt = format!("portrait of {description}, {look}");
-    let painted = studio::make(gateway, job, portrait, (SPANS[0], SPANS[1])).await;
+    let painted = picture::make(gateway, job, portrait, (SPANS[0], SPANS[1])).await;
     let painted = painted.map_err(|stopped| after("The text is kept, but the portrait failed.", stopped))?;
 
     job.report("making the clip", SPANS[1]);
@@ -40,7 +40,7 @@ pub(super) async fn make(gateway: &Gateway, job: &Job, character: Character) -> 
     if !library.that_make(Made::Video, true).is_empty() {
         clip.image = Some(Source::Asset(painted.id));
     }
-    studio::make(gateway, job, clip, (SPANS[1], SPANS[2]))
+    picture::make(gateway, job, clip, (SPANS[1], SPANS[2]))
         .await
         .map(drop)
         .map_err(|stopped| after("The text and the portrait are kept, but the clip failed.", stopped))
@@ -56,16 +56,18 @@ async fn write(
 ) -> Result<String, Stopped> {
     // The language models take smaller seeds.
     let seed = (seed % (1 << 32)) as u32;
-    let ask = |prompt: &str, system: &str, tokens| {
-        write_and_keep(gateway, TextRequest::asking(prompt, system, model, tokens, seed))
+    let ask = async |prompt: &str, system: &str, tokens| {
+        let request = TextRequest::asking(prompt, system, model, tokens, seed);
+        let written = gateway.write_and_keep(&*gateway.models, &request).await;
+        written.map_err(|error| after("The text failed.", failed(&error)))
     };
-    let failed_text = |problem| after("The text failed.", failed(&problem));
-    let (who, asset) = ask(description, WRITER, TOKENS.0).await.map_err(failed_text)?;
-    job.add(&asset);
+    let who = ask(description, WRITER, TOKENS.0).await?;
+    job.add(&who.asset);
     job.report("describing the portrait", SPANS[0] / 2.0);
-    let (look, asset) =
-        ask(&format!("{description}\n\n{who}"), PAINTER, TOKENS.1).await.map_err(failed_text)?;
-    job.add(&asset);
+    let who = who.answer.text;
+    let look = ask(&format!("{description}\n\n{who}"), PAINTER, TOKENS.1).await?;
+    job.add(&look.asset);
+    let look = look.answer.text;
     let words: Vec<&str> = look.split_whitespace().collect();
     Ok(words.join(" ").chars().take(MOST_LOOK).collect())
 }

@@ -102,7 +102,7 @@ impl Ended {
 
 /// What an `execution_error` says.
 pub(super) fn failure(data: &Value) -> End {
-    let text = |key: &str| data[key].as_str().map(crate::net::quoted).unwrap_or_default();
+    let text = |key: &str| data[key].as_str().map(actionbooster_http_client::quoted).unwrap_or_default();
     let or_unknown = |text: String| if text.is_empty() { "unknown".into() } else { text };
     End::Failed { node: or_unknown(text("node_type")), said: or_unknown(text("exception_message")) }
 }

@@ -4,7 +4,7 @@ use super::{Library, Made, Workflow};
 
 /// What the request wants to be used.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wish {
+pub(crate) struct Selection {
     pub(crate) workflow: Option<String>,
     /// File name of a checkpoint.
     pub(crate) model: Option<String>,
@@ -27,11 +27,11 @@ pub(crate) struct Choice {
 pub(crate) fn choose(
     library: &Library,
     (made, from_image): (Made, bool),
-    wish: &Wish,
+    selection: &Selection,
     checkpoints: &[String],
     free: Option<u64>,
 ) -> Result<Choice, String> {
-    let usable = usable(library, (made, from_image), wish, checkpoints)?;
+    let usable = usable(library, (made, from_image), selection, checkpoints)?;
     let (wanted, _) = usable.first().ok_or("there is no workflow for this")?;
     let fits =
         |(workflow, _): &&(&Workflow, String)| free.is_none_or(|free| workflow.needs_vram_bytes <= free);
@@ -61,11 +61,11 @@ pub(crate) fn choose(
 pub(crate) fn roomiest(
     library: &Library,
     what: (Made, bool),
-    wish: &Wish,
+    selection: &Selection,
     checkpoints: &[String],
     total: u64,
 ) -> Option<u64> {
-    let usable = usable(library, what, wish, checkpoints).ok()?;
+    let usable = usable(library, what, selection, checkpoints).ok()?;
     let mut needs = usable.iter().map(|(workflow, _)| workflow.needs_vram_bytes);
     needs.clone().find(|needs| *needs <= total).or_else(|| needs.next_back())
 }
@@ -74,19 +74,19 @@ pub(crate) fn roomiest(
 fn usable<'a>(
     library: &'a Library,
     (made, from_image): (Made, bool),
-    wish: &Wish,
+    selection: &Selection,
     checkpoints: &[String],
 ) -> Result<Vec<(&'a Workflow, String)>, String> {
     let mut candidates = library.that_make(made, from_image);
-    if let Some(name) = &wish.workflow {
+    if let Some(name) = &selection.workflow {
         let at = candidates.iter().position(|workflow| workflow.name == *name);
         let at = at.ok_or_else(|| format!("there is no workflow {name} for this any more"))?;
         candidates.drain(..at);
     }
-    if let Some(model) = &wish.model {
+    if let Some(model) = &selection.model {
         let checkpoint = installed(model, checkpoints).ok_or_else(|| missing(&[model], checkpoints))?;
         let made_for = |workflow: &&&Workflow| is_called(&checkpoint, &workflow.checkpoint);
-        let workflow = match &wish.workflow {
+        let workflow = match &selection.workflow {
             Some(_) => candidates.first(),
             None => candidates.iter().find(made_for),
         };
@@ -97,7 +97,7 @@ fn usable<'a>(
     let names: Vec<&str> = candidates.iter().map(|workflow| workflow.checkpoint.as_str()).collect();
     // What was asked for by name must be there; smaller ones only replace it when memory is short.
     let first_is_there = names.first().is_some_and(|name| installed(name, checkpoints).is_some());
-    if wish.workflow.is_some() && !first_is_there {
+    if selection.workflow.is_some() && !first_is_there {
         return Err(missing(&names[..1], checkpoints));
     }
     let found: Vec<_> = candidates
