@@ -3,23 +3,22 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use actionbooster_scheduler::{EventSink, ModelEvent};
 use async_stream::stream;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
-use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use axum::response::sse::Event as Message;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::api::stream::server_sent;
 use crate::closing::Closing;
 
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events that are remembered for listeners that come back, and that a slow one may leave lying.
 const KEPT: usize = 256;
 
@@ -132,7 +131,7 @@ pub(crate) async fn events(
             });
         }
     };
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    server_sent(events)
 }
 
 fn message(event: &Event) -> Message {

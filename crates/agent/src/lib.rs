@@ -4,50 +4,42 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actionbooster_chassis::ages::Ages;
-use actionbooster_chassis::auth::Scope;
 use actionbooster_chassis::{Boot, Paths, Service};
+use actionbooster_generation::{Folders, Gateway};
 use actionbooster_models::{Catalog, Incoming, Store};
 use actionbooster_scheduler::{
     Dependencies, LatencyEstimator, Limits, ModelIndex, Scheduler, detect_launcher,
 };
 use anyhow::{Context, Result, anyhow};
-use axum::Router;
-use axum::routing::{delete, get, post};
 use serde::Deserialize;
 
-mod anthropic;
+mod api;
 mod ask;
-mod backpressure;
 mod cameras;
 mod closing;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
-mod gateway;
 mod inference;
 mod library;
-mod net;
-mod ollama;
-mod openai;
 mod problems;
 mod query;
 mod request_context;
+mod routes;
 mod state;
 mod summary;
 mod usage;
-mod validation;
 
+pub use actionbooster_generation::{Address, GatewayConfig, TextServer, TextServerKind};
+use api::generation::Models;
 use cameras::Cameras;
 pub use cameras::CamerasConfig;
 use events::Events;
-pub use gateway::{Address, GatewayConfig, TextServer, TextServerKind};
-use gateway::{Assets, Gateway, Generations, Remotes, generations};
 use inference::Inference;
 use library::{ModelLibrary, Shop};
+use request_context::RequestContext;
 use state::Agent;
 
-/// Requests larger than this hold no question anybody reads.
-const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// How often idle runners and the store are looked at, at most and at least.
 const TIDY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How long a server that models come from may say nothing.
@@ -56,22 +48,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 const ENGINE: &str = "booster-runner";
 /// Requests that a runner answers together when its settings do not say.
 const DEFAULT_SLOTS: u32 = 2;
-
-/// What a key with the scope `infer` may use.
-const INFER: [&str; 12] = [
-    "/query",
-    "/api/v1/query",
-    "/v1/",
-    "/text/",
-    "/image/",
-    "/video/",
-    "/agent/",
-    "/api/v1/assets",
-    "/api/v1/assets/",
-    "/api/v1/generations",
-    "/api/v1/generations/",
-    "/api/v1/workflows",
-];
 
 /// Settings of the agent.
 #[derive(Debug, Deserialize)]
@@ -156,9 +132,6 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let limits = Limits { budget_bytes: config.model_budget_bytes, keep_alive };
     let scheduler = Scheduler::new(dependencies, limits);
     let load_timeout = Duration::from_secs(config.wait_s);
-    let assets = Arc::new(Assets::new(paths.state().join("assets"), config.gateway.assets_bytes));
-    let generations = Arc::new(Generations::new(&config.gateway, &paths, shutdown.child_token())?);
-    let remotes = Arc::new(Remotes::new(config.gateway.text_servers)?);
     let hang_timeout = Duration::from_secs(config.hang_s.max(1));
     scheduler.set_retention_policies(index.retention_policies().await);
     let ages = |file: &str| Ages::open(paths.state().join(file), paths.runtime());
@@ -181,9 +154,14 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         shop: Arc::new(shop),
         cameras: Arc::clone(&cameras),
     };
-    let gateway = Gateway { inference: inference.clone(), assets, generations, remotes };
+    let folders = Folders {
+        assets: paths.state().join("assets"),
+        workflows: vec![paths.vendor().join("workflows"), paths.owner().join("workflows")],
+    };
+    let models = Models { inference: inference.clone(), context: RequestContext::background("generations") };
+    let gateway = Gateway::new(config.gateway, folders, Arc::new(models), shutdown.child_token())?;
     let agent = Agent { inference, library, gateway, cameras, events };
-    let generating = gateway::work(agent.gateway.clone());
+    let generating = agent.gateway.clone().run();
     library::report_health(&agent.library, &health).await;
     agent.cameras.report_health(&health);
     let tidied = agent.clone();
@@ -201,29 +179,17 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         }
     });
     let ended = agent.clone();
-    let service = ollama::PATHS.iter().fold(Service::new(routes(agent)), |service, path| {
-        service.scope(Scope::Infer, &[path]).error_shape(path, ollama::error_shape)
-    });
-    Ok(service
-        .scope(Scope::Infer, &INFER)
-        .scope(Scope::Read, &["/api/v1/cameras", "/api/v1/cameras/"])
-        .local(&[usage::PATH])
-        .body_limit(BODY_LIMIT)
-        .body_limit_below(library::UPLOADS, library::PIECE)
-        // The first that fits counts.
-        .error_shape("/v1/messages", anthropic::error_shape)
-        .error_shape("/v1/", openai::error_shape)
-        .on_drain(async move {
-            if let Err(error) = housekeeping.await {
-                tracing::warn!(%error, "the housekeeping ended badly");
-            }
-            // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
-            let (generated, (), ()) =
-                tokio::join!(generating, ended.inference.scheduler.close(), ended.cameras.close());
-            if let Err(error) = generated {
-                tracing::warn!(%error, "the generations ended badly");
-            }
-        }))
+    Ok(routes::service(agent).on_drain(async move {
+        if let Err(error) = housekeeping.await {
+            tracing::warn!(%error, "the housekeeping ended badly");
+        }
+        // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
+        let (generated, (), ()) =
+            tokio::join!(generating, ended.inference.scheduler.close(), ended.cameras.close());
+        if let Err(error) = generated {
+            tracing::warn!(%error, "the generations ended badly");
+        }
+    }))
 }
 
 /// The catalog that came with the system, and the hub it is fetched from.
@@ -231,45 +197,5 @@ fn open_shop(paths: &Paths, hub: &str) -> Result<Shop> {
     let path = paths.vendor().join("models.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let catalog = Catalog::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-    Ok(Shop::new(catalog, hub, net::downloader(SILENCE)?))
-}
-
-fn routes(agent: Agent) -> Router {
-    Router::new()
-        .route("/query", post(query::query))
-        .route("/api/v1/query", post(query::route))
-        .route("/v1/chat/completions", post(openai::chat))
-        .route("/v1/completions", post(openai::completions))
-        .route("/v1/embeddings", post(openai::embeddings))
-        .route("/v1/models", get(openai::models))
-        .route("/v1/models/{id}", get(openai::model))
-        .route("/api/v1/models", get(library::list))
-        .route("/api/v1/events", get(events::events))
-        .route(usage::PATH, get(usage::usage))
-        .merge(library::routes())
-        .merge(cameras::routes())
-        .route("/v1/messages", post(anthropic::messages))
-        .route("/api/version", get(ollama::version))
-        .route("/api/tags", get(ollama::tags))
-        .route("/api/show", post(ollama::show))
-        .route("/api/ps", get(ollama::ps))
-        .route("/api/chat", post(ollama::chat))
-        .route("/api/generate", post(ollama::generate))
-        .route("/api/embed", post(ollama::embed))
-        .route("/api/embeddings", post(ollama::embed_one))
-        .route("/api/pull", post(library::pull))
-        .route("/api/delete", delete(library::delete))
-        .route("/api/copy", post(library::copy))
-        .route("/text/gen", post(gateway::text))
-        .route("/image/gen", post(generations::image))
-        .route("/video/gen", post(generations::video))
-        .route("/agent/character", post(generations::character))
-        .route("/api/v1/generations", get(generations::list))
-        .route("/api/v1/generations/{id}", get(generations::show).delete(generations::cancel))
-        .route("/api/v1/workflows", get(generations::workflows))
-        .route("/api/v1/assets", get(gateway::list).delete(gateway::clear))
-        .route("/api/v1/assets/{id}", get(gateway::show).patch(gateway::change).delete(gateway::remove))
-        .route("/api/v1/assets/{id}/file", get(gateway::file))
-        .route("/api/v1/assets/{id}/file/{name}", get(gateway::named_file))
-        .with_state(agent)
+    Ok(Shop::new(catalog, hub, actionbooster_http_client::downloader(SILENCE)?))
 }

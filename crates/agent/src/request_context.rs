@@ -3,30 +3,15 @@
 use std::time::Duration;
 
 use actionbooster_chassis::Problem;
-use actionbooster_chassis::auth::{Caller, Scope};
+use actionbooster_chassis::auth::Caller;
 use actionbooster_scheduler::{KeepAlive, LeaseRequest, Priority};
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 
-use crate::validation::invalid;
+use crate::api::validation::invalid;
 
 /// Header that says how urgent a request is.
 const HEADER: &str = "x-priority";
-
-/// Refuses callers that may not change what is in the store.
-pub(crate) fn require_admin(caller: &Caller) -> Result<(), Problem> {
-    require(caller, Scope::Admin)
-}
-
-/// Refuses callers without this scope.
-pub(crate) fn require(caller: &Caller, scope: Scope) -> Result<(), Problem> {
-    if caller.may(scope) {
-        return Ok(());
-    }
-    let detail = format!("This key lacks the scope {}; use another key, or the portal.", scope.as_str());
-    Err(Problem::new(StatusCode::FORBIDDEN, "missing-scope", "This key may not do that", detail))
-}
 
 /// Who asks, and how urgently.
 #[derive(Debug, Clone)]

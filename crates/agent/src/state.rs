@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use actionbooster_generation::Gateway;
 use axum::extract::FromRef;
 
 use crate::cameras::Cameras;
 use crate::closing::Closing;
 use crate::events::Events;
-use crate::gateway::Gateway;
 use crate::inference::Inference;
 use crate::library::ModelLibrary;
 

@@ -3,17 +3,15 @@
 use std::time::{Duration, Instant};
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_generation::Assets;
 use actionbooster_models::{Incoming, Store};
 use actionbooster_storage::{Usage, measure};
 use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::cameras::Recordings;
-use crate::gateway::Assets;
 use crate::state::Agent;
 
-/// Where it is told, to programs on this box.
-pub(crate) const PATH: &str = "/usage";
 /// Counting ends after this; what was not counted is told as missing.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -25,7 +23,7 @@ pub(crate) async fn usage(State(agent): State<Agent>) -> Result<Json<Value>, Pro
             models(agent.inference.index.store(), deadline),
             uploads(&agent.library.incoming, deadline),
             recordings(agent.cameras.recordings(deadline)),
-            assets(&agent.gateway.assets),
+            assets(agent.gateway.assets()),
         ]})
     });
     counting.await.map(Json).map_err(Problem::internal)

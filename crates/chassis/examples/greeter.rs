@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use actionbooster_chassis::auth::{Caller, Scope};
-use actionbooster_chassis::axum::{Router, routing::get};
 use actionbooster_chassis::health::Status;
+use actionbooster_chassis::routes::get;
 use actionbooster_chassis::{Boot, Service};
 use serde::Deserialize;
 
@@ -25,7 +25,7 @@ async fn start(boot: Boot<Config>) -> anyhow::Result<Service> {
     let greeting = boot.config.greeting;
     let greet = move |caller: Caller| async move { format!("{greeting}, {}", caller.label()) };
     boot.health.set("voice", Status::Ok, "");
-    Ok(Service::new(Router::new().route("/hello", get(greet))).scope(Scope::Read, &["/hello"]))
+    Ok(Service::of(vec![get("/hello", Scope::Read, greet)], ()))
 }
 
 fn main() -> ExitCode {

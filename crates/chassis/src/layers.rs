@@ -28,17 +28,8 @@ const SMALL_BODY: u64 = 16 * 1024;
 
 struct Shared {
     auth: AuthReader,
-    rules: Rules,
-    body_limit: usize,
+    rules: Arc<Rules>,
     answer_limit: Duration,
-    larger_bodies: Vec<(&'static str, usize)>,
-}
-
-impl Shared {
-    fn body_limit_of(&self, path: &str) -> usize {
-        let larger = self.larger_bodies.iter().find(|(prefix, _)| path.starts_with(prefix));
-        larger.map_or(self.body_limit, |(_, bytes)| *bytes)
-    }
 }
 
 /// The daemon's routes with everything around them.
@@ -50,13 +41,8 @@ pub(crate) fn assemble(
     metrics: PrometheusHandle,
     limits: Limits,
 ) -> Router {
-    let shared = Arc::new(Shared {
-        auth,
-        rules: service.rules,
-        body_limit: service.body_limit,
-        larger_bodies: service.larger_bodies,
-        answer_limit: limits.answer,
-    });
+    let rules = Arc::new(service.rules);
+    let shared = Arc::new(Shared { auth, rules: Arc::clone(&rules), answer_limit: limits.answer });
     let source = service.health;
     let report = move |request: Request| {
         let own = Report::of(version, health.components());
@@ -69,18 +55,17 @@ pub(crate) fn assemble(
             axum::Json(if sees_details(&request) { report } else { report.without_details() })
         }
     };
-    let shapes: Arc<[_]> = service.error_shapes.into();
     service
         .router
         .route("/health", get(report))
         .route(METRICS, get(move || async move { metrics.render() }))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(shared.body_limit))
+        .layer(DefaultBodyLimit::max(rules.body_limit))
         .layer(middleware::from_fn_with_state(shared, guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
-            reshape(shapes.clone(), request, next)
+            reshape(Arc::clone(&rules), request, next)
         }))
         .layer(middleware::from_fn(observe))
 }
@@ -129,7 +114,8 @@ async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let body_limit = shared.body_limit_of(request.uri().path());
+    let rules = shared.rules.of(&request);
+    let body_limit = rules.body_limit;
     if let Some(length) = content_length(&request)
         && length > body_limit as u64
     {
@@ -144,17 +130,12 @@ async fn guard(
     let caller = match identify(&shared.auth, client, request.method(), request.headers()).await {
         Ok(caller) => caller,
         // Where nobody need be known, keys that cannot be checked must not stand in the way.
-        Err(problem)
-            if problem.status().is_server_error() && shared.rules.is_public(request.uri().path()) =>
-        {
-            None
-        }
+        Err(problem) if problem.status().is_server_error() && rules.is_public() => None,
         Err(problem) => return problem.into_response(),
     };
-    let path = request.uri().path();
     // A collector of metrics on the box needs no key, nor do the daemons among themselves.
-    let open = client.is_on_this_box() && (path == METRICS || shared.rules.is_local(path));
-    if !open && let Err(problem) = shared.rules.permit(path, caller.as_ref()) {
+    let open = client.is_on_this_box() && (request.uri().path() == METRICS || rules.is_local());
+    if !open && let Err(problem) = rules.permit(caller.as_ref()) {
         return problem.into_response();
     }
     if let Some(caller) = caller {

@@ -1,7 +1,7 @@
 //! What every daemon stands on: configuration, tracing, metrics, HTTP, authentication, life cycle.
 //!
 //! ```no_run
-//! use actionbooster_chassis::{Boot, Service, auth::Scope, axum::{Router, routing::get}};
+//! use actionbooster_chassis::{Boot, Service, auth::Scope, routes::get};
 //!
 //! #[derive(serde::Deserialize, Default)]
 //! #[serde(default, deny_unknown_fields)]
@@ -9,8 +9,7 @@
 //!
 //! async fn start(boot: Boot<Config>) -> anyhow::Result<Service> {
 //!     let greeting = boot.config.greeting;
-//!     let router = Router::new().route("/hello", get(|| async move { greeting }));
-//!     Ok(Service::new(router).scope(Scope::Read, &["/hello"]))
+//!     Ok(Service::of(vec![get("/hello", Scope::Read, || async move { greeting })], ()))
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
@@ -30,6 +29,7 @@ mod layers;
 mod limits;
 mod paths;
 mod problem;
+pub mod routes;
 mod serve;
 mod service;
 mod sockets;

@@ -4,13 +4,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::auth::{Caller, Scope, forbidden, unauthenticated};
-use crate::health::Report;
+use crate::auth::{AuthReader, Caller, Scope};
+use crate::health::{Health, Report};
+use crate::layers::assemble;
+use crate::limits::Limits;
+use crate::paths::Paths;
 use crate::problem::Problem;
+use crate::routes::{self, Access, Route, Row, Rows};
 
 /// Bytes of a request body when nothing else is said.
 pub const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
@@ -19,44 +25,53 @@ pub(crate) type ErrorShape = Arc<dyn Fn(&Problem) -> Response + Send + Sync>;
 pub(crate) type HealthSource = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Report> + Send>> + Send + Sync>;
 pub(crate) type Drain = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A daemon's routes and their rules. Every path needs a caller we know unless it is made public.
+/// A daemon's routes and their rules. Every path needs a caller we know unless a row makes it public.
 pub struct Service {
     pub(crate) router: axum::Router,
     pub(crate) rules: Rules,
-    pub(crate) body_limit: usize,
-    pub(crate) larger_bodies: Vec<(&'static str, usize)>,
-    pub(crate) error_shapes: Vec<(&'static str, ErrorShape)>,
     pub(crate) health: Option<HealthSource>,
     pub(crate) on_drain: Option<Drain>,
 }
 
-/// Who may use which path.
-#[derive(Debug, Clone, Default)]
+/// Who may use what, how much they may send, and how errors are told: by row of the table, and by path where no
+/// row says it.
 pub(crate) struct Rules {
-    public: Vec<&'static str>,
+    rows: Rows,
     local: Vec<&'static str>,
     scopes: Vec<(Scope, &'static str)>,
+    error_shapes: Vec<(&'static str, ErrorShape)>,
+    pub(crate) body_limit: usize,
+}
+
+/// What the rules say about one request.
+pub(crate) struct RequestRules {
+    /// One of these is enough. There are several only where a route does not accept the method.
+    accesses: Vec<Access>,
+    /// Bytes of its body at most.
+    pub(crate) body_limit: usize,
+    pub(crate) error_shape: Option<ErrorShape>,
 }
 
 impl Service {
-    /// A service of these routes, none of them public.
+    /// A service of these routes, none of them public, with rules by path.
     pub fn new(router: axum::Router) -> Self {
-        Self {
-            router,
-            rules: Rules::default(),
-            body_limit: DEFAULT_BODY_LIMIT,
-            larger_bodies: Vec::new(),
+        let rules = Rules {
+            rows: Rows::new(),
+            local: Vec::new(),
+            scopes: Vec::new(),
             error_shapes: Vec::new(),
-            health: None,
-            on_drain: None,
-        }
+            body_limit: DEFAULT_BODY_LIMIT,
+        };
+        Self { router, rules, health: None, on_drain: None }
     }
 
-    /// Lets everybody use exactly these paths.
-    #[must_use]
-    pub fn public(mut self, paths: &[&'static str]) -> Self {
-        self.rules.public.extend(paths);
-        self
+    /// A service of these rows, whose handlers work with `state`. What the rules by path say holds only where
+    /// there is no route.
+    pub fn of<S: Clone + Send + Sync + 'static>(table: Vec<Route<S>>, state: S) -> Self {
+        let (router, rows) = routes::split(table, state);
+        let mut service = Self::new(router);
+        service.rules.rows = rows;
+        service
     }
 
     /// Lets programs on this box use exactly these paths without a key: what daemons tell each other.
@@ -76,14 +91,7 @@ impl Service {
     /// Refuses request bodies larger than this many bytes.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.body_limit = bytes;
-        self
-    }
-
-    /// Accepts larger bodies below a path prefix, for handlers that read them piece by piece.
-    #[must_use]
-    pub fn body_limit_below(mut self, prefix: &'static str, bytes: usize) -> Self {
-        self.larger_bodies.push((prefix, bytes));
+        self.rules.body_limit = bytes;
         self
     }
 
@@ -94,7 +102,7 @@ impl Service {
         prefix: &'static str,
         shape: impl Fn(&Problem) -> Response + Send + Sync + 'static,
     ) -> Self {
-        self.error_shapes.push((prefix, Arc::new(shape)));
+        self.rules.error_shapes.push((prefix, Arc::new(shape)));
         self
     }
 
@@ -115,9 +123,53 @@ impl Service {
         self.on_drain = Some(Box::pin(work));
         self
     }
+
+    /// Its routes with everything that a daemon puts around them, and no socket: for tests of who may ask what.
+    /// Keys are those of the auth database below `paths`.
+    #[doc(hidden)]
+    pub fn assembled(self, paths: &Paths) -> axum::Router {
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let auth = AuthReader::new(paths.auth_database());
+        assemble(self, auth, Health::default(), "", metrics, Limits::default())
+    }
 }
 
 impl Rules {
+    /// What holds for a request, of which nothing but its head is looked at.
+    pub(crate) fn of(&self, request: &Request) -> RequestRules {
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let rows = route.and_then(|route| self.rows.get(route));
+        rows.map_or_else(|| self.by_path(request.uri().path()), |rows| self.by_row(rows, request.method()))
+    }
+
+    fn by_row(&self, rows: &[Row], method: &Method) -> RequestRules {
+        // A route for GET answers HEAD too.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        let fitting: Vec<&Row> = rows.iter().filter(|row| row.method == *method).collect();
+        let rows = if fitting.is_empty() { rows.iter().collect() } else { fitting };
+        RequestRules {
+            accesses: rows.iter().map(|row| row.access).collect(),
+            body_limit: rows.iter().find_map(|row| row.body_limit).unwrap_or(self.body_limit),
+            error_shape: rows.iter().find_map(|row| row.error_shape.clone()),
+        }
+    }
+
+    fn by_path(&self, path: &str) -> RequestRules {
+        let access = if path == "/health" {
+            Access::Public
+        } else if self.local.contains(&path) {
+            Access::Local
+        } else {
+            self.needed(path).into()
+        };
+        let shape = self.error_shapes.iter().find(|(prefix, _)| path.starts_with(prefix));
+        RequestRules {
+            accesses: vec![access],
+            body_limit: self.body_limit,
+            error_shape: shape.map(|(_, shape)| Arc::clone(shape)),
+        }
+    }
+
     /// The scope a path needs: the longest rule that covers it; `Read` when none does.
     fn needed(&self, path: &str) -> Scope {
         let covers = |rule: &str| path == rule || (rule.ends_with('/') && path.starts_with(rule));
@@ -127,37 +179,37 @@ impl Rules {
             .max_by_key(|(_, rule)| rule.len())
             .map_or(Scope::Read, |(scope, _)| *scope)
     }
+}
 
-    /// Whether everybody may use `path`.
-    pub(crate) fn is_public(&self, path: &str) -> bool {
-        path == "/health" || self.public.contains(&path)
+impl RequestRules {
+    /// Whether nobody need be known.
+    pub(crate) fn is_public(&self) -> bool {
+        self.accesses.contains(&Access::Public)
     }
 
-    pub(crate) fn is_local(&self, path: &str) -> bool {
-        self.local.contains(&path)
+    /// Whether programs on this box need no key.
+    pub(crate) fn is_local(&self) -> bool {
+        self.accesses.contains(&Access::Local)
     }
 
-    /// Whether `caller` may use `path`.
-    pub(crate) fn permit(&self, path: &str, caller: Option<&Caller>) -> Result<(), Problem> {
-        if self.is_public(path) {
-            return Ok(());
+    /// Whether `caller`, who is not on this box, may ask.
+    pub(crate) fn permit(&self, caller: Option<&Caller>) -> Result<(), Problem> {
+        let mut refused = Ok(());
+        for access in &self.accesses {
+            match access.permit(caller) {
+                Ok(()) => return Ok(()),
+                Err(problem) => refused = refused.and(Err(problem)),
+            }
         }
-        let caller = caller.ok_or_else(unauthenticated)?;
-        let needed = self.needed(path);
-        if caller.may(needed) { Ok(()) } else { Err(forbidden(needed)) }
+        refused
     }
 }
 
-/// Replaces problems by the shape that belongs to the path.
-pub(crate) async fn reshape(
-    shapes: Arc<[(&'static str, ErrorShape)]>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let path = request.uri().path().to_owned();
+/// Replaces problems by the shape that belongs to the request.
+pub(crate) async fn reshape(rules: Arc<Rules>, request: Request, next: Next) -> Response {
+    let shape = rules.of(&request).error_shape;
     let response = next.run(request).await;
-    let Some(problem) = response.extensions().get::<Problem>() else { return response };
-    let Some((_, shape)) = shapes.iter().find(|(prefix, _)| path.starts_with(prefix)) else {
+    let (Some(shape), Some(problem)) = (shape, response.extensions().get::<Problem>()) else {
         return response;
     };
     let mut replaced = shape(problem);
@@ -174,7 +226,7 @@ mod tests {
     #[test]
     fn the_longest_rule_decides_and_everything_else_needs_read() {
         let service = Service::new(axum::Router::new())
-            .public(&["/open"])
+            .local(&["/usage"])
             .scope(Scope::Infer, &["/v1/", "/query"])
             .scope(Scope::Admin, &["/v1/admin/"]);
         let cases = [
@@ -185,11 +237,10 @@ mod tests {
             ("/other", Scope::Read),
         ];
         for (path, scope) in cases {
-            assert_eq!(service.rules.needed(path), scope, "{path}");
+            assert_eq!(service.rules.by_path(path).accesses, [scope.into()], "{path}");
         }
-        assert!(service.rules.permit("/open", None).is_ok());
-        assert!(service.rules.permit("/health", None).is_ok());
-        assert!(service.rules.permit("/openx", None).is_err());
-        assert!(service.rules.permit("/query", Some(&Caller::Console)).is_ok());
+        assert!(service.rules.by_path("/health").is_public());
+        assert!(service.rules.by_path("/usage").is_local());
+        assert!(!service.rules.by_path("/usage/more").is_local());
     }
 }

@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use actionbooster_chassis::auth::Scope;
 use actionbooster_chassis::{Boot, Paths, Problem, Service};
 use anyhow::{Context, Result};
-use axum::Router;
-use axum::routing::{delete, get, post};
 use serde::Deserialize;
 
 mod accounts;
@@ -20,6 +17,7 @@ mod mdns;
 mod password;
 mod reports;
 mod reset;
+mod routes;
 mod settings;
 mod slot;
 mod storage;
@@ -97,20 +95,12 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             watched.storage.sample();
         }
     });
-    Ok(Service::new(routes(monitor))
-        .public(&["/api/v1/claim", "/api/v1/login"])
-        .scope(
-            Scope::Read,
-            &["/api/v1/provisioning", "/api/v1/hardware", "/api/v1/session", "/api/v1/storage"],
-        )
-        .scope(Scope::Admin, &["/api/v1/"])
-        .health(move || health::report(Arc::clone(&asked)))
-        .on_drain(async move {
-            mdns.abort();
-            if let Err(error) = watching.await {
-                tracing::warn!(%error, "the disk was no longer watched");
-            }
-        }))
+    Ok(routes::service(monitor).health(move || health::report(Arc::clone(&asked))).on_drain(async move {
+        mdns.abort();
+        if let Err(error) = watching.await {
+            tracing::warn!(%error, "the disk was no longer watched");
+        }
+    }))
 }
 
 /// Makes the files of the claim say what the database says, which a cut may have kept apart. A disk that
@@ -137,23 +127,4 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?
-}
-
-fn routes(monitor: Shared) -> Router {
-    Router::new()
-        .route("/api/v1/claim", get(login::claim_state).post(login::claim))
-        .route("/api/v1/login", post(login::login))
-        .route("/api/v1/logout", post(login::logout))
-        .route("/api/v1/session", get(login::session))
-        .route("/api/v1/password", post(login::change_password))
-        .route("/api/v1/owner/reset", post(reset::reset_owner))
-        .route("/api/v1/keys", get(keys::list).post(keys::create))
-        .route("/api/v1/keys/{id}", delete(keys::revoke))
-        .route("/api/v1/provisioning", get(reports::provisioning))
-        .route("/api/v1/hardware", get(reports::hardware))
-        .route("/api/v1/settings", get(settings::show).patch(settings::change))
-        .route("/api/v1/time", get(time::show).put(time::set))
-        .route("/api/v1/storage", get(storage::show))
-        .route("/api/v1/power", post(system::power))
-        .with_state(monitor)
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use actionbooster_cameras::retention;
 use actionbooster_cameras::session::{BEST, CLIP, SUMMARY, Summary};
-use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_storage::{Usage, measure};
 use axum::body::Body;
@@ -20,14 +19,13 @@ use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
 use super::{Cameras, lock};
-use crate::request_context::require_admin;
 
 /// Sessions in a list at most, the newest.
 const MOST: usize = 200;
 const DAY_S: u64 = 24 * 3600;
 
 /// `GET /api/v1/cameras/{id}/sessions`: the newest first.
-pub(super) async fn list(
+pub(crate) async fn list(
     State(cameras): State<Arc<Cameras>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
@@ -60,7 +58,7 @@ pub(super) async fn list(
 }
 
 /// `GET /api/v1/cameras/{id}/sessions/{session}`: all of it.
-pub(super) async fn show(
+pub(crate) async fn show(
     State(cameras): State<Arc<Cameras>>,
     Path((id, session)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
@@ -70,7 +68,7 @@ pub(super) async fn show(
 }
 
 /// `GET /api/v1/cameras/{id}/sessions/{session}/{file}`: its snapshot or its clip.
-pub(super) async fn file(
+pub(crate) async fn file(
     State(cameras): State<Arc<Cameras>>,
     Path((id, session, file)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
@@ -85,12 +83,10 @@ pub(super) async fn file(
 }
 
 /// `DELETE /api/v1/cameras/{id}/sessions/{session}`.
-pub(super) async fn remove(
+pub(crate) async fn remove(
     State(cameras): State<Arc<Cameras>>,
-    caller: Caller,
     Path((id, session)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    require_admin(&caller)?;
     let open = lock(&cameras.running).get(&id).and_then(|running| {
         let state = lock(&running.state).clone()?;
         state["session"].as_str().map(str::to_owned)
@@ -107,18 +103,16 @@ pub(super) async fn remove(
 /// Query of [`clear`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Age {
+pub(crate) struct Age {
     older_than_days: u32,
 }
 
 /// `DELETE /api/v1/cameras/{id}/sessions?older_than_days=N`: those that began so long ago; 0 is all that ended.
-pub(super) async fn clear(
+pub(crate) async fn clear(
     State(cameras): State<Arc<Cameras>>,
-    caller: Caller,
     Path(id): Path<String>,
     age: Result<Query<Age>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
     let Query(Age { older_than_days }) = age.map_err(|error| {
         let detail =
             format!("{}; say which go with `older_than_days`, 0 is all that ended.", error.body_text());

@@ -1,8 +1,8 @@
 //! The owner's cameras: which there are, which run, and what they tell.
 
-mod kept;
+pub(crate) mod kept;
 mod passwords;
-mod routes;
+pub(crate) mod routes;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -17,10 +17,7 @@ use actionbooster_cameras::{Camera, CameraEvent, Live, Source, Surroundings, cla
 use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Paths, Problem};
-use axum::Router;
-use axum::extract::FromRef;
 use axum::http::StatusCode;
-use axum::routing::get;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,7 +25,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::closing::Closing;
 use crate::events::Events;
 pub(crate) use kept::Recordings;
 use passwords::{LOST, Passwords, is_lost};
@@ -292,21 +288,4 @@ fn unknown(id: &str) -> Problem {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// `/api/v1/cameras`.
-pub(crate) fn routes<S>() -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Arc<Cameras>: FromRef<S>,
-    Closing: FromRef<S>,
-{
-    Router::new()
-        .route("/api/v1/cameras", get(routes::list).post(routes::add))
-        .route("/api/v1/cameras/{id}", get(routes::show).put(routes::change).delete(routes::remove))
-        .route("/api/v1/cameras/{id}/live", get(routes::live))
-        .route("/api/v1/cameras/{id}/snapshot", get(routes::snapshot))
-        .route("/api/v1/cameras/{id}/sessions", get(kept::list).delete(kept::clear))
-        .route("/api/v1/cameras/{id}/sessions/{session}", get(kept::show).delete(kept::remove))
-        .route("/api/v1/cameras/{id}/sessions/{session}/{file}", get(kept::file))
 }

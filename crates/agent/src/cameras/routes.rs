@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use actionbooster_cameras::Camera;
 use actionbooster_cameras::address::Address;
-use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
 use async_stream::stream;
 use axum::body::{Body, Bytes};
@@ -16,30 +15,27 @@ use serde_json::{Value, json};
 
 use super::{Cameras, LOST, is_lost, lock, unknown};
 use crate::closing::Closing;
-use crate::request_context::require_admin;
 
 /// Between the pictures of a live view.
 const BOUNDARY: &str = "picture";
 
 /// `GET /api/v1/cameras`.
-pub(super) async fn list(State(cameras): State<Arc<Cameras>>) -> Json<Value> {
+pub(crate) async fn list(State(cameras): State<Arc<Cameras>>) -> Json<Value> {
     let cameras: Vec<Value> = cameras.settings.all().iter().map(|camera| told(&cameras, camera)).collect();
     Json(json!({"cameras": cameras}))
 }
 
 /// `POST /api/v1/cameras`.
-pub(super) async fn add(
+pub(crate) async fn add(
     State(cameras): State<Arc<Cameras>>,
-    caller: Caller,
     Json(camera): Json<Camera>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    require_admin(&caller)?;
     let camera = cameras.put(camera, true).await?;
     Ok((StatusCode::CREATED, Json(told(&cameras, &camera))))
 }
 
 /// `GET /api/v1/cameras/{id}`.
-pub(super) async fn show(
+pub(crate) async fn show(
     State(cameras): State<Arc<Cameras>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
@@ -49,13 +45,11 @@ pub(super) async fn show(
 
 /// `PUT /api/v1/cameras/{id}`: all of its settings. A running session ends. A password that comes back as `***`,
 /// as it is told, stays what it was.
-pub(super) async fn change(
+pub(crate) async fn change(
     State(cameras): State<Arc<Cameras>>,
-    caller: Caller,
     Path(id): Path<String>,
     Json(camera): Json<Camera>,
 ) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
     if camera.id != id {
         let detail =
             format!("The address names the camera {id} and the body {}; they must be the same.", camera.id);
@@ -66,18 +60,16 @@ pub(super) async fn change(
 }
 
 /// `DELETE /api/v1/cameras/{id}`: its sessions stay.
-pub(super) async fn remove(
+pub(crate) async fn remove(
     State(cameras): State<Arc<Cameras>>,
-    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    require_admin(&caller)?;
     cameras.remove(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /api/v1/cameras/{id}/snapshot`: the latest picture.
-pub(super) async fn snapshot(
+pub(crate) async fn snapshot(
     State(cameras): State<Arc<Cameras>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
@@ -95,7 +87,7 @@ pub(super) async fn snapshot(
 
 /// `GET /api/v1/cameras/{id}/live`: pictures as they come, as browsers show them in an `img` (MJPEG). A slow
 /// viewer misses pictures.
-pub(super) async fn live(
+pub(crate) async fn live(
     State(cameras): State<Arc<Cameras>>,
     State(Closing(closing)): State<Closing>,
     Path(id): Path<String>,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_http_client::{innermost, quoted, read};
 use actionbooster_models::{Catalog, Entry, Wanted};
 use axum::extract::State;
 use reqwest::Client;
@@ -10,7 +11,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ModelLibrary, off_thread};
-use crate::net::{innermost, quoted, read};
 
 /// Bytes of a hub's list of files at most.
 const MOST_LIST: usize = 16 << 20;
@@ -85,7 +85,7 @@ impl Shop {
 }
 
 /// `GET /api/v1/models/catalog`.
-pub(super) async fn list(State(library): State<ModelLibrary>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(State(library): State<ModelLibrary>) -> Result<Json<Value>, Problem> {
     let index = Arc::clone(&library.index);
     // Detectors too, which lists of what can be asked leave out.
     let here = off_thread(move || Ok::<_, Problem>(index.store().list().0)).await?;

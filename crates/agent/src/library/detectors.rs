@@ -37,7 +37,7 @@ pub(super) async fn head(model: Model) -> Result<Value, Problem> {
 }
 
 /// `GET /api/v1/models/{id}/classes`: what a detector can see. The worker loads it to know.
-pub(super) async fn classes(
+pub(crate) async fn classes(
     State(library): State<ModelLibrary>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {

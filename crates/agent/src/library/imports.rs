@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
+use actionbooster_http_client::innermost;
 use actionbooster_models::{Incoming, IncomingError, Upload, Wanted};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -19,8 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::uploads::add_to;
 use super::{Failure, ModelLibrary, off_thread};
-use crate::net::innermost;
-use crate::request_context::require_admin;
 
 /// Imports that are remembered.
 const MOST: usize = 64;
@@ -33,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// What is fetched.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// A file on the box that the agent may read.
     Path(PathBuf),
     /// An address.
@@ -318,12 +316,10 @@ async fn fetch(
 }
 
 /// `POST /api/v1/models/import`.
-pub(super) async fn begin(
+pub(crate) async fn begin(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Json(source): Json<Source>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    require_admin(&caller)?;
     if let Source::Catalog(id) = &source
         && library.shop.get(id).is_none()
     {
@@ -337,35 +333,27 @@ pub(super) async fn begin(
 }
 
 /// `GET /api/v1/models/imports`.
-pub(super) async fn list(
-    State(library): State<ModelLibrary>,
-    caller: Caller,
-) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
+pub(crate) async fn list(State(library): State<ModelLibrary>) -> Result<Json<Value>, Problem> {
     let jobs = library.imports.jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let told: Vec<Import> = jobs.values().map(|job| job.told.borrow().clone()).collect();
     Ok(Json(json!({"imports": told})))
 }
 
 /// `GET /api/v1/models/imports/{import}`.
-pub(super) async fn show(
+pub(crate) async fn show(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(import): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
     let job = library.imports.find(&import)?;
     let told = job.told.borrow().clone();
     Ok(Json(json!(told)))
 }
 
 /// `DELETE /api/v1/models/imports/{import}`: what came so far stays and can be gone on with.
-pub(super) async fn cancel(
+pub(crate) async fn cancel(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(import): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    require_admin(&caller)?;
     library.imports.find(&import)?.cancel.cancel();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actionbooster_chassis::auth::{Caller, Scope};
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Kind, Model, ModelSettings};
 use actionbooster_scheduler::{ModelState, ScheduleError};
@@ -12,17 +11,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Failure, ModelLibrary, detectors, off_thread};
-use crate::request_context::{RequestContext, require, require_admin};
+use crate::request_context::RequestContext;
 
 /// Query of [`show`]: what the memory is estimated for.
 #[derive(Deserialize)]
-pub(super) struct For {
+pub(crate) struct For {
     context: Option<u32>,
     slots: Option<u32>,
 }
 
 /// `GET /api/v1/models/{id}`.
-pub(super) async fn show(
+pub(crate) async fn show(
     State(library): State<ModelLibrary>,
     Path(id): Path<String>,
     Query(wanted): Query<For>,
@@ -93,19 +92,17 @@ pub(crate) async fn described(library: &ModelLibrary, model: &Model) -> Value {
 /// Body of [`change`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Change {
+pub(crate) struct Change {
     pinned: Option<bool>,
     options: Option<Map<String, Value>>,
 }
 
 /// `PATCH /api/v1/models/{id}`: pins it, or changes options; an option that is null goes back to its default.
-pub(super) async fn change(
+pub(crate) async fn change(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(id): Path<String>,
     Json(change): Json<Change>,
 ) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
     let model = library.index.find(&id).await.map_err(Failure::from)?;
     if model.kind() == Kind::Detector {
         return Err(detectors::without_options(&id));
@@ -150,19 +147,17 @@ fn changed(old: &ModelSettings, change: Change) -> Result<ModelSettings, Problem
 
 /// Query of [`remove`] and [`unload`].
 #[derive(Deserialize)]
-pub(super) struct Force {
+pub(crate) struct Force {
     #[serde(default)]
     force: bool,
 }
 
 /// `DELETE /api/v1/models/{id}`.
-pub(super) async fn remove(
+pub(crate) async fn remove(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(id): Path<String>,
     Query(force): Query<Force>,
 ) -> Result<StatusCode, Problem> {
-    require_admin(&caller)?;
     let model = library.index.find(&id).await.map_err(Failure::from)?;
     remove_model(&library, &model, force.force).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -187,12 +182,10 @@ pub(super) async fn remove_model(library: &ModelLibrary, model: &Model, force: b
 }
 
 /// `POST /api/v1/models/{id}/verify`: reads the whole file.
-pub(super) async fn verify(
+pub(crate) async fn verify(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
     let model = library.index.find(&id).await.map_err(Failure::from)?;
     let sha256 = model.manifest.sha256.clone();
     off_thread(move || model.verify().map_err(Failure::from)).await?;
@@ -200,13 +193,11 @@ pub(super) async fn verify(
 }
 
 /// `POST /api/v1/models/{id}/load`: returns when it is loaded.
-pub(super) async fn load(
+pub(crate) async fn load(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    require(&caller, Scope::Infer)?;
     library
         .scheduler
         .lease(&context.lease_request(&id, library.load_timeout))
@@ -216,13 +207,11 @@ pub(super) async fn load(
 }
 
 /// `POST /api/v1/models/{id}/unload`.
-pub(super) async fn unload(
+pub(crate) async fn unload(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(id): Path<String>,
     Query(force): Query<Force>,
 ) -> Result<StatusCode, Problem> {
-    require_admin(&caller)?;
     library.index.find(&id).await.map_err(Failure::from)?;
     library.scheduler.unload(&id, force.force).map_err(Failure::from)?;
     library.scheduler.wait_unloaded(&id).await;
@@ -230,7 +219,7 @@ pub(super) async fn unload(
 }
 
 /// `GET /api/v1/models/running`.
-pub(super) async fn running(State(library): State<ModelLibrary>) -> Json<Value> {
+pub(crate) async fn running(State(library): State<ModelLibrary>) -> Json<Value> {
     let (bytes, used) = library.scheduler.budget();
     let budget = json!({"bytes": (bytes > 0).then_some(bytes), "used_bytes": used});
     Json(json!({"running": library.scheduler.running(), "budget": budget}))

@@ -1,12 +1,12 @@
 //! The store over HTTP: what is there, what comes in, and what the owner chose for each model.
 
-mod catalog;
-mod detectors;
-mod imports;
+pub(crate) mod catalog;
+pub(crate) mod detectors;
+pub(crate) mod imports;
 mod list;
-mod manage;
+pub(crate) mod manage;
 mod pull;
-mod uploads;
+pub(crate) mod uploads;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,10 +17,7 @@ use actionbooster_models::{Incoming, IncomingError, StoreError};
 use actionbooster_scheduler::{ModelIndex, ScheduleError, Scheduler, with_causes};
 use actionbooster_storage::Shortage;
 use anyhow::Context;
-use axum::Router;
-use axum::extract::FromRef;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
 
 use crate::cameras::Cameras;
 use crate::problems;
@@ -67,34 +64,6 @@ impl ModelLibrary {
 
 /// Bytes of one piece of an upload at most; nginx and the daemon accept no larger body there.
 pub(crate) const PIECE: usize = 64 << 20;
-/// Where pieces are sent.
-pub(crate) const UPLOADS: &str = "/api/v1/models/uploads/";
-
-/// Routes that change the store or look at what is on its way.
-pub(crate) fn routes<S>() -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-    ModelLibrary: FromRef<S>,
-{
-    Router::new()
-        .route("/api/v1/models/running", get(manage::running))
-        .route("/api/v1/models/catalog", get(catalog::list))
-        .route("/api/v1/models/uploads", get(uploads::list).post(uploads::begin))
-        .route(
-            "/api/v1/models/uploads/{upload}",
-            get(uploads::show).put(uploads::add).delete(uploads::abandon),
-        )
-        .route("/api/v1/models/uploads/{upload}/finish", post(uploads::finish))
-        .route("/api/v1/models/import", post(imports::begin))
-        .route("/api/v1/models/imports", get(imports::list))
-        .route("/api/v1/models/imports/{import}", get(imports::show).delete(imports::cancel))
-        .route("/api/v1/models/{id}", get(manage::show).patch(manage::change).delete(manage::remove))
-        .route("/api/v1/models/{id}/verify", post(manage::verify))
-        .route("/api/v1/models/{id}/classes", get(detectors::classes))
-        .route("/api/v1/models/{id}/load", post(manage::load))
-        .route("/api/v1/models/{id}/unload", post(manage::unload))
-}
-
 /// Runs work on the store off the runtime's threads.
 async fn off_thread<T: Send + 'static, E: Into<Problem> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,

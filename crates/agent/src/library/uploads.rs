@@ -1,6 +1,5 @@
 //! Models sent by a client, in pieces that can be resumed.
 
-use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Upload, Wanted, Writer};
 use axum::body::Body;
@@ -11,7 +10,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Failure, ModelLibrary, PIECE, manage, off_thread};
-use crate::request_context::require_admin;
 
 /// Bytes gathered before they are written.
 const GATHER: usize = 1 << 20;
@@ -19,7 +17,7 @@ const GATHER: usize = 1 << 20;
 /// Body of [`begin`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Announcement {
+pub(crate) struct Announcement {
     id: Option<String>,
     name: Option<String>,
     file_name: String,
@@ -29,12 +27,10 @@ pub(super) struct Announcement {
 }
 
 /// `POST /api/v1/models/uploads`.
-pub(super) async fn begin(
+pub(crate) async fn begin(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Json(asked): Json<Announcement>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    require_admin(&caller)?;
     let Announcement { id, name, file_name, size_bytes, sha256, licence } = asked;
     let wanted = Wanted { id, name, sha256, licence, ..Wanted::new(file_name, size_bytes) };
     let incoming = library.incoming.clone();
@@ -43,42 +39,34 @@ pub(super) async fn begin(
 }
 
 /// `GET /api/v1/models/uploads`.
-pub(super) async fn list(
-    State(library): State<ModelLibrary>,
-    caller: Caller,
-) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
+pub(crate) async fn list(State(library): State<ModelLibrary>) -> Result<Json<Value>, Problem> {
     let incoming = library.incoming.clone();
     let uploads = off_thread(move || incoming.list().map_err(Failure::from)).await?;
     Ok(Json(json!({"uploads": uploads.iter().map(told).collect::<Vec<_>>()})))
 }
 
 /// `GET /api/v1/models/uploads/{upload}`.
-pub(super) async fn show(
+pub(crate) async fn show(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(upload): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
     let incoming = library.incoming.clone();
     off_thread(move || incoming.get(&upload).map_err(Failure::from)).await.map(|upload| Json(told(&upload)))
 }
 
 /// Query of [`add`].
 #[derive(Deserialize)]
-pub(super) struct From {
+pub(crate) struct From {
     offset: u64,
 }
 
 /// `PUT /api/v1/models/uploads/{upload}?offset=N`: the bytes from there on. What came before a cut stays.
-pub(super) async fn add(
+pub(crate) async fn add(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(upload): Path<String>,
     Query(from): Query<From>,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    require_admin(&caller)?;
     let incoming = library.incoming.clone();
     let begun = off_thread(move || incoming.write(&upload, from.offset).map_err(Failure::from)).await;
     let mut stream = body.into_data_stream();
@@ -124,12 +112,10 @@ pub(super) async fn add_to(mut writer: Writer, bytes: Vec<u8>) -> Result<Writer,
 }
 
 /// `POST /api/v1/models/uploads/{upload}/finish`.
-pub(super) async fn finish(
+pub(crate) async fn finish(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(upload): Path<String>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    require_admin(&caller)?;
     let incoming = library.incoming.clone();
     let model = off_thread(move || incoming.finish(&upload).map_err(Failure::from)).await?;
     tracing::info!(model = model.manifest.id, "added to the store");
@@ -137,12 +123,10 @@ pub(super) async fn finish(
 }
 
 /// `DELETE /api/v1/models/uploads/{upload}`.
-pub(super) async fn abandon(
+pub(crate) async fn abandon(
     State(library): State<ModelLibrary>,
-    caller: Caller,
     Path(upload): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    require_admin(&caller)?;
     let incoming = library.incoming.clone();
     off_thread(move || incoming.abandon(&upload).map_err(Failure::from)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,21 +1,18 @@
 //! The two forms of a query's reply: one JSON object, or server-sent events.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use async_stream::stream;
 use axum::response::IntoResponse;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::part::Part;
 use super::plan::Plan;
 use super::steps::{Step, Steps};
-use crate::backpressure::with_backpressure;
-
-/// Silence after which a comment is sent, so that nobody on the way gives the connection up.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use crate::api::backpressure::with_backpressure;
+use crate::api::stream::server_sent;
 
 /// Everything at the end; the answers in the order in which the models were named.
 pub(super) async fn collected(id: &str, parts: &[Part], plan: &Plan, mut steps: Steps) -> Value {
@@ -53,7 +50,7 @@ pub(super) fn events(id: String, parts: Vec<Part>, plan: Plan, steps: Steps) -> 
         }
         yield Ok(event("done", &json!({})));
     };
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    server_sent(events)
 }
 
 fn event(name: &str, data: &Value) -> Event {

@@ -1,5 +1,4 @@
 use axum::body::Body;
-use axum::routing::post;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rusqlite::Connection;
 use tower::ServiceExt;
@@ -7,6 +6,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::auth::{SCHEMA, token_hash};
 use crate::health::Status;
+use crate::routes::{Access, delete, get, post};
 
 const ROOT: Option<Peer> = Some(Peer::Unix { uid: Some(0) });
 const NGINX: Option<Peer> = Some(Peer::Unix { uid: Some(33) });
@@ -31,23 +31,24 @@ fn troubled() -> Health {
 }
 
 fn router(database: &str, limits: Limits) -> Router {
-    let routes = Router::new()
-        .route("/open", get(|| async { "open" }))
-        .route("/read", get(|| async { "read" }).post(|| async { "changed" }))
-        .route("/usage", get(|| async { "usage" }))
-        .route("/infer", post(|crate::Json(body): crate::Json<String>| async move { body }))
-        .route("/admin", get(|| async { "admin" }))
-        .route("/slow", get(std::future::pending::<()>))
-        .route("/stream", get(stream))
-        .route("/v1/panic", get(panics))
-        .route("/panic", get(panics));
-    let service = Service::new(routes)
-        .public(&["/open"])
-        .local(&["/usage"])
-        .scope(Scope::Infer, &["/infer"])
-        .scope(Scope::Admin, &["/admin"])
-        .body_limit(16)
-        .error_shape("/v1/", |problem| (problem.status(), "their shape").into_response());
+    let theirs = |problem: &Problem| (problem.status(), "their shape").into_response();
+    let routes = vec![
+        get("/open", Access::Public, || async { "open" }),
+        get("/read", Scope::Read, || async { "read" }),
+        post("/read", Scope::Read, || async { "changed" }),
+        delete("/read", Scope::Admin, || async { "deleted" }),
+        get("/usage", Access::Local, || async { "usage" }),
+        post("/infer", Scope::Infer, |crate::Json(body): crate::Json<String>| async move { body }),
+        post("/large", Scope::Infer, |crate::Json(body): crate::Json<String>| async move { body })
+            .body_limit(32),
+        get("/admin", Scope::Admin, || async { "admin" }),
+        get("/both", Access::Both(Scope::Read, Scope::Infer), || async { "both" }),
+        get("/slow", Scope::Read, std::future::pending::<()>),
+        get("/stream", Scope::Read, stream),
+        get("/v1/panic", Scope::Read, panics).errors(theirs),
+        get("/panic", Scope::Read, panics),
+    ];
+    let service = Service::of(routes, ()).body_limit(16).error_shape("/v1/", theirs);
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     assemble(service, AuthReader::new(database.into()), troubled(), "1.0", metrics, limits)
 }
@@ -100,6 +101,10 @@ async fn requests_are_permitted_or_refused_by_rule() {
         ("POST", "/infer", ROOT, "\"seventeen bytes\"", 413),
         ("POST", "/infer", None, "\"seventeen bytes\"", 413),
         ("POST", "/infer", ROOT, "{", 400),
+        ("POST", "/large", ROOT, "\"seventeen bytes\"", 200),
+        ("POST", "/large", ROOT, "\"more than these thirty-two bytes\"", 413),
+        ("POST", "/open", None, "", 405),
+        ("HEAD", "/read", ROOT, "", 200),
         ("GET", "/panic", ROOT, "", 500),
     ];
     for (method, path, peer, body, expected) in cases {
@@ -148,6 +153,14 @@ async fn keys_sessions_and_scopes_decide() {
         ("GET", "/admin", vec![("x-api-key", "ab_admin".to_owned())], 200),
         ("POST", "/infer", vec![("authorization", bearer("infer"))], 400),
         ("POST", "/infer", vec![("authorization", bearer("jobs"))], 403),
+        ("DELETE", "/read", vec![("authorization", bearer("read"))], 403),
+        ("DELETE", "/read", vec![("authorization", bearer("admin"))], 200),
+        ("HEAD", "/read", vec![("authorization", bearer("infer"))], 403),
+        ("PATCH", "/read", vec![("authorization", bearer("read"))], 405),
+        ("PATCH", "/read", vec![("authorization", bearer("infer"))], 403),
+        ("GET", "/both", vec![("authorization", bearer("read"))], 403),
+        ("GET", "/both", vec![("authorization", bearer("infer"))], 403),
+        ("GET", "/both", vec![("authorization", bearer("admin"))], 200),
         ("GET", "/read", vec![("authorization", bearer("unknown"))], 401),
         ("GET", "/open", vec![("authorization", bearer("unknown"))], 200),
         ("GET", "/admin", vec![("cookie", "booster_session=open".to_owned())], 200),

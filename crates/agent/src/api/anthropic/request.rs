@@ -1,0 +1,305 @@
+//! What Anthropic's clients may send, in the runner's words.
+
+use actionbooster_chassis::Problem;
+use actionbooster_wire::runner::v1 as wire;
+use actionbooster_wire::runner::v1::generate_request::Input;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::api::validation::{self, invalid, within};
+
+/// Body of `POST /v1/messages`. Unknown fields are ignored.
+#[derive(Deserialize)]
+pub(crate) struct MessagesRequest {
+    pub(super) model: String,
+    messages: Vec<Message>,
+    max_tokens: u32,
+    system: Option<Content>,
+    stop_sequences: Option<Vec<String>>,
+    stream: Option<bool>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<u32>,
+    tools: Option<Vec<Tool>>,
+    tool_choice: Option<ToolChoice>,
+    thinking: Option<Thinking>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Blocks(Vec<Block>),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Block {
+    Text {
+        text: String,
+    },
+    Thinking {
+        thinking: String,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        #[serde(default)]
+        input: Value,
+    },
+    ToolResult {
+        tool_use_id: String,
+        content: Option<Content>,
+        #[serde(default)]
+        is_error: bool,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    name: String,
+    #[serde(default)]
+    description: Option<String>,
+    input_schema: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct ToolChoice {
+    #[serde(rename = "type")]
+    kind: String,
+    name: Option<String>,
+    disable_parallel_tool_use: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Thinking {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+impl MessagesRequest {
+    pub(super) fn streams(&self) -> bool {
+        self.stream == Some(true)
+    }
+
+    /// Calls told at most.
+    pub(super) fn most_calls(&self) -> usize {
+        let one =
+            self.tool_choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
+        if one { 1 } else { usize::MAX }
+    }
+
+    /// The checked request.
+    pub(super) fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
+        if self.max_tokens == 0 {
+            return Err(invalid("max_tokens", "`max_tokens` must be at least 1."));
+        }
+        let system = match &self.system {
+            None => String::new(),
+            Some(content) => content.text("system")?,
+        };
+        let mut messages = Vec::with_capacity(self.messages.len() + 1);
+        if !system.is_empty() {
+            messages.push(validation::turn("system", system));
+        }
+        for message in &self.messages {
+            message.turns(&mut messages)?;
+        }
+        let tool = |tool: &Tool| {
+            validation::tool(
+                &tool.name,
+                tool.description.as_deref().unwrap_or_default(),
+                tool.input_schema.as_ref(),
+            )
+        };
+        let tools = self.tools.iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
+        let (tool_choice, tool_name) = self.choice()?;
+        let thinking = match self.thinking.as_ref().map(|thinking| thinking.kind.as_str()) {
+            None => String::new(),
+            Some(kind) => json!({"enable_thinking": kind != "disabled"}).to_string(),
+        };
+        let chat = wire::Chat {
+            messages: validation::conversation(messages)?,
+            tools: validation::tools(&tools)?,
+            tool_choice: tool_choice.into(),
+            tool_name,
+            template_arguments: thinking,
+            raw: false,
+        };
+        let sampling = wire::Sampling {
+            temperature: within("temperature", self.temperature, 0.0, 1.0)?,
+            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
+            top_k: self.top_k,
+            ..wire::Sampling::default()
+        };
+        Ok(wire::GenerateRequest {
+            input: Some(Input::Chat(chat)),
+            sampling: Some(sampling),
+            max_tokens: self.max_tokens,
+            stop: validation::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
+            ..wire::GenerateRequest::default()
+        })
+    }
+
+    fn choice(&self) -> Result<(wire::ToolChoice, String), Problem> {
+        let Some(choice) = &self.tool_choice else { return Ok((wire::ToolChoice::Auto, String::new())) };
+        let required = match (choice.kind.as_str(), &choice.name) {
+            ("auto", _) => return Ok((wire::ToolChoice::Auto, String::new())),
+            ("none", _) => return Ok((wire::ToolChoice::None, String::new())),
+            ("any", _) => String::new(),
+            ("tool", Some(name)) => name.clone(),
+            (kind, _) => {
+                let detail =
+                    format!("`tool_choice` is {kind:?}; it must be auto, any, none, or tool with a name.");
+                return Err(invalid("tool_choice", detail));
+            }
+        };
+        let known = |tool: &Tool| required.is_empty() || tool.name == required;
+        if !self.tools.iter().flatten().any(known) {
+            return Err(invalid(
+                "tool_choice",
+                "`tool_choice` wants a call of a tool that is not among `tools`.",
+            ));
+        }
+        Ok((wire::ToolChoice::Required, required))
+    }
+}
+
+impl Message {
+    /// Adds the turns that this message is for a template: results of tools are turns of their own.
+    fn turns(&self, turns: &mut Vec<wire::ChatMessage>) -> Result<(), Problem> {
+        let role = match self.role.as_str() {
+            role @ ("user" | "assistant") => role,
+            other => {
+                let detail =
+                    format!("There is no role {other:?}; there are user and assistant, and `system` apart.");
+                return Err(invalid("messages", detail));
+            }
+        };
+        let blocks = match &self.content {
+            Content::Text(text) => {
+                turns.push(validation::turn(role, text));
+                return Ok(());
+            }
+            Content::Blocks(blocks) => blocks,
+        };
+        let mut turn = validation::turn(role, "");
+        for block in blocks {
+            match block {
+                Block::Text { text } => turn.content.push_str(text),
+                Block::Thinking { thinking } => turn.reasoning.push_str(thinking),
+                Block::ToolUse { id, name, input } => {
+                    let arguments = if input.is_null() { String::new() } else { input.to_string() };
+                    let arguments = validation::arguments(name, &arguments)?;
+                    turn.tool_calls.push(wire::ToolCall { id: id.clone(), name: name.clone(), arguments });
+                }
+                Block::ToolResult { tool_use_id, content, is_error } => {
+                    let text = content
+                        .as_ref()
+                        .map_or_else(|| Ok(String::new()), |content| content.text("messages"))?;
+                    let text = if *is_error { format!("Error: {text}") } else { text };
+                    turns.push(wire::ChatMessage {
+                        tool_call_id: tool_use_id.clone(),
+                        ..validation::turn("tool", text)
+                    });
+                }
+                Block::Other => {
+                    return Err(invalid(
+                        "messages",
+                        "Only text, thinking, tool_use and tool_result are read; images are not.",
+                    ));
+                }
+            }
+        }
+        if !turn.content.is_empty() || !turn.tool_calls.is_empty() {
+            turns.push(turn);
+        }
+        Ok(())
+    }
+}
+
+impl Content {
+    fn text(&self, param: &'static str) -> Result<String, Problem> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::Blocks(blocks) => blocks
+                .iter()
+                .map(|block| match block {
+                    Block::Text { text } => Ok(text.as_str()),
+                    _ => Err(invalid(param, format!("`{param}` may hold only blocks of text here."))),
+                })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(more: &Value) -> Result<wire::GenerateRequest, Problem> {
+        let mut body =
+            json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
+        if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+            body.extend(more.clone());
+        }
+        serde_json::from_value::<MessagesRequest>(body).expect("parses").generation()
+    }
+
+    #[test]
+    fn requests_are_checked_before_a_model_is_touched() {
+        let tool = json!([{"name": "f", "input_schema": {"type": "object"}}]);
+        for (more, param) in [
+            (json!({}), None),
+            (json!({"system": [{"type": "text", "text": "brief"}], "stop_sequences": ["x"]}), None),
+            (json!({"tools": tool, "tool_choice": {"type": "any"}}), None),
+            (json!({"tools": tool, "tool_choice": {"type": "tool", "name": "g"}}), Some("tool_choice")),
+            (json!({"tool_choice": {"type": "any"}}), Some("tool_choice")),
+            (json!({"max_tokens": 0}), Some("max_tokens")),
+            (json!({"temperature": 1.5}), Some("temperature")),
+            (json!({"messages": []}), Some("messages")),
+            (json!({"messages": [{"role": "system", "content": "x"}]}), Some("messages")),
+            (
+                json!({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}),
+                Some("messages"),
+            ),
+        ] {
+            let refused = read(&more).err().map(|problem| problem.to_json()["param"].clone());
+            assert_eq!(refused, param.map(Value::from), "{more}");
+        }
+    }
+
+    #[test]
+    fn results_of_tools_are_turns_of_their_own() {
+        let messages = json!([
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""},
+                {"type": "text", "text": "wait"},
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": "42", "is_error": true},
+                {"type": "text", "text": "and now?"},
+            ]},
+        ]);
+        let Some(Input::Chat(chat)) = read(&json!({"messages": messages})).expect("accepted").input else {
+            panic!("not a chat")
+        };
+        let roles: Vec<&str> = chat.messages.iter().map(|turn| turn.role.as_str()).collect();
+        assert_eq!(roles, ["user", "assistant", "tool", "user"]);
+        assert_eq!(chat.messages[1].tool_calls[0].arguments, "{\"a\":1}");
+        assert_eq!(
+            (chat.messages[2].tool_call_id.as_str(), chat.messages[2].content.as_str()),
+            ("t1", "Error: 42")
+        );
+    }
+}

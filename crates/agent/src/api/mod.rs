@@ -1,0 +1,10 @@
+//! The APIs that clients of language models know, and what all of them share.
+
+pub(crate) mod anthropic;
+pub(crate) mod backpressure;
+mod embeddings;
+pub(crate) mod generation;
+pub(crate) mod ollama;
+pub(crate) mod openai;
+pub(crate) mod stream;
+pub(crate) mod validation;

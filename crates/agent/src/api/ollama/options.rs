@@ -1,0 +1,135 @@
+//! Fields that Ollama's requests share: options, the shape of the answer, how long a model stays loaded.
+
+use actionbooster_chassis::Problem;
+use actionbooster_wire::runner::v1 as wire;
+use actionbooster_wire::runner::v1::generate_request::{Format, Input};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::api::validation::{self, invalid, within};
+
+/// Ollama's `options`. `num_ctx` and what concerns threads and memory are the box's own business and ignored.
+#[derive(Deserialize)]
+pub(super) struct Options {
+    num_predict: Option<i64>,
+    temperature: Option<f32>,
+    top_k: Option<i64>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    repeat_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+    seed: Option<i64>,
+    stop: Option<Stop>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stop {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Options {
+    /// Nothing is asked for.
+    pub(super) const fn none() -> Self {
+        Self {
+            num_predict: None,
+            temperature: None,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            repeat_penalty: None,
+            presence_penalty: None,
+            frequency_penalty: None,
+            seed: None,
+            stop: None,
+        }
+    }
+
+    /// A checked request to the runner, about this input.
+    pub(super) fn generation(
+        &self,
+        input: Input,
+        format: Option<&Value>,
+        shift: bool,
+    ) -> Result<wire::GenerateRequest, Problem> {
+        let sampling = wire::Sampling {
+            temperature: within("temperature", self.temperature, 0.0, 2.0)?,
+            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
+            top_k: self.top_k.map(|count| u32::try_from(count).unwrap_or(0)),
+            min_p: within("min_p", self.min_p, 0.0, 1.0)?,
+            repeat_penalty: within("repeat_penalty", self.repeat_penalty, 0.0, 10.0)?,
+            frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?,
+            presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?,
+            seed: self.seed.map(|seed| (seed & 0xffff_ffff) as u32),
+            logit_bias: Vec::new(),
+        };
+        let stops = match &self.stop {
+            None => Vec::new(),
+            Some(Stop::One(stop)) => vec![stop.clone()],
+            Some(Stop::Several(stops)) => stops.clone(),
+        };
+        let context_full = if shift { wire::ContextFull::Shift } else { wire::ContextFull::Error };
+        Ok(wire::GenerateRequest {
+            input: Some(input),
+            sampling: Some(sampling),
+            // Negative means until the model ends.
+            max_tokens: self.num_predict.map_or(0, |count| u32::try_from(count).unwrap_or(0)),
+            stop: validation::stops("stop", stops)?,
+            context_full: context_full.into(),
+            format: format.map(shape).transpose()?.flatten(),
+            ..wire::GenerateRequest::default()
+        })
+    }
+}
+
+/// `"json"` or a JSON Schema.
+fn shape(format: &Value) -> Result<Option<Format>, Problem> {
+    match format {
+        Value::Null => Ok(None),
+        Value::String(word) if word.is_empty() => Ok(None),
+        Value::String(word) if word == "json" => Ok(Some(Format::JsonObject(true))),
+        Value::Object(_) => validation::schema("format", format).map(Some),
+        other => {
+            Err(invalid("format", format!("`format` is {other}; it must be \"json\" or a JSON Schema.")))
+        }
+    }
+}
+
+/// Variables for the template that say whether to think: `think` is a bool or a level.
+pub(super) fn thinking(think: Option<&Value>) -> String {
+    match think {
+        Some(Value::Bool(wanted)) => json!({"enable_thinking": wanted, "thinking": wanted}).to_string(),
+        Some(Value::String(level)) => json!({"enable_thinking": true, "reasoning_effort": level}).to_string(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(options: &Value, format: &Value) -> Result<wire::GenerateRequest, Problem> {
+        let options: Options = serde_json::from_value(options.clone()).expect("parses");
+        options.generation(Input::Prompt("x".into()), Some(format), false)
+    }
+
+    #[test]
+    fn options_reach_the_runner() {
+        let options = json!({"num_predict": 7, "temperature": 0.5, "seed": 3, "stop": ["a"], "num_ctx": 1, "mirostat": 2});
+        let generation = asked(&options, &json!("json")).expect("accepted");
+        assert_eq!((generation.max_tokens, generation.stop), (7, vec!["a".to_owned()]));
+        assert_eq!(generation.format, Some(Format::JsonObject(true)));
+        assert_eq!(generation.sampling.expect("sampling").seed, Some(3));
+        assert_eq!(asked(&json!({"num_predict": -1}), &Value::Null).expect("accepted").max_tokens, 0);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert!(asked(&json!({"temperature": 9}), &Value::Null).is_err());
+        assert!(asked(&json!({"stop": [""]}), &Value::Null).is_err());
+        assert!(asked(&json!({}), &json!("yaml")).is_err());
+        assert!(asked(&json!({}), &json!(3)).is_err());
+    }
+}

@@ -1,0 +1,515 @@
+//! What was generated, kept as files: one JSON with all parameters beside each output.
+//!
+//! `assets/YYYYMMDD_HHmm/<id>.json` describes an asset; its files lie beside it as `<id>.<ending>`.
+//! The JSON is written last, so that an asset is whole or not there. When all assets together exceed
+//! the limit, the oldest that are not pinned go.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use actionbooster_storage::{Shortage, Space};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a description and its folder take at most.
+const DESCRIPTION_BYTES: u64 = 256 << 10;
+
+/// What the assets of a kind take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of them all.
+    pub bytes: u64,
+    /// How many files.
+    pub files: u64,
+    /// Of these bytes, those that stay until somebody unpins them.
+    pub pinned_bytes: u64,
+}
+
+/// Why an asset cannot be had or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AssetError {
+    /// It is not there.
+    #[error("there is no asset {0}; it may have been removed to make room")]
+    Missing(String),
+    /// There is no room.
+    #[error("{kept} could not be kept: {reason}")]
+    Full {
+        /// What was to be kept.
+        kept: String,
+        /// Why there is no room.
+        reason: String,
+    },
+    /// The disk failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was done.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// What an asset is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// An image.
+    Image,
+    /// A video.
+    Video,
+}
+
+impl Kind {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Video => "video",
+        }
+    }
+}
+
+/// One generated thing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asset {
+    /// Its name.
+    pub id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Grows from one to the next: the clock may be put back.
+    #[serde(default)]
+    pub sequence: u64,
+    /// Whether it stays until somebody unpins it.
+    #[serde(default)]
+    pub pinned: bool,
+    /// Everything that is needed to make it again.
+    pub parameters: Value,
+    /// What it consists of, the main file first.
+    pub files: Vec<AssetFile>,
+}
+
+/// A file of an asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssetFile {
+    /// Its name in the asset.
+    pub name: String,
+    /// Its kind, as HTTP names it.
+    pub media_type: String,
+    /// Its bytes.
+    pub size_bytes: u64,
+}
+
+/// A file to keep.
+#[derive(Debug)]
+pub(crate) struct Content<'a> {
+    /// Ending of its name, without the dot.
+    pub ending: &'a str,
+    pub media_type: &'a str,
+    pub bytes: &'a [u8],
+}
+
+/// The folder of all assets.
+#[derive(Debug)]
+pub struct Assets {
+    root: PathBuf,
+    /// Bytes of all assets together; 0 means no limit.
+    limit: u64,
+    /// Changes come one after another.
+    changing: Mutex<()>,
+}
+
+impl Assets {
+    /// Those below `root`, which may take `limit` bytes together; 0 means no limit.
+    pub const fn new(root: PathBuf, limit: u64) -> Self {
+        Self { root, limit, changing: Mutex::new(()) }
+    }
+
+    /// Keeps an output. The oldest unpinned assets make room for it.
+    pub(crate) fn keep(
+        &self,
+        kind: Kind,
+        parameters: Value,
+        contents: &[Content<'_>],
+    ) -> Result<Asset, AssetError> {
+        let _changing = self.change();
+        let created_at = Timestamp::now();
+        let id = format!("a-{:016x}", rand::random::<u64>());
+        let folder = self.root.join(created_at.strftime("%Y%m%d_%H%M").to_string());
+        let sequence = self.all()?.first().map_or(0, |(_, newest)| newest.sequence) + 1;
+        let mut asset =
+            Asset { id, kind, created_at, sequence, pinned: false, parameters, files: Vec::new() };
+        let bytes = contents.iter().map(|content| content.bytes.len() as u64).sum();
+        let written = self.has_room(bytes).and_then(|()| write_asset(&folder, &mut asset, contents));
+        match written {
+            Ok(()) => {
+                self.make_room(&asset.id)?;
+                Ok(asset)
+            }
+            Err(error) => {
+                discard(&folder, &asset);
+                Err(match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        AssetError::Full { kept: asset.id, reason: error.to_string() }
+                    }
+                    _ => AssetError::Io { what: format!("{} could not be kept", asset.id), source: error },
+                })
+            }
+        }
+    }
+
+    /// Refuses what could not be kept, before somebody waits for it.
+    pub fn check_room(&self) -> Result<(), AssetError> {
+        self.has_room(0)
+            .map_err(|error| AssetError::Full { kept: "what is asked for".into(), reason: error.to_string() })
+    }
+
+    fn has_room(&self, bytes: u64) -> io::Result<()> {
+        Space::of(&self.root)?
+            .room_for(bytes + DESCRIPTION_BYTES, 4)
+            .map_err(|shortage: Shortage| shortage.into())
+    }
+
+    /// What the assets of each kind take.
+    pub fn sizes(&self) -> Result<BTreeMap<Kind, Sizes>, AssetError> {
+        let mut sizes = BTreeMap::<Kind, Sizes>::new();
+        for (_, asset) in self.all()? {
+            let kind = sizes.entry(asset.kind).or_default();
+            let bytes = size(&asset);
+            kind.bytes += bytes;
+            // And its description.
+            kind.files += asset.files.len() as u64 + 1;
+            kind.pinned_bytes += if asset.pinned { bytes } else { 0 };
+        }
+        Ok(sizes)
+    }
+
+    /// Deletes what is not pinned, of one kind or of all. Tells how many went.
+    pub fn clear(&self, kind: Option<Kind>) -> Result<u64, AssetError> {
+        let _changing = self.change();
+        let mut removed = 0;
+        for (folder, asset) in self.all()? {
+            if asset.pinned || kind.is_some_and(|kind| kind != asset.kind) {
+                continue;
+            }
+            remove(&folder, &asset).map_err(|source| AssetError::Io {
+                what: format!("{} could not be deleted", asset.id),
+                source,
+            })?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// All assets, newest first. What is damaged is left out and told in the log.
+    pub fn list(&self) -> Result<Vec<Asset>, AssetError> {
+        Ok(self.all()?.into_iter().map(|(_, asset)| asset).collect())
+    }
+
+    /// What is known of one.
+    pub fn get(&self, id: &str) -> Result<Asset, AssetError> {
+        Ok(self.find(id)?.1)
+    }
+
+    /// The path of one of its files; the first when no name is given.
+    pub fn file(&self, id: &str, name: Option<&str>) -> Result<(PathBuf, AssetFile), AssetError> {
+        let (folder, asset) = self.find(id)?;
+        let wanted = |file: &&AssetFile| name.is_none_or(|name| file.name == name);
+        let file = asset.files.iter().find(wanted).cloned();
+        let file = file.ok_or_else(|| AssetError::Missing(format!("{id}/{}", name.unwrap_or("file"))))?;
+        Ok((folder.join(&file.name), file))
+    }
+
+    /// Keeps it from being removed to make room, or no longer.
+    pub fn pin(&self, id: &str, pinned: bool) -> Result<Asset, AssetError> {
+        let _changing = self.change();
+        let (folder, mut asset) = self.find(id)?;
+        asset.pinned = pinned;
+        let failed =
+            |source| AssetError::Io { what: format!("the pin of {id} could not be written"), source };
+        write_description(&folder, &asset).map_err(failed)?;
+        Ok(asset)
+    }
+
+    /// Deletes one with its files.
+    pub fn delete(&self, id: &str) -> Result<(), AssetError> {
+        let _changing = self.change();
+        let (folder, asset) = self.find(id)?;
+        remove(&folder, &asset)
+            .map_err(|source| AssetError::Io { what: format!("{id} could not be deleted"), source })
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the oldest unpinned assets, but not `newest`, until the limit holds.
+    fn make_room(&self, newest: &str) -> Result<(), AssetError> {
+        if self.limit == 0 {
+            return Ok(());
+        }
+        let all = self.all()?;
+        let mut used: u64 = all.iter().map(|(_, asset)| size(asset)).sum();
+        for (folder, asset) in all.iter().rev() {
+            if used <= self.limit {
+                break;
+            }
+            if asset.pinned || asset.id == newest {
+                continue;
+            }
+            remove(folder, asset).map_err(|source| AssetError::Io {
+                what: format!("{} could not be removed to make room", asset.id),
+                source,
+            })?;
+            tracing::info!(asset = asset.id, "removed to make room");
+            used -= size(asset);
+        }
+        Ok(())
+    }
+
+    fn find(&self, id: &str) -> Result<(PathBuf, Asset), AssetError> {
+        let missing = || AssetError::Missing(id.to_owned());
+        // Only ids of ours ever reach a path.
+        let is_ours = id.strip_prefix("a-").is_some_and(|rest| {
+            rest.len() == 16
+                && rest.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+        });
+        if !is_ours {
+            return Err(missing());
+        }
+        for folder in self.folders()? {
+            if let Some(asset) = read(&folder.join(format!("{id}.json"))) {
+                return Ok((folder, asset));
+            }
+        }
+        Err(missing())
+    }
+
+    fn all(&self) -> Result<Vec<(PathBuf, Asset)>, AssetError> {
+        let mut all = Vec::new();
+        for folder in self.folders()? {
+            let entries = fs::read_dir(&folder).map_err(|source| self.unreadable(source))?;
+            for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+                if path.extension().is_some_and(|ending| ending == "json")
+                    && let Some(asset) = read(&path)
+                {
+                    all.push((folder.clone(), asset));
+                }
+            }
+        }
+        let place = |asset: &Asset| (asset.sequence, asset.created_at, asset.id.clone());
+        all.sort_by_key(|(_, asset)| std::cmp::Reverse(place(asset)));
+        Ok(all)
+    }
+
+    fn folders(&self) -> Result<Vec<PathBuf>, AssetError> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(self.unreadable(source)),
+        };
+        Ok(entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+    }
+
+    fn unreadable(&self, source: io::Error) -> AssetError {
+        AssetError::Io { what: format!("{} cannot be read", self.root.display()), source }
+    }
+}
+
+fn size(asset: &Asset) -> u64 {
+    asset.files.iter().map(|file| file.size_bytes).sum()
+}
+
+fn read(path: &Path) -> Option<Asset> {
+    let bytes = fs::read(path).ok()?;
+    serde_json::from_slice(&bytes)
+        .inspect_err(
+            |error| tracing::warn!(path = %path.display(), %error, "an asset's description is damaged"),
+        )
+        .ok()
+}
+
+fn write_asset(folder: &Path, asset: &mut Asset, contents: &[Content<'_>]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (number, content) in contents.iter().enumerate() {
+        // The description has the ending `json` to itself.
+        let part = if number == 0 { String::new() } else { format!("-{number}") };
+        let name = format!("{}{part}.{}", asset.id, content.ending);
+        let size_bytes = content.bytes.len() as u64;
+        asset.files.push(AssetFile { name: name.clone(), media_type: content.media_type.into(), size_bytes });
+        let mut file = fs::File::create_new(folder.join(name))?;
+        file.write_all(content.bytes)?;
+        file.sync_all()?;
+    }
+    write_description(folder, asset)
+}
+
+fn write_description(folder: &Path, asset: &Asset) -> io::Result<()> {
+    let unfinished = folder.join(format!(".{}.tmp", asset.id));
+    let mut file = fs::File::create(&unfinished)?;
+    file.write_all(&serde_json::to_vec_pretty(asset)?)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, folder.join(format!("{}.json", asset.id)))?;
+    fs::File::open(folder)?.sync_all()
+}
+
+/// The description first: without it the rest is nobody's.
+fn remove(folder: &Path, asset: &Asset) -> io::Result<()> {
+    fs::remove_file(folder.join(format!("{}.json", asset.id)))?;
+    for file in &asset.files {
+        fs::remove_file(folder.join(&file.name))?;
+    }
+    match fs::remove_dir(folder) {
+        // Others lie there.
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Takes back what was written of an asset that could not be kept.
+fn discard(folder: &Path, asset: &Asset) {
+    let written = asset.files.iter().map(|file| file.name.clone());
+    for name in written.chain([format!(".{}.tmp", asset.id)]) {
+        match fs::remove_file(folder.join(&name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(name, %error, "a part of an asset is left");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(content: &str) -> Content<'_> {
+        Content { ending: "txt", media_type: "text/plain; charset=utf-8", bytes: content.as_bytes() }
+    }
+
+    fn ids(assets: &Assets) -> Vec<String> {
+        assets.list().expect("lists").into_iter().map(|asset| asset.id).collect()
+    }
+
+    #[test]
+    fn an_asset_is_kept_with_all_its_parameters_and_found_again() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().join("assets"), 0);
+        assert!(ids(&assets).is_empty(), "nothing yet");
+        let kept = assets.keep(Kind::Text, json!({"seed": 7}), &[text("one"), text("two")]).expect("keeps");
+        // Another process, after a restart.
+        let again = Assets::new(root.path().join("assets"), 0);
+        assert_eq!(again.get(&kept.id).expect("is there"), kept);
+        let (path, file) = again.file(&kept.id, None).expect("file");
+        assert_eq!((fs::read_to_string(path).expect("reads"), file.size_bytes), ("one".into(), 3));
+        let (second, _) = again.file(&kept.id, Some(&kept.files[1].name)).expect("file");
+        assert_eq!(fs::read_to_string(second).expect("reads"), "two");
+        let folder = root.path().join("assets").join(kept.created_at.strftime("%Y%m%d_%H%M").to_string());
+        assert!(folder.join(format!("{}.json", kept.id)).exists());
+    }
+
+    #[test]
+    fn the_oldest_unpinned_assets_make_room() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 10);
+        let kept: Vec<Asset> = (0..3)
+            .map(|number| {
+                let asset = assets.keep(Kind::Text, json!(number), &[text("four")]).expect("keeps");
+                if number == 0 {
+                    assets.pin(&asset.id, true).expect("pins");
+                }
+                asset
+            })
+            .collect();
+        assert_eq!(ids(&assets), [kept[2].id.clone(), kept[0].id.clone()], "the second made room");
+        // One that is larger than the limit is kept all the same: it was just asked for.
+        let large = assets.keep(Kind::Text, json!(3), &[text("twelve bytes")]).expect("keeps");
+        assert_eq!(ids(&assets), [large.id, kept[0].id.clone()]);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_does_not_make_new_assets_the_oldest() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 8);
+        let first = assets.keep(Kind::Text, json!(0), &[text("four")]).expect("keeps");
+        let (folder, mut ahead) = assets.find(&first.id).expect("is there");
+        ahead.created_at = Timestamp::MAX;
+        write_description(&folder, &ahead).expect("writes");
+        let second = assets.keep(Kind::Text, json!(1), &[text("four")]).expect("keeps");
+        let third = assets.keep(Kind::Text, json!(2), &[text("four")]).expect("keeps");
+        assert_eq!(ids(&assets), [third.id, second.id], "the first made room");
+    }
+
+    #[test]
+    fn what_is_deleted_leaves_nothing_behind() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 0);
+        let kept = assets.keep(Kind::Image, json!({}), &[text("x")]).expect("keeps");
+        assets.delete(&kept.id).expect("deletes");
+        assert!(matches!(assets.delete(&kept.id), Err(AssetError::Missing(_))));
+        assert_eq!(fs::read_dir(root.path()).expect("root").count(), 0);
+    }
+
+    #[test]
+    fn a_kind_is_cleared_without_what_is_pinned() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 0);
+        let keep = |kind, content| assets.keep(kind, json!({}), &[text(content)]).expect("keeps");
+        let pinned = keep(Kind::Image, "four");
+        assets.pin(&pinned.id, true).expect("pins");
+        keep(Kind::Image, "three");
+        let other = keep(Kind::Text, "x");
+        let sizes = assets.sizes().expect("sizes");
+        assert_eq!(sizes[&Kind::Image], Sizes { bytes: 9, files: 4, pinned_bytes: 4 });
+        assert_eq!(assets.clear(Some(Kind::Image)).expect("clears"), 1);
+        let mut left = ids(&assets);
+        left.sort();
+        let mut expected = [other.id, pinned.id.clone()];
+        expected.sort();
+        assert_eq!(left, expected);
+        assert_eq!(assets.clear(None).expect("clears"), 1);
+        assert_eq!(ids(&assets), [pinned.id]);
+    }
+
+    #[test]
+    fn names_from_outside_lead_nowhere() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().join("assets"), 0);
+        let kept = assets.keep(Kind::Text, json!({}), &[text("x")]).expect("keeps");
+        fs::write(root.path().join("secret.json"), "{}").expect("writes");
+        for id in ["", "a-", "../secret", "a-../../secret", "a-0123456789ABCDEF", "a-0123456789abcdeg"] {
+            assert!(matches!(assets.get(id), Err(AssetError::Missing(_))), "{id}");
+        }
+        assert!(assets.file(&kept.id, Some("../../secret.json")).is_err());
+    }
+
+    #[test]
+    fn a_damaged_description_hides_nothing_else() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 0);
+        let kept = assets.keep(Kind::Text, json!({}), &[text("x")]).expect("keeps");
+        let folder = root.path().join("20260101_0000");
+        fs::create_dir_all(&folder).expect("folder");
+        fs::write(folder.join("a-0000000000000000.json"), "{").expect("writes");
+        assert_eq!(ids(&assets), [kept.id]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_whole_is_not_there() {
+        let root = tempfile::tempdir().expect("folder");
+        // A file where the folder should be.
+        fs::write(root.path().join("assets"), "").expect("writes");
+        let assets = Assets::new(root.path().join("assets"), 0);
+        assert!(assets.keep(Kind::Text, json!({}), &[text("x")]).is_err());
+    }
+}
