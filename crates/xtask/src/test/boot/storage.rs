@@ -67,6 +67,13 @@ pub fn failing(session: &mut Session, tally: &mut Tally) -> Result<()> {
     }
     tally.check("the owner restarts the box from the portal then", restarted);
     tally.check("the next start mends the file system and loses nothing", mended(session));
+    broken(session)?;
+    let cut = step("power cut after an error", || {
+        session.vm.cut_power()?;
+        session.vm.power_on()?;
+        back(session)
+    });
+    tally.check("so it does after a power cut", cut.and_then(|()| mended(session)));
     Ok(())
 }
 
@@ -163,7 +170,7 @@ fn log_in(session: &Session) -> Result<Credentials> {
 fn known_everywhere(session: &Session) -> Result<()> {
     let (portal, cookie) = (&session.appliance.portal, log_in(session)?);
     // Of the monitor, the agent and the worker.
-    let paths = ["/api/v1/settings", "/api/v1/models", "/api/v1/detectors"];
+    let paths = ["/api/v1/session", "/api/v1/models/running", "/api/v1/detectors"];
     for path in paths {
         portal.get(path, &cookie)?.expect(200).context(path)?;
     }
