@@ -36,7 +36,7 @@ def a_tool_is_called(box):
     }
     done = box.anthropic().messages.create(
         model=box.model(),
-        max_tokens=64,
+        max_tokens=400,
         messages=QUESTION,
         tools=[{"name": "restart", "description": "Restarts a service.", "input_schema": schema}],
         tool_choice={"type": "tool", "name": "restart"},

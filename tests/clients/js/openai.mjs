@@ -38,7 +38,7 @@ const checks = {
     const done = await box.chat.completions.create({
       model,
       messages,
-      max_tokens: 64,
+      max_tokens: 400,
       tools: [{ type: 'function', function: { name: 'count', parameters } }],
       tool_choice: 'required',
     });
