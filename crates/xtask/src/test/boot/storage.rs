@@ -53,6 +53,7 @@ pub fn many_files(session: &mut Session, tally: &mut Tally) -> Result<()> {
 }
 
 /// A file system that finds itself damaged: since Linux 6.12 nothing of it can be read any more.
+#[expect(clippy::unnecessary_wraps, reason = "every section may break off")]
 pub fn failing(session: &mut Session, tally: &mut Tally) -> Result<()> {
     tally.check("an error of the file system is told", broken(session));
     tally.check(
