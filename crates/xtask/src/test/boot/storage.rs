@@ -195,8 +195,9 @@ fn refused(session: &Session) -> Result<()> {
     contains(problem["detail"].as_str().unwrap_or_default(), "boosterctl storage")
 }
 
+/// For good: what was not written out comes back with the error and the power cut that follow.
 fn free(session: &Session) -> Result<()> {
-    session.shell(&format!("sudo rm -rf {FOLDER}")).map(drop)
+    session.shell(&format!("sudo rm -rf {FOLDER} && sync")).map(drop)
 }
 
 fn well(session: &mut Session) -> Result<()> {
