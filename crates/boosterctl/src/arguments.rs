@@ -280,6 +280,11 @@ pub enum Owner {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Print the recovery key of an encrypted disk; only root on the box needs no password.
+    RecoveryKey {
+        #[command(flatten)]
+        password: PasswordSource,
+    },
 }
 
 /// Configuration files.

@@ -22,9 +22,21 @@ const SETTLED: Duration = Duration::from_secs(12);
 const SLOT_LIMIT: Duration = Duration::from_secs(45);
 const MODULES: &str = "/lib/modules";
 const SLOT: &str = "/slot";
-/// What no device asks for by itself.
-const ALWAYS: &[&str] =
-    &["loop", "squashfs", "overlay", "crc32c_generic", "crc32c_intel", "ext4", "quota_v2", "sd_mod"];
+/// What no device asks for by itself. The last line is for an encrypted data partition.
+const ALWAYS: &[&str] = &[
+    "loop",
+    "squashfs",
+    "overlay",
+    "crc32c_generic",
+    "crc32c_intel",
+    "ext4",
+    "quota_v2",
+    "sd_mod",
+    "dm_crypt",
+    "algif_skcipher",
+    "xts",
+    "aesni_intel",
+];
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 /// Starts the system. Comes back only when there is none to start.

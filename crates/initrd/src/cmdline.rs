@@ -12,6 +12,8 @@ pub enum Reset {
     Settings,
     /// The whole data partition.
     Everything,
+    /// The whole data partition, and the new one is encrypted.
+    Encrypt,
 }
 
 impl Reset {
@@ -20,6 +22,7 @@ impl Reset {
         match word.trim() {
             "settings" => Some(Self::Settings),
             "everything" => Some(Self::Everything),
+            "encrypt" => Some(Self::Encrypt),
             _ => None,
         }
     }
@@ -29,6 +32,7 @@ impl Reset {
         match self {
             Self::Settings => "settings",
             Self::Everything => "everything",
+            Self::Encrypt => "encrypt",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The data partition: made, grown, repaired, reset, and put in place as `/var` and `/etc`.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
@@ -13,7 +13,8 @@ use crate::disk::{Disk, RANDOM, SECTOR_BYTES, sectors};
 use crate::gpt::Guid;
 use crate::partitions::{Partition, has_twin, on_disk, scan};
 use crate::superblock::{self, Superblock};
-use crate::{Error, console, limits, mounts, reset, tools};
+use crate::tools::Kind;
+use crate::{Error, console, encryption, limits, mounts, reset, tools};
 
 /// Label of the partition.
 pub const LABEL: &str = "data";
@@ -21,6 +22,9 @@ pub const LABEL: &str = "data";
 pub const MOUNT: &str = "/data";
 /// Says, in words for the owner, why the data partition is not in use.
 pub const DAMAGED: &str = "/run/actionbooster/data-damaged";
+
+/// Beside [`DAMAGED`]: the partition is encrypted, and nobody opened it.
+pub const LOCKED: &str = "/run/actionbooster/data-locked";
 
 const SYS: &str = "/sys";
 const DEV: &str = "/dev";
@@ -44,7 +48,7 @@ pub enum TableStep {
 pub fn table_step(data: Option<&Partition>, disk_sectors: u64, reset: Option<Reset>) -> TableStep {
     match (data, reset) {
         (None, _) => TableStep::Make,
-        (Some(_), Some(Reset::Everything)) => TableStep::Recreate,
+        (Some(_), Some(Reset::Everything | Reset::Encrypt)) => TableStep::Recreate,
         (Some(data), _) => {
             let end = data.start_sectors.saturating_add(data.length_sectors);
             let free = disk_sectors.saturating_sub(end);
@@ -69,10 +73,9 @@ pub fn needs_check(superblock: Option<Superblock>) -> bool {
     superblock.is_none_or(|found| found.errors)
 }
 
-/// Whether the file system is smaller than its partition.
-pub fn needs_growing(superblock: Superblock, partition: &Partition) -> bool {
-    let bytes = partition.length_sectors.saturating_mul(SECTOR_BYTES);
-    bytes.saturating_sub(superblock.size_bytes) >= WORTH_GROWING_SECTORS * SECTOR_BYTES
+/// Whether the file system is smaller than the device it is on.
+pub fn needs_growing(superblock: Superblock, device_bytes: u64) -> bool {
+    device_bytes.saturating_sub(superblock.size_bytes) >= WORTH_GROWING_SECTORS * SECTOR_BYTES
 }
 
 /// Puts `/var` and `/etc` in place: from the data partition if it can be used at all, else from
@@ -94,10 +97,44 @@ pub fn withhold(doubt: Doubt, asked: Option<Reset>) -> Result<(), Error> {
     from_memory(&reason)
 }
 
+/// The data partition as a file system can be mounted from it.
+struct Volume {
+    /// The partition itself.
+    partition: String,
+    /// The device with its content: another one where the partition is encrypted.
+    content: String,
+}
+
+impl Volume {
+    /// Opens the partition if it is encrypted.
+    fn open(partition: &Partition) -> Result<Self, Error> {
+        let partition = partition.device();
+        let content = if encryption::is_encrypted(&partition) {
+            encryption::open(&partition)?
+        } else {
+            partition.clone()
+        };
+        Ok(Self { partition, content })
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.partition != self.content
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        if self.is_encrypted() { encryption::close() } else { Ok(()) }
+    }
+}
+
 fn from_disk(disk: &str, asked: Option<Reset>) -> Result<(), Error> {
-    let mut partition = prepare_table(disk, asked)?;
-    open(&partition)?;
+    let asked = asked.filter(|grade| is_possible(*grade));
+    let mut volume = prepare(disk, asked)?;
     let mut wanted = reset::requested(Path::new(MOUNT));
+    if wanted.is_some_and(|grade| !is_possible(grade)) {
+        // It must not come true when the TPM is back, and nobody expects it any more.
+        reset::withdraw(Path::new(MOUNT))?;
+        wanted = None;
+    }
     if asked == Some(Reset::Settings) {
         reset::request(Path::new(MOUNT), Reset::Settings)?;
         wanted = asked;
@@ -107,20 +144,43 @@ fn from_disk(disk: &str, asked: Option<Reset>) -> Result<(), Error> {
             console::tell("factory reset: removing settings, keeping models");
             reset::clear_settings(Path::new(MOUNT))?;
         }
-        Some(Reset::Everything) => {
+        Some(Reset::Everything | Reset::Encrypt) => {
             mounts::detach(MOUNT)?;
-            partition = prepare_table(disk, wanted)?;
-            open(&partition)?;
+            volume.close()?;
+            volume = prepare(disk, wanted)?;
         }
         None => {}
     }
     put_in_place().or_else(|error| {
         console::tell(&format!("{error}; checking the data partition"));
         mounts::detach(MOUNT)?;
-        tools::repair(&partition.device())?;
-        mount_data(&partition)?;
+        tools::repair(&volume.content)?;
+        mount_data(&volume.content)?;
         put_in_place()
-    })
+    })?;
+    if volume.is_encrypted() {
+        // The TPM opens it all the same, and the next start tries again.
+        encryption::ensure_recovery_key(&volume.partition, Path::new(MOUNT))
+            .unwrap_or_else(|error| console::tell(&error.to_string()));
+    }
+    Ok(())
+}
+
+/// Whether this machine can do what a reset asks for. One that it cannot do erases nothing.
+fn is_possible(grade: Reset) -> bool {
+    let possible = grade != Reset::Encrypt || encryption::has_tpm();
+    if !possible {
+        console::tell("the disk is not encrypted: this machine has no TPM 2.0, or it is switched off");
+        console::tell("factory reset refused: nothing was erased");
+    }
+    possible
+}
+
+/// Makes the data partition as far as needed, and mounts it.
+fn prepare(disk: &str, reset: Option<Reset>) -> Result<Volume, Error> {
+    let volume = Volume::open(&prepare_table(disk, reset)?)?;
+    mount(&volume.content)?;
+    Ok(volume)
 }
 
 /// Brings the partition table in order and returns the data partition.
@@ -133,24 +193,45 @@ fn prepare_table(disk: &str, reset: Option<Reset>) -> Result<Partition, Error> {
         renew_guids(disk).unwrap_or_else(|error| console::tell(&error.to_string()));
     }
     let length = sectors(Path::new(SYS), disk).unwrap_or(0);
+    let encrypted = match reset {
+        Some(Reset::Encrypt) => true,
+        // An encrypted disk stays one.
+        _ => existing.is_some_and(|data| encryption::is_encrypted(&data.device())),
+    };
     match table_step(existing, length, reset) {
         TableStep::Keep => {}
         TableStep::Make => {
             console::note("making the data partition");
-            tools::repart(disk, false)?;
+            make(disk, false, encrypted)?;
         }
         TableStep::Recreate => {
             console::tell("factory reset: making a new data partition");
-            tools::repart(disk, true)?;
+            make(disk, true, encrypted)?;
         }
         TableStep::Grow => {
             console::note("growing the data partition");
             // A partition that did not grow is still a good one.
-            tools::repart(disk, false).unwrap_or_else(|error| console::tell(&error.to_string()));
+            tools::repart(disk, false, Kind::Plain).unwrap_or_else(|error| console::tell(&error.to_string()));
         }
     }
     let after = scan(Path::new(SYS), Path::new(DEV));
     on_disk(&after, disk, LABEL).cloned().ok_or_else(|| Error::NoData { disk: disk.to_owned() })
+}
+
+/// Makes a data partition. A TPM that is gone or fails leaves one that is not encrypted, which every report
+/// says.
+fn make(disk: &str, recreate: bool, encrypted: bool) -> Result<(), Error> {
+    if encrypted && encryption::has_tpm() {
+        console::tell("encrypting the data partition");
+        match tools::repart(disk, recreate, Kind::Encrypted) {
+            Ok(()) => return Ok(()),
+            Err(error) => console::tell(&error.to_string()),
+        }
+    }
+    if encrypted {
+        console::tell("the disk is NOT encrypted: the TPM could not be used");
+    }
+    tools::repart(disk, recreate, Kind::Plain)
 }
 
 fn renew_guids(disk: &str) -> Result<(), Error> {
@@ -163,41 +244,45 @@ fn renew_guids(disk: &str) -> Result<(), Error> {
     })
 }
 
-/// Mounts the partition, checking and repairing it when it asks for it or cannot be mounted.
-fn open(partition: &Partition) -> Result<(), Error> {
-    let device = partition.device();
-    if needs_check(read_superblock(&device)) {
+/// Mounts the device, checking and repairing it when it asks for it or cannot be mounted.
+fn mount(device: &str) -> Result<(), Error> {
+    if needs_check(read_superblock(device)) {
         console::tell("checking the data partition");
-        tools::repair(&device)?;
+        tools::repair(device)?;
     }
-    if let Some(found) = read_superblock(&device) {
-        limits::prepare(&device, found);
+    if let Some(found) = read_superblock(device) {
+        limits::prepare(device, found);
     }
-    mount_data(partition)
+    mount_data(device)
         .or_else(|error| {
             console::tell(&format!("{error}; checking the data partition"));
-            tools::repair(&device)?;
-            mount_data(partition)
+            tools::repair(device)?;
+            mount_data(device)
         })
         .or_else(|error| {
-            if !read_superblock(&device).is_some_and(|found| found.user_quota) {
+            if !read_superblock(device).is_some_and(|found| found.user_quota) {
                 return Err(error);
             }
             // What users take can be counted anew at the next start.
             console::tell(&format!("{error}; trying without quotas"));
-            tools::drop_quota(&device)?;
-            mount_data(partition)
+            tools::drop_quota(device)?;
+            mount_data(device)
         })?;
-    if read_superblock(&device).is_some_and(|found| needs_growing(found, partition)) {
-        tools::grow(&device).unwrap_or_else(|error| console::tell(&error.to_string()));
+    if read_superblock(device).is_some_and(|found| needs_growing(found, length_bytes(device))) {
+        tools::grow(device).unwrap_or_else(|error| console::tell(&error.to_string()));
     }
-    limits::set(&device, MOUNT);
+    limits::set(device, MOUNT);
     Ok(())
 }
 
-fn mount_data(partition: &Partition) -> Result<(), Error> {
+fn mount_data(device: &str) -> Result<(), Error> {
     let flags = MsFlags::MS_NOATIME | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mounts::attach(&partition.device(), MOUNT, "ext4", flags, &limits::mount_options())
+    mounts::attach(device, MOUNT, "ext4", flags, &limits::mount_options())
+}
+
+/// Length of a device; 0, which is never more than its file system's, if it does not tell.
+fn length_bytes(device: &str) -> u64 {
+    File::open(device).and_then(|mut file| file.seek(SeekFrom::End(0))).unwrap_or(0)
 }
 
 fn read_superblock(device: &str) -> Option<Superblock> {
@@ -231,6 +316,9 @@ fn from_memory(reason: &Error) -> Result<(), Error> {
     let folder = Path::new(DAMAGED).parent().unwrap_or(Path::new("/run"));
     fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
     fs::write(DAMAGED, format!("{reason}\n")).map_err(Error::file("write", DAMAGED))?;
+    if matches!(reason, Error::Locked) {
+        fs::write(LOCKED, "").map_err(Error::file("write", LOCKED))?;
+    }
     put_in_place()
 }
 
@@ -298,11 +386,7 @@ mod tests {
         for (size_bytes, expected) in
             [(5 * GIB, false), (5 * GIB - 4096, false), (2 * GIB, true), (6 * GIB, false)]
         {
-            assert_eq!(
-                needs_growing(superblock(false, size_bytes), &partition(3, 5)),
-                expected,
-                "{size_bytes}"
-            );
+            assert_eq!(needs_growing(superblock(false, size_bytes), 5 * GIB), expected, "{size_bytes}");
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod cmdline;
 pub mod console;
 pub mod data;
 pub mod disk;
+mod encryption;
 pub mod fat;
 pub mod gpt;
 pub mod hotplug;
@@ -22,6 +23,7 @@ pub mod modules;
 pub mod mounts;
 pub mod nonce;
 pub mod partitions;
+mod prompt;
 pub mod reset;
 pub mod superblock;
 mod tools;
@@ -80,6 +82,11 @@ pub enum Error {
         /// Exit status and the last thing it said.
         detail: String,
     },
+    /// Neither the TPM nor somebody at the console opened the disk.
+    #[error(
+        "the disk is encrypted; the TPM does not open it, and nobody typed the recovery key at the console"
+    )]
+    Locked,
     /// Two disks look alike.
     #[error("{doubt}")]
     Uncertain {

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, cmdline::Reset};
+use crate::{Error, cmdline::Reset, encryption};
 
 /// Name of the request on the data partition; it holds the word for the grade.
 pub const REQUEST: &str = "factory-reset";
@@ -28,8 +28,14 @@ pub fn request(data: &Path, grade: Reset) -> Result<(), Error> {
 
 /// Removes everything but the models, and then the request.
 pub fn clear_settings(data: &Path) -> Result<(), Error> {
-    clear(data, &data.join(KEPT), &[data.join(REQUEST), data.join("lost+found")])?;
+    let also = [data.join(REQUEST), data.join("lost+found"), encryption::kept(data)];
+    clear(data, &data.join(KEPT), &also)?;
     nix::unistd::sync();
+    withdraw(data)
+}
+
+/// Takes a request away.
+pub fn withdraw(data: &Path) -> Result<(), Error> {
     let path = data.join(REQUEST);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
@@ -73,6 +79,7 @@ mod tests {
             "var/log/journal/x/system.journal",
             "etc-overlay/upper/hostname",
             "lost+found/#12",
+            "recovery-key",
         ] {
             let path = data.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -89,6 +96,7 @@ mod tests {
         clear_settings(data.path()).unwrap();
         assert!(data.path().join("var/lib/actionbooster/models/big/model.gguf").exists());
         assert!(data.path().join("lost+found/#12").exists());
+        assert!(data.path().join("recovery-key").exists(), "what opens the partition");
         for gone in ["var/lib/actionbooster/auth", "var/log", "etc-overlay", REQUEST] {
             assert!(!data.path().join(gone).exists(), "{gone}");
         }

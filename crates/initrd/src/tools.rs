@@ -4,7 +4,12 @@ use std::process::{Command, Output, Stdio};
 
 use crate::{Error, console};
 
-const DEFINITIONS: &str = "--definitions=/usr/share/actionbooster/repart.d";
+const PLAIN: &str = "--definitions=/usr/share/actionbooster/repart.d";
+const ENCRYPTED: &str = "--definitions=/usr/share/actionbooster/repart-encrypted.d";
+/// There is no udev yet: the device mapper's library makes its nodes itself.
+const NO_UDEV: (&str, &str) = ("DM_DISABLE_UDEV", "1");
+/// No state of firmware or system is bound, so that both can be updated.
+const NO_PCRS: &str = "--tpm2-pcrs=";
 /// For a new file system: what each user takes is counted from the beginning. The other extended options are
 /// those that systemd-repart gives, which these replace.
 const MKFS_OPTIONS: (&str, &str) =
@@ -20,15 +25,27 @@ pub(crate) fn relocate_table(disk: &str) -> Result<(), Error> {
     if moved.status.success() { Ok(()) } else { Err(failed("sfdisk", &moved)) }
 }
 
+/// How a data partition is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    /// LUKS2, opened by the TPM.
+    Encrypted,
+}
+
 /// Makes the data partition, or grows it to the end of the disk.
 ///
 /// systemd-repart makes the file system first and writes the partition table last. It counts as free
 /// only what the table says is usable, so the table's end has to be moved to the disk's first.
-pub(crate) fn repart(disk: &str, recreate: bool) -> Result<(), Error> {
+pub(crate) fn repart(disk: &str, recreate: bool, kind: Kind) -> Result<(), Error> {
     relocate_table(disk)?;
     let device = format!("/dev/{disk}");
     let mut arguments =
-        vec!["--dry-run=no", "--pretty=no", "--empty=refuse", "--offline=no", "--seed=random", DEFINITIONS];
+        vec!["--dry-run=no", "--pretty=no", "--empty=refuse", "--offline=no", "--seed=random"];
+    match kind {
+        Kind::Plain => arguments.push(PLAIN),
+        Kind::Encrypted => arguments.extend([ENCRYPTED, "--tpm2-device=auto", NO_PCRS]),
+    }
     if recreate {
         arguments.push("--factory-reset=yes");
     }
@@ -85,12 +102,60 @@ pub(crate) fn grow(device: &str) -> Result<(), Error> {
     if output.status.success() { Ok(()) } else { Err(failed("resize2fs", &output)) }
 }
 
+/// Opens an encrypted partition as `/dev/mapper/NAME` with the key that the TPM has sealed.
+pub(crate) fn open_with_tpm(device: &str, name: &str, tpm: &str) -> Result<(), Error> {
+    let options = format!("tpm2-device={tpm},headless=true,discard");
+    cryptsetup(&["attach", name, device, "-", &options])
+}
+
+/// Opens an encrypted partition as `/dev/mapper/NAME` with the key in a file.
+pub(crate) fn open_with_key(device: &str, name: &str, file: &str) -> Result<(), Error> {
+    cryptsetup(&["attach", name, device, file, "headless=true,discard"])
+}
+
+/// Closes `/dev/mapper/NAME`.
+pub(crate) fn close(name: &str) -> Result<(), Error> {
+    cryptsetup(&["detach", name])
+}
+
+/// Has the TPM open a partition that the key in a file opens; what another TPM has sealed is forgotten.
+pub(crate) fn bind_to_tpm(device: &str, file: &str, tpm: &str) -> Result<(), Error> {
+    let (file, tpm) = (format!("--unlock-key-file={file}"), format!("--tpm2-device={tpm}"));
+    cryptenroll(&[&file, "--wipe-slot=tpm2", &tpm, NO_PCRS, device], &[])
+}
+
+/// Makes `key` the recovery key of a partition that the TPM opens, in place of an earlier one.
+pub(crate) fn set_recovery_key(device: &str, key: &str, tpm: &str) -> Result<(), Error> {
+    let tpm = format!("--unlock-tpm2-device={tpm}");
+    cryptenroll(&[&tpm, "--wipe-slot=password", "--password", device], &[("NEWPASSWORD", key)])
+}
+
+fn cryptsetup(arguments: &[&str]) -> Result<(), Error> {
+    let output = run("systemd-cryptsetup", "/usr/bin/systemd-cryptsetup", arguments)?;
+    if output.status.success() { Ok(()) } else { Err(failed("systemd-cryptsetup", &output)) }
+}
+
+fn cryptenroll(arguments: &[&str], secrets: &[(&str, &str)]) -> Result<(), Error> {
+    let output = run_with("systemd-cryptenroll", "/usr/bin/systemd-cryptenroll", arguments, secrets)?;
+    if output.status.success() { Ok(()) } else { Err(failed("systemd-cryptenroll", &output)) }
+}
+
 fn run(tool: &'static str, path: &'static str, arguments: &[&str]) -> Result<Output, Error> {
+    run_with(tool, path, arguments, &[])
+}
+
+fn run_with(
+    tool: &'static str,
+    path: &'static str,
+    arguments: &[&str],
+    secrets: &[(&str, &str)],
+) -> Result<Output, Error> {
     let output = Command::new(path)
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin")
-        .env(MKFS_OPTIONS.0, MKFS_OPTIONS.1)
+        .envs([MKFS_OPTIONS, NO_UDEV])
+        .envs(secrets.iter().copied())
         .stdin(Stdio::null())
         .output()
         .map_err(Error::file("start", path))?;

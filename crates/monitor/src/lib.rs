@@ -15,6 +15,7 @@ mod keys;
 mod login;
 mod mdns;
 mod password;
+mod recovery_key;
 mod reports;
 mod reset;
 mod routes;

@@ -146,8 +146,7 @@ pub(crate) async fn change_password(
     Json(wish): Json<NewPassword>,
 ) -> Result<StatusCode, Problem> {
     let visitor = Visitor::of(client, monitor.devices.recognise(&headers));
-    let owner = owner(&monitor).await?.ok_or_else(wrong_credentials)?;
-    check_credentials(&monitor, visitor, owner, wish.current).await?;
+    confirm_owner(&monitor, visitor, wish.current).await?;
     check_password(&wish.new)?;
     let hash = monitor.hashing.run(visitor, move || password::hash(&wish.new)).await?;
     blocking(move || {
@@ -160,6 +159,16 @@ pub(crate) async fn change_password(
         Ok(StatusCode::NO_CONTENT)
     })
     .await
+}
+
+/// Goes on only with the owner's password, which counts as a login does.
+pub(crate) async fn confirm_owner(
+    monitor: &Shared,
+    visitor: Visitor,
+    password: String,
+) -> Result<(), Problem> {
+    let owner = owner(monitor).await?.ok_or_else(wrong_credentials)?;
+    check_credentials(monitor, visitor, owner, password).await
 }
 
 async fn owner(monitor: &Shared) -> Result<Option<String>, Problem> {

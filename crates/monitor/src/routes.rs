@@ -5,7 +5,7 @@ use actionbooster_chassis::auth::Scope::{Admin, Read};
 use actionbooster_chassis::routes::Access::Public;
 use actionbooster_chassis::routes::{Route, delete, get, patch, post, put};
 
-use crate::{Shared, keys, login, reports, reset, settings, storage, system, time};
+use crate::{Shared, keys, login, recovery_key, reports, reset, settings, storage, system, time};
 
 /// The service of this table. Where it has no route, a key needs the scope `admin` below `/api/v1/`, and `read`
 /// elsewhere, to be told so.
@@ -23,6 +23,7 @@ fn table() -> Vec<Route<Shared>> {
         post("/api/v1/logout", Admin, login::logout),
         get("/api/v1/session", Read, login::session),
         post("/api/v1/password", Admin, login::change_password),
+        post("/api/v1/recovery-key", Admin, recovery_key::show),
         post("/api/v1/owner/reset", Admin, reset::reset_owner),
         get("/api/v1/keys", Admin, keys::list),
         post("/api/v1/keys", Admin, keys::create),

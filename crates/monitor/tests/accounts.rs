@@ -213,6 +213,35 @@ fn wrong_codes_and_wrong_current_passwords_are_counted_alike() {
 }
 
 #[test]
+fn the_recovery_key_of_the_disk_is_for_who_knows_the_password() {
+    let root = tempfile::tempdir().unwrap();
+    let monitor = Monitor::claimable(root.path());
+    claim(&monitor);
+    let body = json!({"name": "admin", "scopes": ["admin"]});
+    let answer = send(&monitor, "POST /api/v1/keys", None, &[], &body);
+    let headers = [("x-api-key", answer.body["key"].as_str().unwrap())];
+    let ask = |headers: &[_], password: &str| {
+        let body = json!({"password": password});
+        send(&monitor, "POST /api/v1/recovery-key", Some(OWNER), headers, &body)
+    };
+    let plain = ask(&headers, PASSWORD);
+    assert_eq!((plain.status, &plain.body["type"]), (404, &json!("not-encrypted")));
+    let folder = root.path().join("run/actionbooster/secrets");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("recovery-key"), "ABCD-EFGH").unwrap();
+    assert_eq!(ask(&[], PASSWORD).status, 401);
+    let wrong = ask(&headers, "a guess");
+    assert_eq!(wrong.status, 401);
+    assert!(!wrong.body.to_string().contains("ABCD"));
+    let right = ask(&headers, PASSWORD);
+    assert_eq!((right.status, right.body), (200, json!({"recovery_key": "ABCD-EFGH"})));
+    let root_on_the_box = send(&monitor, "POST /api/v1/recovery-key", None, &[], &json!({}));
+    assert_eq!((root_on_the_box.status, &root_on_the_box.body["recovery_key"]), (200, &json!("ABCD-EFGH")));
+    // Guesses are counted as at a login.
+    assert_eq!([(); 6].map(|()| ask(&headers, "a guess").status), [401, 401, 401, 401, 401, 429]);
+}
+
+#[test]
 fn many_passwords_at_once_stall_neither_keys_nor_the_box() {
     let root = tempfile::tempdir().unwrap();
     let monitor = Monitor::claimable(root.path());

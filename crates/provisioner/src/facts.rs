@@ -1,6 +1,7 @@
 //! What is, beside the hardware: the owner's settings, names, addresses, groups, the clock.
 
 use std::net::IpAddr;
+use std::os::linux::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -110,6 +111,14 @@ pub fn published_name() -> Option<Hostname> {
 pub fn data_damage(layout: &Layout) -> Option<String> {
     let text = read_small(&layout.run("data-damaged")).ok().flatten()?;
     Some(String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+/// Whether what the box keeps lies on an encrypted partition, as the device mapper names those.
+pub fn data_is_encrypted(layout: &Layout) -> bool {
+    let Ok(folder) = layout.state("").metadata() else { return false };
+    let (major, minor) = (nix::sys::stat::major(folder.st_dev()), nix::sys::stat::minor(folder.st_dev()));
+    let name = layout.at(&format!("sys/dev/block/{major}:{minor}/dm/uuid"));
+    read_small(&name).ok().flatten().is_some_and(|name| name.starts_with(b"CRYPT-LUKS"))
 }
 
 /// Names of the groups in `/etc/group`.

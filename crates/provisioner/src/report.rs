@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{BoardPlan, Firewall, Grant, MemoryPlan, MissingFirmwareAdvice, ModePlan, Plan};
+use crate::facts;
 use crate::layout::Layout;
 use crate::machine::read_small;
 use crate::steps::{Certificate, Secrets, Status, StepReport, certificate, is_claimed, protection};
@@ -90,6 +91,9 @@ pub struct Storage {
     pub data: DataState,
     /// What is wrong with it.
     pub detail: Option<Text>,
+    /// Whether all of it is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 /// State of the data partition.
@@ -159,7 +163,7 @@ impl Report {
             secrets: protection(layout),
             accelerators: plan.accelerators.clone(),
             missing_firmware: plan.missing_firmware.clone(),
-            storage: storage(findings.damage),
+            storage: storage(findings.damage, facts::data_is_encrypted(layout)),
             hidden_in_etc: findings.hidden_in_etc,
             hardware: HardwareReport { changed: !findings.changes.is_empty(), changes: findings.changes },
             claim: Claim { claimed: is_claimed(layout) },
@@ -183,8 +187,8 @@ impl Report {
     }
 }
 
-fn storage(damage: Option<String>) -> Storage {
-    let Some(reason) = damage else { return Storage { data: DataState::Ok, detail: None } };
+fn storage(damage: Option<String>, encrypted: bool) -> Storage {
+    let Some(reason) = damage else { return Storage { data: DataState::Ok, detail: None, encrypted } };
     let detail = Text::new(
         format!(
             "The data partition cannot be used ({reason}). It was left as it is; the box runs on memory, and what is changed now is lost when it restarts."
@@ -193,7 +197,7 @@ fn storage(damage: Option<String>) -> Storage {
             "La partición de datos no se puede usar ({reason}). Se dejó como está; el equipo funciona en memoria y lo que se cambie ahora se pierde al reiniciar."
         ),
     );
-    Storage { data: DataState::Damaged, detail: Some(detail) }
+    Storage { data: DataState::Damaged, detail: Some(detail), encrypted }
 }
 
 /// Writes the inventory for the portal.

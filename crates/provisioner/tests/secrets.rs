@@ -158,3 +158,24 @@ fn an_authority_of_an_earlier_version_is_sealed_and_stays_the_same() {
     assert_eq!(authority(&it.start(None, 1)), name);
     assert!(!fs::read_to_string(&path).unwrap().contains("PRIVATE"));
 }
+
+/// The initrd has encrypted the partition, and left the key that opens it without its TPM.
+#[test]
+fn the_monitor_gets_the_recovery_key_of_an_encrypted_disk_and_of_no_other() {
+    use std::os::linux::fs::MetadataExt;
+    let it = Box::new(Some("chip"));
+    write(it.root.path(), "data/recovery-key", "ABCD-EFGH");
+    let handed_out = it.layout().run("secrets/recovery-key");
+    assert!(!it.start(Some("chip"), 0).storage.encrypted);
+    assert!(!handed_out.exists());
+    let device = it.layout().state("").metadata().unwrap().st_dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let name = format!("sys/dev/block/{major}:{minor}/dm/uuid");
+    write(it.root.path(), &name, "CRYPT-LUKS2-0123-data\n");
+    assert!(it.start(Some("chip"), 1).storage.encrypted);
+    assert_eq!(fs::read_to_string(&handed_out).unwrap(), "ABCD-EFGH");
+    assert_eq!(fs::metadata(&handed_out).unwrap().permissions().mode() & 0o777, 0o400);
+    write(it.root.path(), &name, "LVM-0123\n");
+    assert!(!it.start(Some("chip"), 2).storage.encrypted);
+    assert!(!handed_out.exists());
+}

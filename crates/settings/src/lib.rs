@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod claim_code;
+pub mod recovery_key;
 
 mod address;
 mod change;

@@ -1,8 +1,6 @@
 //! Virtual machines: the image on a disk of its own, in QEMU inside the builder.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,8 +15,12 @@ use crate::builder::Builder;
 use crate::progress::{human, step};
 
 mod disk;
+mod menu;
+mod tpm;
 
 pub use disk::{Bus, Disk};
+pub use menu::Entry;
+use tpm::Tpm;
 
 /// Guest memory. Small on purpose: the image must be comfortable on a small board.
 const MEMORY_MIB: u32 = 2048;
@@ -33,22 +35,8 @@ const OFF_LIMIT: Duration = Duration::from_secs(180);
 pub const FAR_ADDRESS: &str = "203.0.113.80";
 const FAR_NETWORK: &str = "203.0.113.0/24";
 
-/// Where QEMU reaches the emulator of a TPM, and where that keeps its state.
-const TPM: &str = "tpm.sock";
-const TPM_STATE: &str = "tpm";
-/// How long the emulator of a TPM may take to start.
-const TPM_LIMIT: Duration = Duration::from_secs(20);
-
 /// Where the guest's serial console takes what is typed.
 const KEYBOARD: &str = "keyboard.sock";
-/// The last entry of GRUB's menu, which erases the data partition.
-const RESET_ENTRY: &str = "Factory reset: remove everything";
-/// How long the firmware may take to start GRUB, and GRUB and the kernel to follow a key.
-const MENU_LIMIT: Duration = Duration::from_secs(180);
-/// What terminals send for Escape and for the arrow down.
-const ESCAPE: &[u8] = b"\x1b";
-const DOWN: &[u8] = b"\x1b[B";
-
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Acceleration {
@@ -86,9 +74,8 @@ pub struct Vm<'a> {
     child: Option<Child>,
     /// Whether the battery of its clock is empty: then it starts in the year 2000.
     battery_is_empty: bool,
-    /// Whether it has a TPM, which is the same one every time.
-    tpm: bool,
-    tpm_child: Option<Child>,
+    tpm: Tpm,
+    tpm_is_fitted: bool,
     boots: u32,
 }
 
@@ -110,6 +97,7 @@ impl<'a> Vm<'a> {
         }
         fs::create_dir_all(&folder)?;
         let disk = Disk::over(builder, image, "raw", folder.join("disk.qcow2"), Bus::Virtio)?;
+        let tpm = Tpm::new(&folder);
         let vm = Self {
             builder,
             folder,
@@ -120,8 +108,8 @@ impl<'a> Vm<'a> {
             acceleration,
             child: None,
             battery_is_empty: false,
-            tpm: false,
-            tpm_child: None,
+            tpm,
+            tpm_is_fitted: false,
             boots: 0,
         };
         vm.forget_firmware_settings()?;
@@ -146,7 +134,13 @@ impl<'a> Vm<'a> {
 
     /// Puts its TPM in, or takes it out. Takes effect at the next power-on.
     pub fn fit_tpm(&mut self, fitted: bool) {
-        self.tpm = fitted;
+        self.tpm_is_fitted = fitted;
+    }
+
+    /// Makes its TPM one that never sealed anything, as on another machine.
+    pub fn replace_tpm(&self) -> Result<()> {
+        ensure!(self.child.is_none(), "the machine is on");
+        self.tpm.clear()
     }
 
     /// Takes the battery of its clock away, or puts one in. Takes effect at the next power-on.
@@ -169,39 +163,12 @@ impl<'a> Vm<'a> {
         ensure!(self.child.is_none(), "the machine is already on");
         self.boots += 1;
         let log = File::create(self.folder.join("qemu.log"))?;
-        if self.tpm {
-            self.start_tpm()?;
+        if self.tpm_is_fitted {
+            self.tpm.start(self.builder)?;
         }
         let mut command = self.builder.command(&self.arguments()?);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().context("cannot start QEMU")?);
-        Ok(())
-    }
-
-    /// Starts the emulator of the TPM, which ends when QEMU does.
-    fn start_tpm(&mut self) -> Result<()> {
-        if let Some(mut before) = self.tpm_child.take() {
-            before.wait()?;
-        }
-        let socket = self.folder.join(TPM);
-        if socket.exists() {
-            fs::remove_file(&socket)?;
-        }
-        fs::create_dir_all(self.folder.join(TPM_STATE))?;
-        let state = format!("dir={}", self.path(TPM_STATE)?);
-        let control = format!("type=unixio,path={}", self.path(TPM)?);
-        let emulator = ["setpriv", "--pdeathsig", "KILL", "--", "swtpm", "socket", "--tpm2", "--terminate"];
-        let options = ["--tpmstate", &state, "--ctrl", &control];
-        let log = File::create(self.folder.join("tpm.log"))?;
-        let mut command = self.builder.command(&[&emulator[..], &options].concat());
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.tpm_child = Some(command.spawn().context("cannot start the emulator of a TPM")?);
-        let started = Instant::now();
-        while !socket.exists() {
-            let log = fs::read_to_string(self.folder.join("tpm.log")).unwrap_or_default();
-            ensure!(started.elapsed() < TPM_LIMIT, "the emulator of a TPM does not start: {log}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
         Ok(())
     }
 
@@ -275,36 +242,6 @@ impl<'a> Vm<'a> {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-    }
-
-    /// Chooses the factory reset that removes everything in GRUB's menu of a machine that was just
-    /// switched on, and waits until the initrd speaks of it.
-    pub fn choose_reset(&mut self) -> Result<()> {
-        self.wait_console(MENU_LIMIT, "that the firmware starts GRUB", |text| {
-            text.contains("BdsDxe: starting").then_some(())
-        })?;
-        let mut keyboard = UnixStream::connect(self.folder.join(KEYBOARD)).context("cannot type")?;
-        keyboard.set_nonblocking(true)?;
-        // The menu is hidden and waits for a second only. The entry is the last one.
-        self.press(&mut keyboard, ESCAPE, RESET_ENTRY)?;
-        self.press(&mut keyboard, DOWN, &format!("*{RESET_ENTRY}"))?;
-        self.press(&mut keyboard, b"\r", "booster-initrd: factory reset")
-    }
-
-    /// Repeats a key until the console shows what it leads to.
-    fn press(&mut self, keyboard: &mut UnixStream, key: &[u8], shown: &str) -> Result<()> {
-        let started = Instant::now();
-        while !squeezed(&self.console()).contains(&squeezed(shown)) {
-            self.alive()?;
-            if started.elapsed() > MENU_LIMIT {
-                bail!("the console did not show {shown:?}; it ends with:\n{}", self.console_tail());
-            }
-            keyboard.write_all(key).context("cannot type")?;
-            std::thread::sleep(Duration::from_millis(250));
-            // The guest's output stops when nobody takes it here; what it says is in the log as well.
-            while keyboard.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {}
-        }
-        Ok(())
     }
 
     /// Waits until the portal answers.
@@ -385,8 +322,8 @@ impl<'a> Vm<'a> {
         if self.battery_is_empty {
             add("-rtc", "base=2000-01-01T00:00:00".into());
         }
-        if self.tpm {
-            add("-chardev", format!("socket,id=tpm,path={}", self.path(TPM)?));
+        if self.tpm_is_fitted {
+            add("-chardev", format!("socket,id=tpm,path={}", self.path(tpm::SOCKET)?));
             add("-tpmdev", "emulator,id=tpm0,chardev=tpm".into());
             add("-device", "tpm-crb,tpmdev=tpm0".into());
         }
@@ -424,20 +361,7 @@ impl Drop for Vm<'_> {
         {
             eprintln!("  cannot stop QEMU: {cause:#}");
         }
-        if let Some(mut tpm) = self.tpm_child.take() {
-            // It may have outlived a QEMU that never spoke to it.
-            drop(tpm.kill());
-            drop(tpm.wait());
-        }
     }
-}
-
-/// The text with each run of equal characters as one: while somebody listens, QEMU's log of the console
-/// has some characters twice.
-fn squeezed(text: &str) -> String {
-    let mut characters: Vec<char> = text.chars().collect();
-    characters.dedup();
-    characters.into_iter().collect()
 }
 
 /// Decides once whether KVM works here, by booting a real kernel: a device node alone proves nothing.
@@ -510,15 +434,7 @@ fn find_claim_code(console: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{find_claim_code, squeezed};
-
-    /// As seen: `systeemd-repart`.
-    #[test]
-    fn doubled_characters_of_the_console_do_not_hide_a_text() {
-        let console = "booster-iniitrd: factory reset: makking a new data partition";
-        assert!(squeezed(console).contains(&squeezed("booster-initrd: factory reset")));
-        assert!(!squeezed(console).contains(&squeezed("factory reset refused")));
-    }
+    use super::find_claim_code;
 
     #[test]
     fn a_claim_code_is_found_among_console_noise() {

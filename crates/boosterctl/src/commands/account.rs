@@ -75,6 +75,16 @@ pub async fn owner(client: &Client, command: Owner, json: bool) -> Result<()> {
             let answer = client.post(Daemon::Monitor, "/api/v1/password", &body).await?;
             show(&answer, json, |_| "The password is changed. Other sessions have ended.\n".into());
         }
+        Owner::RecoveryKey { password } => {
+            let is_console = client.root().is_some();
+            let body = if is_console {
+                json!({})
+            } else {
+                json!({"password": prompt::password("Password: ", password.password_stdin)?})
+            };
+            let answer = client.post(Daemon::Monitor, "/api/v1/recovery-key", &body).await?;
+            show(&answer, json, |answer| format!("{}\n", cell(&answer["recovery_key"])));
+        }
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ const FACTORY_RESET: &str = "
 
     Factory reset: remove settings and accounts, keep models
     Factory reset: remove everything
+    Factory reset: encrypt the disk, remove everything
 ";
 
 /// Runs on this terminal until it is gone.

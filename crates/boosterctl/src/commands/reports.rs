@@ -138,6 +138,7 @@ fn provisioned(report: &Value) -> String {
         ("claimed", cell(&report["claim"]["claimed"])),
         ("authority", fingerprint(&report["tls"]["ca_sha256"])),
         ("its next", fingerprint(&report["tls"]["next"]["sha256"])),
+        ("disk", if report["storage"]["encrypted"] == true { "encrypted" } else { "not encrypted" }.into()),
         ("secrets", secrets(&report["secrets"])),
     ]);
     text.push_str("\nwhy this mode\n");

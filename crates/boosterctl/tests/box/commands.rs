@@ -158,6 +158,14 @@ fn a_changed_password_needs_both() {
 }
 
 #[test]
+fn the_recovery_key_needs_no_password_on_the_box() {
+    let fake = FakeBox::new(&[(200, JSON, r#"{"recovery_key":"ABCD-EFGH"}"#)]);
+    let run = fake.run(&["owner", "recovery-key"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "ABCD-EFGH\n"), "{run:?}");
+    assert_eq!(fake.sent()[0].body, json!({}));
+}
+
+#[test]
 fn a_reset_that_cannot_reach_ssh_says_what_to_do() {
     for (ssh_keys, words) in [("1", "Restart the box: until then SSH"), ("null", "SSH keys stay")] {
         let answer = format!(

@@ -3,7 +3,8 @@
 //! It lies in `secrets/<number>-<id>.tpm`, sealed by the TPM, or in `secrets/<number>-<id>.key` on a box
 //! without one: then whoever holds the disk can read it. A key that the TPM does not open is left where it
 //! is, because a TPM that was switched off or replaced may come back; a new one then takes its place, with
-//! a higher number. At every boot the programs get keys of their own, in memory.
+//! a higher number. At every boot the programs get keys of their own, in memory; where the whole disk is
+//! encrypted, the monitor gets the recovery key, to show it to the owner.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Context, current};
+use crate::facts::data_is_encrypted;
 use crate::layout::Layout;
 use crate::system::Access;
 
@@ -20,6 +22,8 @@ use crate::system::Access;
 const NAME: &str = "actionbooster-box-key";
 /// Programs that keep secrets, and the users they run as.
 const PROGRAMS: [(&str, Option<&str>); 2] = [("provisioner", None), ("agent", Some("booster-agent"))];
+/// Opens an encrypted disk where its TPM does not.
+const RECOVERY_KEY: &str = "recovery-key";
 /// Keys at most: a TPM that forgets at every boot must not fill the folder.
 const MOST: usize = 8;
 
@@ -66,7 +70,18 @@ pub fn ensure(context: &Context) -> Result<()> {
         }
         context.set_keyring(Keyring::of(&keys, PROGRAMS[0].0));
     }
-    Ok(())
+    hand_out_recovery_key(context)
+}
+
+/// The initrd makes it, and keeps it within the partition that it opens.
+fn hand_out_recovery_key(context: &Context) -> Result<()> {
+    let place = place(context.layout, RECOVERY_KEY);
+    match current(&context.layout.at("data").join(RECOVERY_KEY)) {
+        Some(key) if data_is_encrypted(context.layout) => {
+            context.ensure(&place, &key, Access { mode: 0o400, owner: Some("booster-monitor") }).map(drop)
+        }
+        _ => context.ensure_absent(&place).map(drop),
+    }
 }
 
 /// This program's own keys; none before they were made.

@@ -56,6 +56,11 @@ const MODULES: &[&str] = &[
     "loop",
     "crc32c_generic",
     "crc32c_intel",
+    // what an encrypted data partition needs
+    "dm_crypt",
+    "algif_skcipher",
+    "xts",
+    "aesni_intel",
 ];
 
 /// Folder of a maker's microcode, how its files end, and the name under which the kernel looks for

@@ -14,7 +14,7 @@ use crate::builder::Builder;
 use crate::http::Credentials;
 use crate::image::{self, Artifacts};
 use crate::progress::step;
-use crate::qemu::{BOOT_LIMIT, Bus, Disk, Forwards, Vm};
+use crate::qemu::{BOOT_LIMIT, Bus, Disk, Entry, Forwards, Vm};
 use crate::run;
 
 mod table;
@@ -78,7 +78,7 @@ impl Lab<'_, '_> {
         let [other, own] = self.pair("copy", &owned.disk.file, "qcow2", [Bus::Ahci, Bus::Ahci])?;
         self.vm.power_on()?;
         let outcome = step("a reset of the second of two equal disks", || {
-            self.vm.choose_reset()?;
+            self.vm.choose(Entry::RemoveEverything)?;
             let appliance = self.vm.reach()?;
             let code = self.vm.claim_code()?;
             stranger(&appliance, &owned.ready)?;
@@ -119,7 +119,7 @@ impl Lab<'_, '_> {
         let disks = self.pair("alike", &image, "raw", [Bus::Virtio, Bus::Virtio])?;
         self.vm.power_on()?;
         let outcome = step("a reset where the disk is not certain", || {
-            self.vm.choose_reset()?;
+            self.vm.choose(Entry::RemoveEverything)?;
             let appliance = self.vm.reach()?;
             let answer = appliance.portal.get("/", &Credentials::None)?.expect(503)?;
             ensure!(answer.body.contains("unplug one of them"), "the page does not say what to do");

@@ -13,6 +13,7 @@ use crate::progress::human;
 mod boot;
 mod code;
 mod disks;
+mod encryption;
 mod guide;
 mod live;
 mod portal;
@@ -24,7 +25,7 @@ pub use live::environment as client_environment;
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Suites to run: code, portal, units, guide, live, boot, disks, storm. All but disks when none is named.
+    /// Suites to run: code, portal, units, guide, live, boot, disks, encryption, storm. All but disks when none is named.
     suites: Vec<String>,
     /// Sections of `boot` to run, all when none is named.
     #[arg(long, value_delimiter = ',')]
@@ -109,6 +110,7 @@ const SUITES: &[Suite] = &[
     ("live", |builder, _| live::run(builder)),
     ("boot", |builder, arguments| boot::run(builder, &arguments.only)),
     ("disks", |builder, _| disks::run(builder)),
+    ("encryption", |builder, _| encryption::run(builder)),
     ("storm", |builder, arguments| {
         let named = !arguments.suites.is_empty();
         let reset = arguments.reset_cuts.unwrap_or(u32::from(named));

@@ -13,7 +13,7 @@ use crate::builder::Builder;
 use crate::http::Credentials;
 use crate::image::{self, Artifacts};
 use crate::progress::{human, step};
-use crate::qemu::{BOOT_LIMIT, Bus, Disk, Forwards, Vm};
+use crate::qemu::{BOOT_LIMIT, Bus, Disk, Entry, Forwards, Vm};
 
 const FORWARDS: Forwards = Forwards::from(21443);
 /// Firmware and GRUB write nothing but their counters; cuts begin after them.
@@ -95,7 +95,7 @@ impl Claimed {
         let name = format!("{name}, cut after {}", human(instant));
         let outcome = step(&name, || {
             vm.power_on()?;
-            vm.choose_reset()?;
+            vm.choose(Entry::RemoveEverything)?;
             std::thread::sleep(instant);
             vm.cut_power()?;
             self.as_before_or_new(&mut vm)

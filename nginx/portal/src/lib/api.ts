@@ -225,7 +225,7 @@ export interface Provisioning {
   secrets?: { bound_to: 'tpm' | 'disk'; closed: number } | null;
   accelerators?: { device: string; groups: string[]; given_to: string[] }[];
   missing_firmware?: { driver: string; device: string; file: string; package: string | null; advice: Localized }[];
-  storage?: { data: 'ok' | 'damaged'; detail: Localized | null };
+  storage?: { data: 'ok' | 'damaged'; detail: Localized | null; encrypted?: boolean };
   /** Files below /etc that were changed on the box and hide what this version brings. */
   hidden_in_etc?: string[];
   steps?: { name: string; status: 'unchanged' | 'applied' | 'failed' | 'skipped'; detail: string | null }[];
@@ -374,6 +374,8 @@ export const api = {
   },
   changePassword: (current: string, next: string) =>
     call<void>('POST', '/api/v1/password', { current, new: next }),
+  recoveryKey: async (password: string) =>
+    (await call<{ recovery_key: string }>('POST', '/api/v1/recovery-key', { password })).recovery_key,
   models: async () => (await call<{ models: Model[] }>('GET', '/api/v1/models')).models,
   running: (signal?: AbortSignal) =>
     call<{ running: Running[]; budget: Budget }>('GET', '/api/v1/models/running', undefined, signal ? { signal } : {}),
