@@ -62,11 +62,12 @@ fn opened_by_tpm(device: &str) -> bool {
         console::tell("the disk is encrypted, and this machine has no TPM 2.0, or it is switched off");
         return false;
     }
-    let opened = tools::open_with_tpm(device, NAME, TPM);
-    if let Err(error) = &opened {
-        console::tell(&format!("the disk is encrypted, and the TPM does not open it: {error}"));
+    let opened = tools::open_with_tpm(device, NAME, TPM).is_ok();
+    if !opened {
+        // The reason is in the kernel's log, and says little to an owner.
+        console::tell("the disk is encrypted, and the TPM does not open it");
     }
-    opened.is_ok()
+    opened
 }
 
 /// Closes what [`open`] opened.

@@ -120,8 +120,10 @@ pub(crate) fn close(name: &str) -> Result<(), Error> {
 
 /// Has the TPM open a partition that the key in a file opens; what another TPM has sealed is forgotten.
 pub(crate) fn bind_to_tpm(device: &str, file: &str, tpm: &str) -> Result<(), Error> {
+    // In one go nothing would be done: what the other TPM has sealed looks the same.
+    cryptenroll(&["--wipe-slot=tpm2", device], &[])?;
     let (file, tpm) = (format!("--unlock-key-file={file}"), format!("--tpm2-device={tpm}"));
-    cryptenroll(&[&file, "--wipe-slot=tpm2", &tpm, NO_PCRS, device], &[])
+    cryptenroll(&[&file, &tpm, NO_PCRS, device], &[])
 }
 
 /// Makes `key` the recovery key of a partition that the TPM opens, in place of an earlier one.
