@@ -27,7 +27,7 @@ pub struct Settings {
 }
 
 /// Which detections count.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// The smallest score, between 0 and 1.
     pub threshold: f32,
@@ -35,11 +35,13 @@ pub struct Limits {
     pub iou: f32,
     /// Detections of a picture at most.
     pub most: usize,
+    /// Numbers of the classes that count; all when empty. Others take nobody's place.
+    pub classes: Vec<u32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { threshold: 0.35, iou: 0.45, most: 100 }
+        Self { threshold: 0.35, iou: 0.45, most: 100, classes: Vec::new() }
     }
 }
 
@@ -219,9 +221,9 @@ impl Detector {
     /// first, and where its time went. The pictures are forgotten, also when the model fails.
     ///
     /// `limits` tells what counts in each picture.
-    pub fn detect(
+    pub fn detect<'l>(
         &mut self,
-        limits: &dyn Fn(usize) -> Limits,
+        limits: &dyn Fn(usize) -> &'l Limits,
         tell: &mut dyn FnMut(usize, Vec<Detection>, Spent),
     ) -> Result<(), Error> {
         let places = std::mem::take(&mut self.places);
@@ -237,6 +239,9 @@ impl Detector {
             let begun = Instant::now();
             let (limits, place) = (limits(index), &places[index]);
             head.read(outputs, limits.threshold, &mut candidates);
+            if !limits.classes.is_empty() {
+                candidates.retain(|found| limits.classes.contains(&found.class));
+            }
             if head.is_final() {
                 nms::sort(&mut candidates);
                 candidates.truncate(limits.most);
@@ -256,7 +261,7 @@ impl Detector {
     pub fn detect_one(
         &mut self,
         frame: &Frame<'_>,
-        limits: Limits,
+        limits: &Limits,
     ) -> Result<(Vec<Detection>, Spent), Error> {
         self.clear();
         self.add(frame)?;
