@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, Backend, Load};
-use crate::frame::{Decoder, Frame};
+use crate::frame::{Decoded, Decoder, Frame};
 use crate::head::{Candidate, Head, HeadKind};
 use crate::letterbox::{Letterbox, Placement, Preprocessing};
 use crate::{Error, labels, nms};
@@ -79,6 +79,8 @@ pub struct Spent {
 #[derive(Debug, Clone)]
 struct Place {
     placement: Placement,
+    /// Pixels of the picture for one that was decoded, across and down.
+    scale: (f32, f32),
     spent: Spent,
 }
 
@@ -143,7 +145,7 @@ impl Detector {
             preprocessing,
             labels,
             letterbox,
-            decoder: Decoder::new()?,
+            decoder: Decoder::default(),
             places: Vec::new(),
             before: Vec::new(),
         })
@@ -198,13 +200,13 @@ impl Detector {
         }
         let size = self.size();
         let started = Instant::now();
-        let pixels = self.decoder.pixels(frame)?;
+        let Decoded { pixels, size: frame_size } = self.decoder.decode(frame)?;
         let decoded = Instant::now();
         let from = self.places.len() * size;
         if self.input.len() < from + size {
             self.input.resize(from + size, 0.0);
         }
-        let frame_size = (pixels.width, pixels.height);
+        let scale = (frame_size.0 as f32 / pixels.width as f32, frame_size.1 as f32 / pixels.height as f32);
         let part = self.places.len();
         let before = self.before.get(part).copied();
         let placement = self.letterbox.fill(&pixels, &mut self.input[from..from + size], before);
@@ -213,7 +215,7 @@ impl Detector {
             None => self.before.push(placement),
         }
         let spent = Spent { decode: decoded - started, resize: decoded.elapsed(), ..Spent::default() };
-        self.places.push(Place { placement, spent });
+        self.places.push(Place { placement, scale, spent });
         Ok(frame_size)
     }
 
@@ -248,7 +250,7 @@ impl Detector {
             } else {
                 nms::suppress(&mut candidates, limits.iou, limits.most);
             }
-            let found = candidates.iter().filter_map(|found| in_frame(found, &place.placement)).collect();
+            let found = candidates.iter().filter_map(|found| in_frame(found, place)).collect();
             tell(index, found, Spent { inference, postprocess: begun.elapsed(), ..place.spent });
         })?;
         // The list of pictures is the only thing that would be made anew for each.
@@ -277,9 +279,10 @@ impl Detector {
 }
 
 /// A box in pixels of the picture; nothing where it lies outside.
-fn in_frame(found: &Candidate, placement: &Placement) -> Option<Detection> {
-    let (left, top) = placement.to_frame(found.left, found.top);
-    let (right, bottom) = placement.to_frame(found.right, found.bottom);
+fn in_frame(found: &Candidate, place: &Place) -> Option<Detection> {
+    let scaled = |(x, y): (f32, f32)| (x * place.scale.0, y * place.scale.1);
+    let (left, top) = scaled(place.placement.to_frame(found.left, found.top));
+    let (right, bottom) = scaled(place.placement.to_frame(found.right, found.bottom));
     (right > left && bottom > top).then(|| Detection {
         class: found.class,
         score: found.score.clamp(0.0, 1.0),
