@@ -10,6 +10,9 @@ pub const MOST_PIXELS: u64 = 16 * 1024 * 1024;
 /// Pixels of a JPEG at most: one that is larger than others may be is decoded at a part of its size.
 pub const MOST_JPEG_PIXELS: u64 = 128 * 1024 * 1024;
 
+/// The same of a progressive one, which must lie in memory whole: 192 MB.
+const MOST_PROGRESSIVE_PIXELS: u64 = 32 * 1024 * 1024;
+
 /// How the bytes of a picture are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Format {
@@ -93,7 +96,7 @@ impl Decoder {
         let damaged = |error| Error::Frame(format!("a damaged JPEG: {error}"));
         let opened = Jpeg::open(frame.data).map_err(damaged)?;
         let told = opened.size();
-        let part = part_of(told)?;
+        let part = part_of(told, opened.is_progressive())?;
         let decoded = opened.part(part);
         opened.decode(part, &mut self.room).map_err(damaged)?;
         let turned = exif(frame.data).and_then(|tiff| files::turn(tiff, decoded, told, &mut self.room));
@@ -182,8 +185,15 @@ fn room_for(room: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
 }
 
 /// At which part of its size a JPEG is decoded: at its own, where others may have it too.
-fn part_of((width, height): (u32, u32)) -> Result<u32, Error> {
-    if u64::from(width) * u64::from(height) > MOST_JPEG_PIXELS {
+fn part_of((width, height): (u32, u32), progressive: bool) -> Result<u32, Error> {
+    let pixels = u64::from(width) * u64::from(height);
+    if progressive && pixels > MOST_PROGRESSIVE_PIXELS {
+        return Err(Error::Frame(format!(
+            "a progressive JPEG of {width}x{height}; at most {} million pixels, or save it as a baseline JPEG",
+            MOST_PROGRESSIVE_PIXELS >> 20
+        )));
+    }
+    if pixels > MOST_JPEG_PIXELS {
         return Err(Error::Frame(format!(
             "a picture of {width}x{height}; at most {} million pixels",
             MOST_JPEG_PIXELS >> 20

@@ -11,8 +11,8 @@ use turbojpeg::raw;
 
 /// Passes over a progressive JPEG at most; files are made that take hours with thousands of them.
 const MOST_SCANS: i32 = 100;
-/// Megabytes that it may take besides the pixels: a progressive picture lies there whole, 40 million pixels of it.
-const MOST_MEMORY: i32 = 128;
+/// Megabytes that it may take besides the pixels: a progressive picture lies there whole, six bytes a pixel at most.
+const MOST_MEMORY: i32 = 224;
 /// What stands in the last row until the last row is decoded. No picture has it, or it is refused without need.
 const NOT_YET: [u8; 7] = [0, 255, 90, 165, 1, 254, 60];
 
@@ -30,6 +30,7 @@ pub(crate) struct Jpeg<'a> {
     inks: bool,
     /// Whether it knows no parts of its size.
     lossless: bool,
+    progressive: bool,
 }
 
 impl<'a> Jpeg<'a> {
@@ -49,12 +50,18 @@ impl<'a> Jpeg<'a> {
         let colours = handle.get(raw::TJPARAM_TJPARAM_COLORSPACE);
         let inks = [raw::TJCS_TJCS_CMYK.cast_signed(), raw::TJCS_TJCS_YCCK.cast_signed()].contains(&colours);
         let lossless = handle.get(raw::TJPARAM_TJPARAM_LOSSLESS) != 0;
-        Ok(Self { handle, data, length, size: (width, height), inks, lossless })
+        let progressive = handle.get(raw::TJPARAM_TJPARAM_PROGRESSIVE) != 0;
+        Ok(Self { handle, data, length, size: (width, height), inks, lossless, progressive })
     }
 
     /// Width and height.
     pub(crate) const fn size(&self) -> (u32, u32) {
         self.size
+    }
+
+    /// Whether it comes in several passes over all of it.
+    pub(crate) const fn is_progressive(&self) -> bool {
+        self.progressive
     }
 
     /// Width and height at a part of its size, 1, 2, 4 or 8.

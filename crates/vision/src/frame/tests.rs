@@ -260,6 +260,26 @@ fn a_large_jpeg_is_decoded_at_a_part_of_its_size_and_stands_for_all_of_it() {
         assert_eq!((pixels.width, pixels.height), (size.0.div_ceil(part), size.1.div_ceil(part)));
         assert!(pixels.data.iter().all(|value| value.abs_diff(90) < 3));
     }
+    // The largest that comes in passes, and one that is larger.
+    for (width, fits) in [(8192, true), (8200, false)] {
+        let height = 4096;
+        let image = Image {
+            pixels: vec![90; width * height * 3],
+            width,
+            pitch: width * 3,
+            height,
+            format: PixelFormat::RGB,
+        };
+        let mut compressor = Compressor::new().expect("compressor");
+        compressor.set_subsamp(turbojpeg::Subsamp::None).expect("sound");
+        compressor.set_progressive(true).expect("sound");
+        let data = compressor.compress_to_vec(image.as_deref()).expect("compressed");
+        let told = file(Format::Jpeg, &data).map(|(width, height, _)| (width, height));
+        match told {
+            Ok(size) => assert!(fits && size == (4096, 2048), "{size:?}"),
+            Err(error) => assert!(!fits && error.contains("save it as a baseline JPEG"), "{error}"),
+        }
+    }
     // A beginning that says 12000x12000, and nothing behind it.
     let large = [
         &[0xff, 0xd8, 0xff, 0xc0, 0, 11, 8, 0x2e, 0xe0, 0x2e, 0xe0, 1, 1, 0x11, 0][..],
