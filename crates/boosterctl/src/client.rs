@@ -179,8 +179,8 @@ impl Client {
     }
 
     /// `POST` of a picture, for JSON.
-    pub async fn post_jpeg(&self, daemon: Daemon, path: &str, jpeg: Bytes) -> Result<Value> {
-        let body = Some((jpeg, JPEG));
+    pub async fn post_picture(&self, daemon: Daemon, path: &str, picture: Bytes) -> Result<Value> {
+        let body = Some((picture, "application/octet-stream"));
         self.send(daemon, Method::POST, path, body, "application/json").await?.json().await
     }
 

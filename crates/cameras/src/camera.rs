@@ -34,6 +34,9 @@ const TICK: Duration = Duration::from_millis(100);
 const FRESH: Duration = Duration::from_secs(1);
 /// Events that wait for a slow listener; then the oldest go.
 const MOST_WAITING: usize = 256;
+/// Detections of a picture at most, and what the worker is asked for where some of them may lie in masks.
+const MOST_DETECTIONS: usize = 100;
+const MOST_ASKED: u32 = 1000;
 /// Answers of a dwell that are kept for the session that it may become.
 const MOST_PENDING: usize = 64;
 /// How long its parts may take to end.
@@ -118,6 +121,8 @@ fn client(camera: &Camera, around: &Surroundings) -> Client {
         model: camera.model.clone(),
         threshold: Some(camera.threshold),
         classes: camera.classes.clone(),
+        // What lies in masks must not take the place of the rest.
+        max_detections: (!camera.masks.is_empty()).then_some(MOST_ASKED),
         token: around.token.clone(),
         client: camera.id.clone(),
         ..Default::default()
@@ -204,6 +209,7 @@ impl Pipeline {
 
     fn answer(&mut self, mut answer: Answer) {
         answer.detections.retain(|seen| counts(&self.camera.masks, seen));
+        answer.detections.truncate(MOST_DETECTIONS);
         let seen = !answer.detections.is_empty();
         let effects = self.machine.observe(self.began.elapsed(), seen);
         self.follow(effects);

@@ -1,26 +1,20 @@
 //! Pictures from a source, for as long as wanted: the source is begun again whenever it ends or stalls.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::ffmpeg;
-use crate::folder;
-use crate::jpegs::Jpegs;
+use crate::http::{self, Read};
 use crate::latest::Latest;
 use crate::picture::Picture;
 use crate::sink::{Sink, tell};
 use crate::source::{CameraState, Source};
+use crate::{decoder, ffmpeg, folder};
 
-/// Without a picture for so long, the source is begun again.
-const STALL: Duration = Duration::from_secs(10);
 /// Pauses between two tries.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -28,10 +22,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE_PLUGGED: Duration = Duration::from_secs(5);
 /// A source that worked for so long is tried again at once when it ends.
 const STEADY: Duration = Duration::from_secs(10);
-/// Bytes of the decoder's last words that are kept.
-const LAST_WORDS: usize = 2000;
-/// How long a decoder that ended may take to be gone, and its last words to be read.
-const END: Duration = Duration::from_secs(2);
 
 /// A source and how it is read.
 #[derive(Debug, Clone)]
@@ -72,7 +62,7 @@ impl Capture {
             let began = Instant::now();
             let ended = tokio::select! {
                 ended = self.once(pictures, &states) => ended,
-                // Dropping the run kills the decoder.
+                // Dropping the run closes its connection, or kills the decoder.
                 () = stop.cancelled() => Ended::Stopped,
             };
             if began.elapsed() >= STEADY {
@@ -111,120 +101,36 @@ impl Capture {
     }
 
     async fn once(&self, pictures: &Latest<Picture>, states: &mpsc::Sender<CameraState>) -> Ended {
-        let mut sink = Sink::new(pictures, states);
-        let Some(invocation) = ffmpeg::invocation(&self.source, self.fps) else {
-            let Source::Folder { path, repeat } = &self.source else {
-                unreachable!("only folders need no decoder")
-            };
-            return match folder::play(path, *repeat, self.fps, &mut sink).await {
-                Ok(()) => Ended::Finished { pictures: sink.count() },
-                Err(error) => Ended::Broken(format!("cannot read {}: {error}", path.display())),
-            };
-        };
-        if let Source::V4l2 { device } = &self.source
-            && !Path::new(device).exists()
-        {
-            return Ended::Broken(format!(
-                "there is no {device}: plug the camera in, or name the device that it has"
-            ));
-        }
-        let spawned = Command::new(&self.ffmpeg)
-            .args(invocation.arguments)
-            .stdin(if invocation.script.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn();
-        match spawned {
-            Ok(mut child) => {
-                if let (Some(script), Some(mut stdin)) = (invocation.script, child.stdin.take())
-                    && let Err(error) = stdin.write_all(script.as_bytes()).await
-                {
-                    // A decoder that does not read has ended, and says why.
-                    tracing::debug!(%error, "the decoder did not read its script");
-                }
-                self.decode(child, &mut sink).await
-            }
-            Err(error) => Ended::Broken(format!("cannot start {}: {error}", self.ffmpeg.display())),
-        }
-    }
-
-    async fn decode(&self, mut child: Child, sink: &mut Sink<'_>) -> Ended {
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            return Ended::Broken("the decoder has no pipes".into());
-        };
-        let mut words = Vec::new();
-        let read = {
-            let mut listening = std::pin::pin!(last_words(stderr, &mut words));
-            let mut reading = std::pin::pin!(pictures(stdout, sink));
-            tokio::select! {
-                read = &mut reading => {
-                    // What was said last is what tells most.
-                    if read.is_ok() {
-                        let _ = timeout(END, listening).await;
-                    }
-                    read
-                }
-                // It closed its standard error first.
-                () = &mut listening => reading.await,
-            }
-        };
-        let status = match &read {
-            Ok(()) => timeout(END, child.wait()).await.ok().and_then(Result::ok),
-            Err(_) => None,
-        };
-        if status.is_none()
-            && let Err(error) = child.kill().await
-        {
-            tracing::debug!(%error, "the decoder could not be killed");
-        }
-        match read {
+        let mut sink = Sink::new(pictures, states, self.fps);
+        match self.play(&mut sink).await {
+            Ok(pictures) => Ended::Finished { pictures },
             Err(reason) => Ended::Broken(reason),
-            Ok(()) if status.is_some_and(|status| status.success()) => {
-                Ended::Finished { pictures: sink.count() }
+        }
+    }
+
+    /// Hands on pictures to the end of the source, and tells how many there were.
+    async fn play(&self, sink: &mut Sink<'_>) -> Result<u64, String> {
+        match &self.source {
+            Source::Folder { path, repeat } => {
+                let played = folder::play(path, *repeat, self.fps, sink).await;
+                return played.map_err(|error| format!("cannot read {}: {error}", path.display()));
             }
-            Ok(()) => Ended::Broken(self.scrub(&words)),
+            Source::Http { url } => {
+                if let Read::Pictures(count) = http::play(url, sink).await? {
+                    return Ok(count);
+                }
+            }
+            Source::V4l2 { device } if !Path::new(device).exists() => {
+                return Err(format!(
+                    "there is no {device}: plug the camera in, or name the device that it has"
+                ));
+            }
+            Source::V4l2 { .. } | Source::Rtsp { .. } | Source::File { .. } => {}
         }
-    }
-
-    /// The decoder's last line without the password that it repeats.
-    fn scrub(&self, words: &[u8]) -> String {
-        let text = String::from_utf8_lossy(words);
-        let line =
-            text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("the decoder ended").trim();
-        match self.source.secret() {
-            Some((url, shown)) => line.replace(url, &shown),
-            None => line.to_owned(),
+        match ffmpeg::invocation(&self.source, self.fps) {
+            Some(invocation) => decoder::play(&self.ffmpeg, &self.source, invocation, sink).await,
+            None => Ok(0),
         }
-    }
-}
-
-/// Hands on pictures until the stream ends or stalls.
-async fn pictures(mut stream: impl AsyncRead + Unpin, sink: &mut Sink<'_>) -> Result<(), String> {
-    let mut jpegs = Jpegs::default();
-    let mut deadline = Instant::now() + STALL;
-    loop {
-        let buffer = jpegs.buffer();
-        buffer.reserve(64 * 1024);
-        match timeout_at(deadline, stream.read_buf(buffer)).await {
-            Err(_) => return Err(format!("no picture for {} s", STALL.as_secs())),
-            Ok(Err(error)) => return Err(format!("the decoder's pipe broke: {error}")),
-            Ok(Ok(0)) => return Ok(()),
-            Ok(Ok(_)) => {}
-        }
-        while let Some(jpeg) = jpegs.next_picture() {
-            deadline = Instant::now() + STALL;
-            sink.put(jpeg).await;
-        }
-    }
-}
-
-/// Reads everything and keeps the end.
-async fn last_words(mut stream: impl AsyncRead + Unpin, words: &mut Vec<u8>) {
-    let mut piece = [0; 1024];
-    while let Ok(length @ 1..) = stream.read(&mut piece).await {
-        words.extend_from_slice(&piece[..length]);
-        words.drain(..words.len().saturating_sub(LAST_WORDS));
     }
 }
 

@@ -11,6 +11,8 @@ use crate::source::Source;
 const MOST_WIDTH: u32 = 1280;
 /// Microseconds without a byte from the network after which ffmpeg gives up.
 const NETWORK_TIMEOUT: &str = "10000000";
+/// Pictures are taken from ffmpeg at a rate so much higher than the wished one, so that they can be chosen evenly.
+const MARGIN: f64 = 1.5;
 /// Reads what the script on standard input names.
 const SCRIPT: &[&str] = &["-f", "concat", "-safe", "0", "-i", "pipe:0"];
 
@@ -57,10 +59,18 @@ pub(crate) fn invocation(source: &Source, fps: u32) -> Option<Invocation> {
         }
         Source::Folder { .. } => return None,
     };
-    // The last picture counts, which of a snapshot is the only one. The comma within the quotes is part of the
-    // expression; ffmpeg itself reads them.
-    let filter = format!("fps={fps}:eof_action=pass,scale='min({MOST_WIDTH},iw)':-2");
-    let output = ["-an", "-sn", "-dn", "-vf", &filter, "-f", "image2pipe", "-c:v", "mjpeg", "-q:v", "4", "-"];
+    // Cameras count time as they like: the time of arrival counts, none is shown twice, and what nobody will look
+    // at is not made into a JPEG. The encoder wants times that rise, whatever its own base; it gets seconds.
+    // The commas within the quotes are part of the expressions; ffmpeg itself reads them.
+    let most = f64::from(fps) * MARGIN;
+    let filter = format!(
+        "settb=AVTB,setpts=RTCTIME,\
+         select='isnan(prev_selected_t)+gt(floor(t*{most}),floor(prev_selected_t*{most}))',\
+         setpts=N*100/TB,scale='min({MOST_WIDTH},iw)':-2"
+    );
+    let output = ["-an", "-sn", "-dn", "-vf", &filter, "-fps_mode", "passthrough"];
+    arguments.extend(output.iter().map(OsString::from));
+    let output = ["-f", "image2pipe", "-c:v", "mjpeg", "-q:v", "4", "-"];
     arguments.extend(output.iter().map(OsString::from));
     Some(Invocation { arguments, script })
 }
@@ -80,7 +90,10 @@ mod tests {
 
     #[test]
     fn every_source_has_its_invocation() {
-        let output = "-an -sn -dn -vf fps=12:eof_action=pass,scale='min(1280,iw)':-2 -f image2pipe -c:v mjpeg -q:v 4 -";
+        let output = "-an -sn -dn -vf settb=AVTB,setpts=RTCTIME,\
+                      select='isnan(prev_selected_t)+gt(floor(t*18),floor(prev_selected_t*18))',\
+                      setpts=N*100/TB,scale='min(1280,iw)':-2 -fps_mode passthrough \
+                      -f image2pipe -c:v mjpeg -q:v 4 -";
         let cases = [
             (Source::V4l2 { device: "/dev/video2".into() }, "-f v4l2 -i /dev/video2", None),
             (

@@ -9,8 +9,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::jpegs::MOST_BYTES;
 use crate::sink::Sink;
 
-/// Puts the JPEG files of the folder in the order of their names, so many a second.
-pub(crate) async fn play(path: &Path, repeat: bool, fps: u32, sink: &mut Sink<'_>) -> io::Result<()> {
+/// Puts the JPEG files of the folder in the order of their names, so many a second, and tells how many there were.
+pub(crate) async fn play(path: &Path, repeat: bool, fps: u32, sink: &mut Sink<'_>) -> io::Result<u64> {
+    let mut count = 0;
     let mut pace = interval(Duration::from_secs(1) / fps.max(1));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -26,9 +27,10 @@ pub(crate) async fn play(path: &Path, repeat: bool, fps: u32, sink: &mut Sink<'_
                 continue;
             }
             sink.put(tokio::fs::read(&file).await?.into()).await;
+            count += 1;
         }
         if !repeat {
-            return Ok(());
+            return Ok(count);
         }
     }
 }

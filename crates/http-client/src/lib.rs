@@ -1,4 +1,6 @@
-//! The HTTP client for other programs' servers, and answers of a bounded size.
+//! The HTTP client for other programs' servers, and answers of a bounded size; and one for devices of the home.
+
+mod device;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use reqwest::{Client, ClientBuilder, Response, redirect};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+pub use device::{Device, DeviceError};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const REDIRECTIONS: usize = 8;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{self, Backend, Load};
-use crate::frame::{Decoder, Frame};
+use crate::frame::{Decoded, Decoder, Frame};
 use crate::head::{Candidate, Head, HeadKind};
 use crate::letterbox::{Letterbox, Placement, Preprocessing};
 use crate::{Error, labels, nms};
@@ -27,7 +27,7 @@ pub struct Settings {
 }
 
 /// Which detections count.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// The smallest score, between 0 and 1.
     pub threshold: f32,
@@ -35,11 +35,13 @@ pub struct Limits {
     pub iou: f32,
     /// Detections of a picture at most.
     pub most: usize,
+    /// Numbers of the classes that count; all when empty. Others take nobody's place.
+    pub classes: Vec<u32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { threshold: 0.35, iou: 0.45, most: 100 }
+        Self { threshold: 0.35, iou: 0.45, most: 100, classes: Vec::new() }
     }
 }
 
@@ -77,6 +79,8 @@ pub struct Spent {
 #[derive(Debug, Clone)]
 struct Place {
     placement: Placement,
+    /// Pixels of the picture for one that was decoded, across and down.
+    scale: (f32, f32),
     spent: Spent,
 }
 
@@ -141,7 +145,7 @@ impl Detector {
             preprocessing,
             labels,
             letterbox,
-            decoder: Decoder::new()?,
+            decoder: Decoder::default(),
             places: Vec::new(),
             before: Vec::new(),
         })
@@ -196,13 +200,13 @@ impl Detector {
         }
         let size = self.size();
         let started = Instant::now();
-        let pixels = self.decoder.pixels(frame)?;
+        let Decoded { pixels, size: frame_size } = self.decoder.decode(frame)?;
         let decoded = Instant::now();
         let from = self.places.len() * size;
         if self.input.len() < from + size {
             self.input.resize(from + size, 0.0);
         }
-        let frame_size = (pixels.width, pixels.height);
+        let scale = (frame_size.0 as f32 / pixels.width as f32, frame_size.1 as f32 / pixels.height as f32);
         let part = self.places.len();
         let before = self.before.get(part).copied();
         let placement = self.letterbox.fill(&pixels, &mut self.input[from..from + size], before);
@@ -211,7 +215,7 @@ impl Detector {
             None => self.before.push(placement),
         }
         let spent = Spent { decode: decoded - started, resize: decoded.elapsed(), ..Spent::default() };
-        self.places.push(Place { placement, spent });
+        self.places.push(Place { placement, scale, spent });
         Ok(frame_size)
     }
 
@@ -219,9 +223,9 @@ impl Detector {
     /// first, and where its time went. The pictures are forgotten, also when the model fails.
     ///
     /// `limits` tells what counts in each picture.
-    pub fn detect(
+    pub fn detect<'l>(
         &mut self,
-        limits: &dyn Fn(usize) -> Limits,
+        limits: &dyn Fn(usize) -> &'l Limits,
         tell: &mut dyn FnMut(usize, Vec<Detection>, Spent),
     ) -> Result<(), Error> {
         let places = std::mem::take(&mut self.places);
@@ -237,13 +241,16 @@ impl Detector {
             let begun = Instant::now();
             let (limits, place) = (limits(index), &places[index]);
             head.read(outputs, limits.threshold, &mut candidates);
+            if !limits.classes.is_empty() {
+                candidates.retain(|found| limits.classes.contains(&found.class));
+            }
             if head.is_final() {
                 nms::sort(&mut candidates);
                 candidates.truncate(limits.most);
             } else {
                 nms::suppress(&mut candidates, limits.iou, limits.most);
             }
-            let found = candidates.iter().filter_map(|found| in_frame(found, &place.placement)).collect();
+            let found = candidates.iter().filter_map(|found| in_frame(found, place)).collect();
             tell(index, found, Spent { inference, postprocess: begun.elapsed(), ..place.spent });
         })?;
         // The list of pictures is the only thing that would be made anew for each.
@@ -256,7 +263,7 @@ impl Detector {
     pub fn detect_one(
         &mut self,
         frame: &Frame<'_>,
-        limits: Limits,
+        limits: &Limits,
     ) -> Result<(Vec<Detection>, Spent), Error> {
         self.clear();
         self.add(frame)?;
@@ -272,9 +279,10 @@ impl Detector {
 }
 
 /// A box in pixels of the picture; nothing where it lies outside.
-fn in_frame(found: &Candidate, placement: &Placement) -> Option<Detection> {
-    let (left, top) = placement.to_frame(found.left, found.top);
-    let (right, bottom) = placement.to_frame(found.right, found.bottom);
+fn in_frame(found: &Candidate, place: &Place) -> Option<Detection> {
+    let scaled = |(x, y): (f32, f32)| (x * place.scale.0, y * place.scale.1);
+    let (left, top) = scaled(place.placement.to_frame(found.left, found.top));
+    let (right, bottom) = scaled(place.placement.to_frame(found.right, found.bottom));
     (right > left && bottom > top).then(|| Detection {
         class: found.class,
         score: found.score.clamp(0.0, 1.0),

@@ -1,22 +1,27 @@
 //! Pictures as they come in, checked before anything is made of them.
 
-use turbojpeg::{Decompressor, Image, PixelFormat};
-
-use crate::Error;
+use crate::jpeg::{Jpeg, exif};
+use crate::{Error, files};
 
 /// Pixels of a side at most: twice the width of the largest common cameras.
 pub const MOST_SIDE: u32 = 8192;
 /// Pixels of a picture at most, 48 MB as RGB.
 pub const MOST_PIXELS: u64 = 16 * 1024 * 1024;
+/// Pixels of a JPEG at most: one that is larger than others may be is decoded at a part of its size.
+pub const MOST_JPEG_PIXELS: u64 = 128 * 1024 * 1024;
 
-/// Passes over a progressive JPEG at most; files are made that take hours with thousands of them.
-const MOST_SCANS: u32 = 100;
+/// The same of a progressive one, which must lie in memory whole: 192 MB.
+const MOST_PROGRESSIVE_PIXELS: u64 = 32 * 1024 * 1024;
 
 /// How the bytes of a picture are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Format {
-    /// A whole JPEG file; its own size counts.
+    /// A whole JPEG file; its own size counts. It is turned as its Exif block says.
     Jpeg,
+    /// A whole PNG file, likewise.
+    Png,
+    /// A whole WebP file, likewise.
+    Webp,
     /// Three bytes a pixel, rows from the top without gaps.
     Rgb,
     /// The same in the order blue, green, red.
@@ -25,12 +30,24 @@ pub enum Format {
     Nv12,
 }
 
+impl Format {
+    /// The format of a file by its first bytes.
+    pub fn of(file: &[u8]) -> Option<Self> {
+        match file {
+            [0xff, 0xd8, ..] => Some(Self::Jpeg),
+            [0x89, b'P', b'N', b'G', ..] => Some(Self::Png),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Self::Webp),
+            _ => None,
+        }
+    }
+}
+
 /// A picture.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     /// How `data` is to be read.
     pub format: Format,
-    /// In pixels; for JPEG 0, or what the file says.
+    /// In pixels; for files 0, or what the file says.
     pub width: u32,
     /// As `width`.
     pub height: u32,
@@ -48,29 +65,70 @@ pub(crate) struct Pixels<'a> {
     pub(crate) data: &'a [u8],
 }
 
-/// Turns frames into pixels, in memory that only ever grows.
-///
-/// JPEG is decoded by libjpeg-turbo: it is what detectors are trained and measured with, and decoders that round
-/// otherwise move scores by some hundredths.
+/// A picture's pixels, and the size that they stand for: they may be fewer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decoded<'a> {
+    pub(crate) pixels: Pixels<'a>,
+    pub(crate) size: (u32, u32),
+}
+
+/// Turns frames into pixels, in memory that is kept.
+#[derive(Debug, Default)]
 pub(crate) struct Decoder {
     room: Vec<u8>,
-    jpeg: Decompressor,
 }
 
 impl Decoder {
-    pub(crate) fn new() -> Result<Self, Error> {
-        let wrong = |error: turbojpeg::Error| Error::Runtime(format!("JPEG cannot be decoded here: {error}"));
-        let mut jpeg = Decompressor::new().map_err(wrong)?;
-        jpeg.set_scan_limit(MOST_SCANS).map_err(wrong)?;
-        Ok(Self { room: Vec::new(), jpeg })
+    /// The picture's pixels.
+    pub(crate) fn decode<'b>(&'b mut self, frame: &Frame<'b>) -> Result<Decoded<'b>, Error> {
+        match frame.format {
+            Format::Jpeg => self.jpeg(frame),
+            Format::Png => self.file(frame, files::png(frame.data)?),
+            Format::Webp => self.file(frame, files::webp(frame.data)?),
+            Format::Rgb | Format::Bgr | Format::Nv12 => {
+                let pixels = frame.pixels(&mut self.room)?;
+                Ok(Decoded { pixels, size: (pixels.width, pixels.height) })
+            }
+        }
     }
 
-    /// The picture's pixels.
-    pub(crate) fn pixels<'b>(&'b mut self, frame: &Frame<'b>) -> Result<Pixels<'b>, Error> {
-        match frame.format {
-            Format::Jpeg => decode(frame, &mut self.jpeg, &mut self.room),
-            _ => frame.pixels(&mut self.room),
+    fn jpeg(&mut self, frame: &Frame<'_>) -> Result<Decoded<'_>, Error> {
+        let damaged = |error| Error::Frame(format!("a damaged JPEG: {error}"));
+        let opened = Jpeg::open(frame.data).map_err(damaged)?;
+        let told = opened.size();
+        let part = part_of(told, opened.is_progressive())?;
+        let decoded = opened.part(part);
+        opened.decode(part, &mut self.room).map_err(damaged)?;
+        let turned = exif(frame.data).and_then(|tiff| files::turn(tiff, decoded, told, &mut self.room));
+        let (shown, size) = turned.unwrap_or((decoded, told));
+        self.whole(frame, shown, told, size)
+    }
+
+    fn file(&mut self, frame: &Frame<'_>, file: (image::RgbImage, (u32, u32))) -> Result<Decoded<'_>, Error> {
+        let (image, told) = file;
+        let shown = image.dimensions();
+        self.room = image.into_raw();
+        self.whole(frame, shown, told, shown)
+    }
+
+    /// A picture of `shown` pixels in the room, which stand for `size`; its file tells `told`.
+    fn whole(
+        &self,
+        frame: &Frame<'_>,
+        shown: (u32, u32),
+        told: (u32, u32),
+        size: (u32, u32),
+    ) -> Result<Decoded<'_>, Error> {
+        let announced = (frame.width, frame.height);
+        if announced != (0, 0) && announced != told && announced != size {
+            return Err(Error::Frame(format!(
+                "a file of {}x{} pixels where {}x{} were announced",
+                told.0, told.1, announced.0, announced.1
+            )));
         }
+        let (width, height) = shown;
+        let data = &self.room[..bytes(width, height)];
+        Ok(Decoded { pixels: Pixels { width, height, red_first: true, data }, size })
     }
 }
 
@@ -102,7 +160,7 @@ impl<'a> Frame<'a> {
 }
 
 /// Refuses sizes that no camera has, before any memory is taken for them.
-fn checked(width: u32, height: u32) -> Result<(u32, u32), Error> {
+pub(crate) fn checked(width: u32, height: u32) -> Result<(u32, u32), Error> {
     if width == 0 || height == 0 {
         return Err(Error::Frame(format!("a picture of {width}x{height} pixels")));
     }
@@ -126,34 +184,27 @@ fn room_for(room: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
     &mut room[..bytes]
 }
 
-fn decode<'b>(
-    frame: &Frame<'_>,
-    jpeg: &mut Decompressor,
-    room: &'b mut Vec<u8>,
-) -> Result<Pixels<'b>, Error> {
-    let wrong = |error: turbojpeg::Error| Error::Frame(format!("a damaged JPEG: {error}"));
-    let head = jpeg.read_header(frame.data).map_err(wrong)?;
-    let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
-    let (width, height) = checked(side(head.width), side(head.height))?;
-    let told = (frame.width, frame.height);
-    if told != (0, 0) && told != (width, height) {
+/// At which part of its size a JPEG is decoded: at its own, where others may have it too.
+fn part_of((width, height): (u32, u32), progressive: bool) -> Result<u32, Error> {
+    let pixels = u64::from(width) * u64::from(height);
+    if progressive && pixels > MOST_PROGRESSIVE_PIXELS {
         return Err(Error::Frame(format!(
-            "a JPEG of {width}x{height} pixels where {}x{} were announced",
-            told.0, told.1
+            "a progressive JPEG of {width}x{height}; at most {} million pixels, or save it as a baseline JPEG",
+            MOST_PROGRESSIVE_PIXELS >> 20
         )));
     }
-    let pixels = room_for(room, bytes(width, height));
-    let image = Image {
-        pixels: &mut *pixels,
-        width: head.width,
-        pitch: head.width * 3,
-        height: head.height,
-        format: PixelFormat::RGB,
-    };
-    jpeg.decompress(frame.data, image).map_err(wrong)?;
-    Ok(Pixels { width, height, red_first: true, data: pixels })
+    if pixels > MOST_JPEG_PIXELS {
+        return Err(Error::Frame(format!(
+            "a picture of {width}x{height}; at most {} million pixels",
+            MOST_JPEG_PIXELS >> 20
+        )));
+    }
+    let fits = |part: &u32| checked(width.div_ceil(*part), height.div_ceil(*part)).is_ok();
+    match [1, 2, 4, 8].into_iter().find(fits) {
+        Some(part) => Ok(part),
+        None => checked(width, height).map(|_| 1),
+    }
 }
-
 /// BT.601 with limited range, in fixed point with 8 bits.
 fn nv12_to_rgb(width: usize, data: &[u8], rgb: &mut [u8]) {
     let luma = rgb.len() / 3;
@@ -174,66 +225,4 @@ fn nv12_to_rgb(width: usize, data: &[u8], rgb: &mut [u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pixels(frame: Frame<'_>) -> Result<(u32, u32, Vec<u8>), String> {
-        let mut decoder = Decoder::new().expect("decoder");
-        let pixels = decoder.pixels(&frame).map_err(|error| error.to_string())?;
-        Ok((pixels.width, pixels.height, pixels.data.to_vec()))
-    }
-
-    #[test]
-    fn pictures_that_are_not_what_they_say_are_refused() {
-        let cases: [(Format, u32, u32, usize, &str); 7] = [
-            (Format::Rgb, 2, 2, 11, "must have 12"),
-            (Format::Bgr, 2, 2, 13, "must have 12"),
-            (Format::Rgb, 0, 2, 0, "0x2 pixels"),
-            (Format::Rgb, 70_000, 1, 210_000, "at most 8192"),
-            (Format::Rgb, 8192, 8192, 0, "16 million"),
-            (Format::Nv12, 3, 2, 9, "both must be even"),
-            (Format::Nv12, 4, 4, 25, "must have 24"),
-        ];
-        for (format, width, height, length, word) in cases {
-            let data = vec![0; length];
-            let error = pixels(Frame { format, width, height, data: &data }).expect_err(word);
-            assert!(error.contains(word), "{word}: {error}");
-        }
-    }
-
-    #[test]
-    fn nv12_becomes_the_colours_it_stands_for() {
-        // Black, white and pure red in limited range.
-        for (yuv, expected) in
-            [([16, 128, 128], [0, 0, 0]), ([235, 128, 128], [255; 3]), ([81, 90, 240], [255, 0, 0])]
-        {
-            let data = [yuv[0], yuv[0], yuv[0], yuv[0], yuv[1], yuv[2]];
-            let (_, _, rgb) =
-                pixels(Frame { format: Format::Nv12, width: 2, height: 2, data: &data }).expect("right");
-            for pixel in rgb.chunks(3) {
-                let close = pixel
-                    .iter()
-                    .zip(expected)
-                    .all(|(have, want): (&u8, i32)| (i32::from(*have) - want).abs() <= 2);
-                assert!(close, "{yuv:?}: {pixel:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_jpeg_that_lies_about_its_size_is_refused_before_it_is_decoded() {
-        // SOI, a frame header of 65,500 x 65,500 pixels, and nothing behind it.
-        let bomb = [
-            0xff, 0xd8, 0xff, 0xc0, 0, 17, 8, 0xff, 0xdc, 0xff, 0xdc, 3, 1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1,
-            0xff, 0xd9,
-        ];
-        for (name, data) in
-            [("bomb", &bomb[..]), ("nothing", &[]), ("text", b"not a jpeg"), ("start", &bomb[..2])]
-        {
-            let mut decoder = Decoder::new().expect("decoder");
-            let frame = Frame { format: Format::Jpeg, width: 0, height: 0, data };
-            assert!(decoder.pixels(&frame).is_err(), "{name}");
-            assert!(decoder.room.is_empty(), "{name} took memory");
-        }
-    }
-}
+mod tests;

@@ -4,8 +4,10 @@
 
 mod backend;
 mod detector;
+mod files;
 mod frame;
 mod head;
+mod jpeg;
 pub mod labels;
 mod letterbox;
 mod nms;
@@ -13,7 +15,7 @@ mod runtime;
 
 pub use backend::Load;
 pub use detector::{Detection, Detector, Limits, Settings, Spent};
-pub use frame::{Format, Frame, MOST_PIXELS, MOST_SIDE};
+pub use frame::{Format, Frame, MOST_JPEG_PIXELS, MOST_PIXELS, MOST_SIDE};
 pub use head::HeadKind;
 pub use letterbox::Preprocessing;
 pub use runtime::Runtime;

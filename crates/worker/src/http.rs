@@ -80,7 +80,7 @@ pub(crate) fn deepstack_error(problem: &Problem) -> Response {
     (problem.status(), [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// `POST /v1/detection?model=…&threshold=…`: a JPEG as the body.
+/// `POST /v1/detection?model=…&threshold=…`: a JPEG, PNG or WebP as the body.
 pub(crate) async fn detection(
     State(worker): State<Shared>,
     Query(asked): Query<Asked>,
@@ -88,8 +88,9 @@ pub(crate) async fn detection(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("image/jpeg");
-    if !matches!(kind.split(';').next(), Some("image/jpeg" | "application/octet-stream")) {
-        return Err(invalid(format!("The body is {kind}; send a JPEG as image/jpeg.")));
+    let pictures = ["image/jpeg", "image/png", "image/webp", "application/octet-stream"];
+    if !kind.split(';').next().is_some_and(|kind| pictures.contains(&kind.trim())) {
+        return Err(invalid(format!("The body is {kind}; send a JPEG, a PNG or a WebP.")));
     }
     let (seat, seen) = look(&worker, body, &asked).await?;
     let detections: Vec<Value> = seen
@@ -147,8 +148,10 @@ pub(crate) async fn detectors(State(worker): State<Shared>) -> Json<Value> {
     Json(json!({"state": worker.detectors.state().name(), "detectors": told}))
 }
 
-/// One picture, one answer.
+/// One picture, one answer. What a picture is, its first bytes say.
 async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, Seen), Problem> {
+    let format = Format::of(&image)
+        .ok_or_else(|| invalid("This is neither a JPEG nor a PNG nor a WebP; send one of them."))?;
     let usual = Limits::default();
     let share = |name: &str, given: Option<f32>, usual: f32| match given {
         None => Ok(usual),
@@ -177,7 +180,7 @@ async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, See
         frame_id: 0,
         ts_mono_ns: 0,
         ts_utc_ms: 0,
-        format: Format::Jpeg,
+        format,
         width: 0,
         height: 0,
         data: image,

@@ -1,13 +1,14 @@
 //! One session: what was asked for at Init, and what became of its pictures.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use actionbooster_vision::{Detection, Error, Limits};
+use actionbooster_vision::{Error, Limits};
 use actionbooster_wire::ai::v1 as ai;
 use tokio::sync::mpsc;
 
 use crate::detectors::Seat;
-use crate::line::{Answer, Failure, Seen, Work};
+use crate::line::{Answer, Failure, Work};
 use crate::record::Record;
 use crate::words;
 
@@ -20,6 +21,7 @@ pub(crate) struct Wish {
     pub(crate) model: String,
     pub(crate) input: Option<(u32, u32)>,
     pub(crate) limits: Limits,
+    /// Names of the classes that are told; all when empty.
     pub(crate) classes: Vec<String>,
     pub(crate) client: String,
     pub(crate) record: bool,
@@ -53,6 +55,7 @@ impl Wish {
                 threshold: share("threshold", init.threshold, usual.threshold)?,
                 iou: share("iou", init.iou, usual.iou)?,
                 most: most as usize,
+                classes: Vec::new(),
             },
             classes: init.classes,
             client: init.client.chars().filter(|character| !character.is_control()).take(64).collect(),
@@ -67,8 +70,6 @@ pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) seat: Seat,
     wish: Wish,
-    /// Numbers of the classes that are told; all when empty.
-    classes: Vec<u32>,
     answers: mpsc::Sender<Answer>,
     /// Pictures that were replaced since the last Result.
     dropped: u32,
@@ -79,7 +80,7 @@ impl Session {
     /// Opens a session; refuses classes that the model does not know.
     pub(crate) fn open(
         seat: Seat,
-        wish: Wish,
+        mut wish: Wish,
         answers: mpsc::Sender<Answer>,
         record: Option<Record>,
     ) -> Result<Self, String> {
@@ -94,9 +95,10 @@ impl Session {
                 )
             })
         };
-        let classes = wish.classes.iter().map(number).collect::<Result<Vec<u32>, String>>()?;
+        let classes = wish.classes.iter().map(number).collect::<Result<BTreeSet<u32>, String>>()?;
+        wish.limits.classes = classes.into_iter().collect();
         let id = format!("{:016x}", rand::random::<u64>());
-        Ok(Self { id, seat, wish, classes, answers, dropped: 0, record })
+        Ok(Self { id, seat, wish, answers, dropped: 0, record })
     }
 
     /// Puts a picture in line.
@@ -113,7 +115,7 @@ impl Session {
             width: frame.width,
             height: frame.height,
             data: frame.data,
-            limits: self.wish.limits,
+            limits: self.wish.limits.clone(),
             arrived: Instant::now(),
             answer: self.answers.clone(),
         };
@@ -130,7 +132,9 @@ impl Session {
             Ok(seen) => seen,
             Err(failure) => return failed(failure, frame_id),
         };
-        let detections = self.wanted(&seen);
+        let loaded = &self.seat.loaded;
+        let detections: Vec<_> =
+            seen.detections.iter().map(|found| words::detection(loaded, found)).collect();
         if let Some(record) = &mut self.record
             && let Err(error) = record.add(frame_id, ts_utc_ms, &detections)
         {
@@ -146,12 +150,6 @@ impl Session {
             height: seen.size.1,
             dropped: std::mem::take(&mut self.dropped),
         }))
-    }
-
-    fn wanted(&self, seen: &Seen) -> Vec<ai::Detection> {
-        let told = |found: &&Detection| self.classes.is_empty() || self.classes.contains(&found.class);
-        let loaded = &self.seat.loaded;
-        seen.detections.iter().filter(told).map(|found| words::detection(loaded, found)).collect()
     }
 
     /// The answer to Init.
@@ -197,7 +195,7 @@ mod tests {
     fn an_init_that_makes_no_sense_is_refused_by_its_field() {
         let init = || ai::Init { model: "m".into(), ..ai::Init::default() };
         let wish = Wish::of(init()).expect("everything may be left out");
-        assert_eq!(wish.limits, Limits { threshold: 0.35, iou: 0.45, most: 100 });
+        assert_eq!(wish.limits, Limits { threshold: 0.35, iou: 0.45, most: 100, classes: vec![] });
         let cases = [
             (ai::Init { model: String::new(), ..init() }, "model is empty"),
             (ai::Init { threshold: Some(1.5), ..init() }, "threshold is 1.5"),

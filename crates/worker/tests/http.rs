@@ -46,7 +46,8 @@ async fn deepstack_clients_get_the_answer_they_know() {
     assert!(first["x_max"].as_i64() > first["x_min"].as_i64(), "{told}");
     for (parts, word) in [
         (form(&[("min_confidence", b"0.5")]), "no field `image`"),
-        (form(&[("image", b"text")]), "damaged JPEG"),
+        (form(&[("image", b"text")]), "neither a JPEG nor a PNG nor a WebP"),
+        (form(&[("image", &jpeg()[..200])]), "damaged JPEG"),
         (form(&[("image", &jpeg()), ("min_confidence", b"very")]), "must be a number"),
         (form(&[("image", &jpeg()), ("min_confidence", b"7")]), "between 0 and 1"),
         (form(&[("image", &jpeg()), ("model", b"cats")]), "no detector cats"),
@@ -75,4 +76,76 @@ async fn a_picture_in_the_body_is_looked_at() {
     assert_eq!((status, &told["type"]), (400, &json!("invalid")), "{told}");
     let (status, health) = parsed(worker.http("GET /health HTTP/1.1", b"").await);
     assert_eq!((status, &health["status"]), (200, &json!("ok")), "{health}");
+}
+
+/// What was found in a picture: its size, and names with middles in parts of it, in an order of their own.
+fn found(told: &Value) -> (u64, u64, Vec<(String, f64, f64)>) {
+    let (width, height) = (told["width"].as_u64().expect("told"), told["height"].as_u64().expect("told"));
+    let one = |found: &Value| {
+        let part = |at: &str, size: &str, whole: u64| {
+            let side = |name: &str| found["box"][name].as_f64().expect("number");
+            (side(at) + side(size) / 2.0) / whole as f64
+        };
+        let label = found["label"].as_str().expect("a name").to_owned();
+        (label, part("x", "width", width), part("y", "height", height))
+    };
+    let mut all: Vec<_> = told["detections"].as_array().expect("list").iter().map(one).collect();
+    all.sort_by(|left, right| left.partial_cmp(right).expect("numbers"));
+    (width, height, all)
+}
+
+#[tokio::test]
+async fn pictures_of_every_kind_show_the_same() {
+    let worker = Worker::start("").await;
+    let raw = image::RgbImage::from_raw(160, 160, support::picture()).expect("fits");
+    let file = |format| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        raw.write_to(&mut file, format).expect("written");
+        file.into_inner()
+    };
+    // Stored on its side, with the Exif block of a phone that was held upright.
+    let sideways = image::imageops::rotate270(&raw);
+    let plain = compressed(&sideways);
+    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let turned = [&plain[..2], exif, &plain[2..]].concat();
+    // 23 million pixels.
+    let large = image::imageops::resize(&raw, 4800, 4800, image::imageops::FilterType::Nearest);
+    let (_, _, expected) = found(&looked(&worker, "image/jpeg", &jpeg()).await);
+    assert!(expected.len() >= 2, "{expected:?}");
+    for (name, kind, picture, side) in [
+        ("a PNG", "image/png", file(image::ImageFormat::Png), 160),
+        ("a WebP", "image/webp", file(image::ImageFormat::WebP), 160),
+        ("a PNG as bytes", "application/octet-stream", file(image::ImageFormat::Png), 160),
+        ("a photograph on its side", "image/jpeg", turned, 160),
+        ("a large photograph", "image/jpeg", compressed(&large), 4800),
+    ] {
+        let (width, height, seen) = found(&looked(&worker, kind, &picture).await);
+        assert_eq!((width, height), (side, side), "{name}");
+        assert_eq!(seen.len(), expected.len(), "{name}: {seen:?}");
+        for (seen, expected) in seen.iter().zip(&expected) {
+            let close = (seen.1 - expected.1).abs() < 0.03 && (seen.2 - expected.2).abs() < 0.03;
+            assert!(seen.0 == expected.0 && close, "{name}: {seen:?}, {expected:?}");
+        }
+    }
+    let (status, told) = parsed(worker.http(FORM, &form(&[("image", &file(image::ImageFormat::Png))])).await);
+    assert_eq!((status, &told["success"]), (200, &json!(true)), "{told}");
+}
+
+async fn looked(worker: &Worker, kind: &str, picture: &[u8]) -> Value {
+    let post = format!("POST /v1/detection?threshold=0.5 HTTP/1.1\r\ncontent-type: {kind}");
+    let (status, told) = parsed(worker.http(&post, picture).await);
+    assert_eq!(status, 200, "{told}");
+    told
+}
+
+fn compressed(picture: &image::RgbImage) -> Vec<u8> {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let image = turbojpeg::Image {
+        pixels: picture.as_raw().as_slice(),
+        width,
+        pitch: width * 3,
+        height,
+        format: turbojpeg::PixelFormat::RGB,
+    };
+    turbojpeg::compress(image, 90, turbojpeg::Subsamp::None).expect("compressed").to_vec()
 }

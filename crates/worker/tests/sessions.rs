@@ -80,6 +80,17 @@ async fn only_the_classes_that_were_asked_for_are_told() {
 }
 
 #[tokio::test]
+async fn classes_that_were_not_asked_for_take_nobody_s_place() {
+    let worker = Worker::start("").await;
+    for (label, _) in truth() {
+        let only = ai::Init { classes: vec![label.clone()], max_detections: Some(1), ..init() };
+        let (mut client, _) = worker.session(only).await;
+        let found = client.look(frame(1)).await.detections;
+        assert!(matches!(&found[..], [one] if one.label == label), "{label}: {found:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_init_ends_the_first_session_and_end_closes_its_file() {
     let worker = Worker::start("").await;
     let (mut client, first) = worker.session(ai::Init { record: true, ..init() }).await;

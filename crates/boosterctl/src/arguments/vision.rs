@@ -11,7 +11,7 @@ pub enum Vision {
     Selftest,
     /// Say what is in a picture.
     Detect {
-        /// A JPEG file.
+        /// A JPEG, PNG or WebP file.
         file: PathBuf,
         /// Detector to ask; needed where there are several.
         #[arg(long, value_name = "ID")]

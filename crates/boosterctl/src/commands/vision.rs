@@ -16,8 +16,8 @@ use crate::table::{bytes, cell, pairs, show, table};
 
 /// The worker accepts no larger picture.
 const LARGEST_PICTURE: u64 = 16 << 20;
-/// What every JPEG begins with.
-const JPEG: [u8; 2] = [0xff, 0xd8];
+/// What the pictures that the worker takes begin with: JPEG, PNG, and WebP, which is a RIFF.
+const BEGINNINGS: [&[u8]; 3] = [&[0xff, 0xd8], b"\x89PNG", b"RIFF"];
 
 /// Runs one of the commands on detection.
 pub async fn run(client: &Client, command: Vision, json: bool) -> Result<ExitCode> {
@@ -26,7 +26,7 @@ pub async fn run(client: &Client, command: Vision, json: bool) -> Result<ExitCod
         Vision::Detect { file, model, threshold } => {
             let path = path(model.as_deref(), threshold)?;
             let picture = read(&file)?;
-            show(&client.post_jpeg(Daemon::Worker, &path, picture).await?, json, seen);
+            show(&client.post_picture(Daemon::Worker, &path, picture).await?, json, seen);
         }
         Vision::Detectors => {
             show(&client.get(Daemon::Worker, "/api/v1/detectors").await?, json, detectors);
@@ -59,8 +59,8 @@ fn read(file: &Path) -> Result<Bytes> {
         return Err(Usage(format!("{told} is larger than {most} MiB; send a smaller picture")).into());
     }
     let picture = std::fs::read(file).with_context(|| format!("cannot read {told}"))?;
-    if !picture.starts_with(&JPEG) {
-        return Err(Usage(format!("{told} is no JPEG; convert it first")).into());
+    if !BEGINNINGS.iter().any(|beginning| picture.starts_with(beginning)) {
+        return Err(Usage(format!("{told} is neither a JPEG nor a PNG nor a WebP; convert it first")).into());
     }
     Ok(picture.into())
 }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_jpeg_of_a_sensible_size_is_sent() {
+    fn only_a_picture_of_a_sensible_size_is_sent() {
         let folder = tempfile::tempdir().expect("folder");
         let file = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
@@ -141,9 +141,10 @@ mod tests {
             path
         };
         assert_eq!(read(&file("a.jpg", &[0xff, 0xd8, 1])).expect("a JPEG").len(), 3);
-        let error = read(&file("a.png", b"\x89PNG")).expect_err("no JPEG").to_string();
-        assert!(error.contains("no JPEG"), "{error}");
-        let large = file("large.jpg", &JPEG);
+        assert_eq!(read(&file("a.png", b"\x89PNG\r\n")).expect("a PNG").len(), 6);
+        let error = read(&file("a.gif", b"GIF89a")).expect_err("another kind").to_string();
+        assert!(error.contains("neither a JPEG nor a PNG nor a WebP"), "{error}");
+        let large = file("large.jpg", BEGINNINGS[0]);
         std::fs::File::options()
             .write(true)
             .open(&large)

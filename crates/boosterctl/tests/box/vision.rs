@@ -62,7 +62,7 @@ fn a_picture_of_ones_own_is_looked_at_and_detectors_are_listed() {
         (&["vision", "detect", picture, "--model", "cats"][..], 1, "no detector cats"),
         (&["vision", "detect", picture, "--model", "../cats"], 2, "no name of a detector"),
         (&["vision", "detect", picture, "--threshold", "2"], 2, "between 0 and 1"),
-        (&["vision", "detect", "/dev/null"], 2, "no JPEG"),
+        (&["vision", "detect", "/dev/null"], 2, "neither a JPEG"),
         (&["vision", "detect", "/nowhere.jpg"], 1, "/nowhere.jpg"),
     ] {
         let run = real.run(arguments);

@@ -15,10 +15,23 @@ use crate::window::tests::{init_ok, nobody, person, ready};
 
 /// Answers frames; sees a person in those that the function says.
 async fn worker(sees: impl Fn(u64) -> bool + Send + 'static) -> String {
+    let mut frames = 0;
+    worker_that(move |_, frame| {
+        frames += 1;
+        let score = if frame.data == picture(2) { 0.9 } else { 0.5 };
+        if sees(frames) { person(frame.frame_id, score) } else { nobody(frame.frame_id) }
+    })
+    .await
+}
+
+/// Answers frames as it is told.
+async fn worker_that(
+    mut answer: impl FnMut(&ai::Init, ai::Frame) -> ai::Envelope + Send + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     tokio::spawn(async move {
-        let mut frames = 0;
+        let mut wished = ai::Init::default();
         loop {
             let (stream, _) = listener.accept().await.expect("a client");
             let codec = Frames::<ai::Envelope, ai::Envelope>::new(DEFAULT_LIMIT);
@@ -28,16 +41,13 @@ async fn worker(sees: impl Fn(u64) -> bool + Send + 'static) -> String {
                     continue;
                 };
                 match kind {
-                    ai::request::Kind::Init(_) => {
+                    ai::request::Kind::Init(init) => {
+                        wished = init;
                         connection.send(init_ok()).await.expect("sent");
                         connection.send(ready()).await.expect("sent");
                     }
                     ai::request::Kind::Frame(frame) => {
-                        frames += 1;
-                        let id = frame.frame_id;
-                        let score = if frame.data == picture(2) { 0.9 } else { 0.5 };
-                        let answer = if sees(frames) { person(id, score) } else { nobody(id) };
-                        connection.send(answer).await.expect("sent");
+                        connection.send(answer(&wished, frame)).await.expect("sent");
                     }
                     ai::request::Kind::End(_) => {}
                 }
@@ -175,6 +185,35 @@ async fn what_lies_in_a_mask_is_not_seen() {
         let event = running.events.recv().await.expect("runs");
         assert!(matches!(event, CameraEvent::Keepalive { state: State::Idle, .. }), "{event:?}");
     }
+    running.end().await;
+}
+
+#[tokio::test]
+async fn what_lies_in_a_mask_takes_nobody_s_place() {
+    let parked = |index: u8| ai::Detection {
+        label: "car".into(),
+        score: 0.9,
+        r#box: Some(ai::Box { x: f32::from(index), y: 80.0, width: 10.0, height: 10.0 }),
+        ..Default::default()
+    };
+    let car_park = move |init: &ai::Init, frame: ai::Frame| {
+        let mut envelope = person(frame.frame_id, 0.5);
+        if let Some(Message::Response(ai::Response { kind: Some(ai::response::Kind::Result(result)) })) =
+            &mut envelope.message
+        {
+            result.detections.splice(0..0, (0..150).map(parked));
+            result.detections.truncate(init.max_detections.unwrap_or(100) as usize);
+        }
+        envelope
+    };
+    let cover = |camera: &mut Camera, _: &mut Surroundings| {
+        camera.masks.push(Mask { points: vec![[0.0, 0.75], [1.0, 0.75], [1.0, 1.0], [0.0, 1.0]] });
+    };
+    let mut running = start(worker_that(car_park).await, cover);
+    let event = running.until(|event| matches!(event, CameraEvent::Detection { .. })).await;
+    let CameraEvent::Detection { detections, .. } = event else { unreachable!() };
+    let labels: Vec<&str> = detections.iter().map(|seen| seen.label.as_str()).collect();
+    assert_eq!(labels, ["person"]);
     running.end().await;
 }
 

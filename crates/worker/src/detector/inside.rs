@@ -90,7 +90,7 @@ fn look(detector: &mut Detector, mut bytes: &[u8], wanted: &[Picture]) -> Report
             Looked { detections: Vec::new(), size, spent: Spent::default() }
         }));
     }
-    let seen = detector.detect(&|index| wanted[added[index]].limits, &mut |index, detections, spent| {
+    let seen = detector.detect(&|index| &wanted[added[index]].limits, &mut |index, detections, spent| {
         if let Ok(looked) = &mut outcomes[added[index]] {
             (looked.detections, looked.spent) = (detections, spent);
         }

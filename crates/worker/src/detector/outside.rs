@@ -165,7 +165,7 @@ impl Talk {
             width: work.width,
             height: work.height,
             length: work.data.len(),
-            limits: work.limits,
+            limits: work.limits.clone(),
         };
         Ok(works.iter().map(picture).collect())
     }

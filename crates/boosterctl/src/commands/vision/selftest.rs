@@ -76,7 +76,7 @@ pub async fn examine(client: &Client) -> Result<Value> {
 /// Sends the picture; gives the answer and how long it took.
 async fn look(client: &Client) -> Result<(Value, Duration)> {
     let started = Instant::now();
-    let answer = client.post_jpeg(Daemon::Worker, PATH, Bytes::from_static(PICTURE)).await;
+    let answer = client.post_picture(Daemon::Worker, PATH, Bytes::from_static(PICTURE)).await;
     Ok((answer.context("detection does not work")?, started.elapsed()))
 }
 
