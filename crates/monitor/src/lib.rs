@@ -74,7 +74,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let accounts = Accounts::open(&paths.auth_database(), paths.temporary_sessions(), paths.auth_copy())
         .context("cannot open the auth database")?;
     let claim = ClaimFiles::below(&folder);
-    mend(&accounts, &claim).await?;
+    mend(&accounts, &claim, &boot.paths).await?;
     let monitor = Arc::new(Monitor {
         accounts,
         claim,
@@ -106,13 +106,13 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
 
 /// Makes the files of the claim say what the database says, which a cut may have kept apart. A disk that
 /// cannot be written must not keep the owner out.
-async fn mend(accounts: &Accounts, claim: &ClaimFiles) -> Result<()> {
+async fn mend(accounts: &Accounts, claim: &ClaimFiles, paths: &Paths) -> Result<()> {
     let mended = if accounts.owner()?.is_some() {
         claim.mark_claimed()
     } else if claim.is_used_up() {
         tracing::warn!("the box has neither an owner nor a claim code; there is a new code on its console");
         let renewed = claim.renew().map(drop);
-        system::announce().await;
+        system::announce(paths).await;
         renewed
     } else {
         Ok(())

@@ -81,7 +81,9 @@ pub(crate) async fn claim(
     // The session that follows is dated by the clock, so the clock comes first.
     time::adopt(&monitor, claim.unix_ms).await;
     let hash = monitor.hashing.run(visitor, move || password::hash(&claim.password)).await?;
+    let asked = Arc::clone(&monitor);
     let answer = blocking(move || {
+        let monitor = asked;
         monitor.accounts.claim(&name, &hash, unix_now()).map_err(|error| match error {
             AccountsError::Claimed => claimed_already(),
             other => other.into(),
@@ -96,7 +98,7 @@ pub(crate) async fn claim(
         Ok((StatusCode::CREATED, cookies, Json(json!({"owner": {"name": name}}))).into_response())
     })
     .await?;
-    system::announce().await;
+    system::announce(&monitor.paths).await;
     Ok(answer)
 }
 

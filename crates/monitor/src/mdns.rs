@@ -37,7 +37,7 @@ async fn follow(monitor: &Arc<Monitor>) -> zbus::Result<()> {
         let known = reports::network(monitor);
         if known["mdns_name"] != format!("{name}.local") {
             tracing::info!(name, "the network finds this box under another name");
-            system::announce().await;
+            system::announce(&monitor.paths).await;
         }
     }
     Ok(())

@@ -41,12 +41,12 @@ pub(crate) async fn reset_owner(
     let applied = match ssh_keys {
         None => false,
         Some(0) => true,
-        Some(_) => system::apply_settings().await.unwrap_or_else(|error| {
+        Some(_) => system::apply_settings(&monitor.paths).await.unwrap_or_else(|error| {
             tracing::error!(%error, "SSH still accepts the old keys");
             false
         }),
     };
-    system::announce().await;
+    system::announce(&monitor.paths).await;
     let (first, second) = code.split_at(code.len() / 2);
     Ok(Json(json!({
         "claim_code": format!("{first}-{second}"),

@@ -40,7 +40,7 @@ pub(crate) async fn change(
         ssh_keys = settings.ssh_keys.len(),
         "settings changed"
     );
-    let done = system::apply_settings().await.map_err(Problem::internal)?;
+    let done = system::apply_settings(&monitor.paths).await.map_err(Problem::internal)?;
     let mut body = shown(&settings, &[], &reports::network(&monitor));
     body["applied"] = done.into();
     Ok(Json(body))

@@ -1,13 +1,15 @@
-//! What needs more rights than the monitor has: asked of systemd and logind over D-Bus, where a
-//! polkit rule allows exactly this.
+//! What needs more rights than the monitor has: asked of systemd over D-Bus, where a polkit rule allows
+//! exactly this, or left as a file that a unit of systemd's waits for.
 
-use std::path::Path;
-
-use actionbooster_chassis::{Json, Problem};
+use actionbooster_chassis::{Json, Paths, Problem};
+use actionbooster_storage::atomic;
+use axum::extract::State;
 use axum::http::StatusCode;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::Shared;
 
 #[zbus::proxy(
     interface = "org.freedesktop.systemd1.Manager",
@@ -28,16 +30,6 @@ trait Manager {
     ) -> zbus::Result<()>;
 }
 
-#[zbus::proxy(
-    interface = "org.freedesktop.login1.Manager",
-    default_service = "org.freedesktop.login1",
-    default_path = "/org/freedesktop/login1"
-)]
-trait Login {
-    fn reboot(&self, interactive: bool) -> zbus::Result<()>;
-    fn power_off(&self, interactive: bool) -> zbus::Result<()>;
-}
-
 /// Body of `POST /api/v1/power`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,9 +44,19 @@ enum Action {
     Poweroff,
 }
 
-/// Runs the provisioner again. False where systemd does not run.
-pub(crate) async fn apply_settings() -> zbus::Result<bool> {
-    if !systemd_runs() {
+impl Action {
+    /// Name of the file that `booster-power@.path` waits for, and the instance of the unit.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Reboot => "reboot",
+            Self::Poweroff => "poweroff",
+        }
+    }
+}
+
+/// Runs the provisioner again. False where this is not the appliance.
+pub(crate) async fn apply_settings(paths: &Paths) -> zbus::Result<bool> {
+    if !paths.is_appliance() {
         return Ok(false);
     }
     let bus = zbus::Connection::system().await?;
@@ -90,9 +92,9 @@ pub(crate) fn not_an_appliance() -> Problem {
     )
 }
 
-/// Has the consoles show the claim code that is true now. Without systemd nobody shows one.
-pub(crate) async fn announce() {
-    if !systemd_runs() {
+/// Has the consoles show the claim code that is true now. Beside the appliance nobody shows one.
+pub(crate) async fn announce(paths: &Paths) {
+    if !paths.is_appliance() {
         return;
     }
     let ask = async {
@@ -105,23 +107,20 @@ pub(crate) async fn announce() {
 }
 
 /// Restarts the box or switches it off.
-pub(crate) async fn power(Json(power): Json<Power>) -> Result<(StatusCode, Json<Value>), Problem> {
-    if !systemd_runs() {
+///
+/// By a file and not by a call: neither the bus nor polkit answers for certain once the disk cannot be read, and
+/// that is when a box is to be restarted.
+pub(crate) async fn power(
+    State(monitor): State<Shared>,
+    Json(power): Json<Power>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    if !monitor.paths.is_appliance() {
         return Err(not_an_appliance());
     }
-    let ask = async {
-        let bus = zbus::Connection::system().await?;
-        let login = LoginProxy::new(&bus).await?;
-        match power.action {
-            Action::Reboot => login.reboot(false).await,
-            Action::Poweroff => login.power_off(false).await,
-        }
-    };
-    ask.await.map_err(|error: zbus::Error| Problem::internal(format!("logind refused: {error}")))?;
+    let file = monitor.paths.runtime().join("monitor").join(power.action.word());
+    // In memory, so it is quick.
+    atomic::write(&file, b"")
+        .map_err(|error| Problem::internal(format!("systemd cannot be told: {error}")))?;
     tracing::warn!("the box goes down as its owner asked");
     Ok((StatusCode::ACCEPTED, Json(json!({"accepted": true}))))
-}
-
-fn systemd_runs() -> bool {
-    Path::new("/run/systemd/system").exists()
 }

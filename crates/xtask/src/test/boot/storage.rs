@@ -1,7 +1,7 @@
 //! A data partition that is full, in bytes and in files, and one that fails: nobody is locked out, and the box
 //! says so.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -24,6 +24,8 @@ for size in 1073741824 134217728 16777216 1048576 65536 4096; do
 done";
 /// Makes as many files as the agent may have.
 const FILL_FILES: &str = "seq 1 5000000 | xargs -n 2000 sh -c 'touch \"$@\" || exit 255' sh";
+/// Services that want to write something at their end are given up on.
+const DOWN_LIMIT: Duration = Duration::from_secs(180);
 /// After this nothing the box reports can still come from before.
 const SETTLED: Duration = Duration::from_secs(90);
 
@@ -66,6 +68,7 @@ pub fn failing(session: &mut Session, tally: &mut Tally) -> Result<()> {
         back(session)
     });
     tally.check("the next start mends the file system and loses nothing", cut.and_then(|()| mended(session)));
+    tally.check("the portal restarts a box whose disk cannot be read", restarted(session));
     Ok(())
 }
 
@@ -204,6 +207,28 @@ fn well(session: &mut Session) -> Result<()> {
     session.appliance.wait_healthy(SETTLED, || session.vm.alive())?;
     ensure!(storage(session)?["level"] == "ok", "health is well, the page is not");
     Ok(())
+}
+
+/// The owner does what health asks for.
+fn restarted(session: &mut Session) -> Result<()> {
+    broken(session)?;
+    let credentials = log_in(session)?;
+    step("restart after an error", || {
+        let restart = json!({"action": "reboot"});
+        session.appliance.portal.post("/api/v1/power", &restart, &credentials)?.expect(202)?;
+        let asked = Instant::now();
+        while session
+            .appliance
+            .portal
+            .get("/health", &Credentials::None)
+            .is_ok_and(|answer| answer.status == 200)
+        {
+            ensure!(asked.elapsed() < DOWN_LIMIT, "the box does not go down");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        back(session)
+    })?;
+    mended(session)
 }
 
 /// What ext4 does when it finds itself damaged.

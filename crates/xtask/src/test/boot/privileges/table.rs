@@ -14,8 +14,6 @@ pub enum Then {
     Done,
     /// The service answers or fails with these words.
     Says(&'static str),
-    /// Nothing is asked: it would take the machine down, or change what others are refused.
-    NotAsked,
 }
 
 /// One method with arguments.
@@ -104,6 +102,7 @@ pub const CALLS: &[Call] = &[
     refused(SYSTEMD, "RestartUnit ss booster-worker.service replace"),
     refused(SYSTEMD, "ReloadOrRestartUnit ss nginx.service replace"),
     refused(SYSTEMD, "StartUnit ss ssh.service replace"),
+    refused(SYSTEMD, "StartUnit ss booster-power@reboot.service replace"),
     refused(SYSTEMD, "StartUnit ss debug-shell.service replace"),
     refused(SYSTEMD, "StartUnit ss rescue.target isolate"),
     refused(SYSTEMD, "EnqueueUnitJob sss booster-worker.service stop replace"),
@@ -134,16 +133,15 @@ pub const CALLS: &[Call] = &[
     refused(SYSTEMD, "PowerOff"),
     refused(BUS, "UpdateActivationEnvironment 'a{ss}' 1 LD_PRELOAD /tmp/privileges.so"),
     // The machine.
-    allowed(LOGIN, "CanReboot", MONITOR, Then::Says("yes")),
-    allowed(LOGIN, "CanPowerOff", MONITOR, Then::Says("yes")),
+    refused(LOGIN, "CanReboot"),
+    refused(LOGIN, "CanPowerOff"),
     refused(LOGIN, "CanHalt"),
-    allowed(LOGIN, "Reboot b false", MONITOR, Then::NotAsked),
-    allowed(LOGIN, "PowerOff b false", MONITOR, Then::NotAsked),
-    allowed(LOGIN, "ScheduleShutdown st poweroff 32503680000000000", MONITOR, Then::NotAsked),
+    refused(LOGIN, "Reboot b false"),
+    refused(LOGIN, "PowerOff b false"),
+    refused(LOGIN, "ScheduleShutdown st poweroff 32503680000000000"),
     refused(LOGIN, "Halt b false"),
     refused(LOGIN, "SetRebootToFirmwareSetup b true"),
-    // The right to reboot implies it.
-    allowed(LOGIN, "SetWallMessage sb privileges true", MONITOR, Then::NotAsked),
+    refused(LOGIN, "SetWallMessage sb privileges true"),
     refused(LOGIN, "SetUserLinger ubb 0 true false"),
     refused(LOGIN, "Inhibit ssss shutdown privileges test block"),
     refused(LOGIN, "FlushDevices b false"),
