@@ -22,6 +22,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(20);
 /// Texts that are sent to a runner together, and their bytes.
 const PORTION_TEXTS: usize = 16;
 const PORTION_BYTES: usize = 64 * 1024;
+/// Bytes of an error that reach the log at most.
+const MOST_LOGGED: usize = 1024;
 
 /// Part of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,8 +133,8 @@ pub(crate) fn ask(
 ) -> Pieces {
     Box::pin(try_stream! {
         let id = lease_request.model.clone();
-        let mut tally = Tally::new(&id);
-        let (lease, mut events) = match begin(&inference, &lease_request, &request).await {
+        let mut tally = Tally::begin();
+        let (lease, mut events) = match begin(&inference, &lease_request, &request, &mut tally).await {
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
@@ -259,11 +261,18 @@ async fn begin(
     inference: &Inference,
     lease_request: &LeaseRequest,
     request: &wire::GenerateRequest,
+    tally: &mut Tally,
 ) -> Result<(Lease, Streaming<wire::GenerateEvent>), AskError> {
     let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = inference.scheduler.lease(lease_request).await?;
+        let lease = match inference.scheduler.lease(lease_request).await {
+            Err(error @ ScheduleError::Unknown { .. }) => return Err(error.into()),
+            looked_up => {
+                tally.id = id.to_owned();
+                looked_up?
+            }
+        };
         let mut client = RunnerClient::new(lease.channel());
         let asked =
             tokio::time::timeout(inference.limits.hang_timeout, client.generate(request.clone())).await;
@@ -309,6 +318,7 @@ async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
 
 /// Counts one request, however it ends. One that is dropped was cancelled.
 struct Tally {
+    /// Empty until the model has been looked up: other names come from strangers and must not become labels.
     id: String,
     asked: Instant,
     spoke: bool,
@@ -316,8 +326,8 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), asked: Instant::now(), spoke: false, outcome: "cancelled" }
+    fn begin() -> Self {
+        Self { id: String::new(), asked: Instant::now(), spoke: false, outcome: "cancelled" }
     }
 
     fn text(&mut self) {
@@ -330,7 +340,10 @@ impl Tally {
     fn failed(&mut self, error: AskError) -> AskError {
         let (_, kind, _) = error.class();
         self.outcome = kind;
-        tracing::warn!(model = self.id, kind, "no answer: {error}");
+        let mut told = error.to_string();
+        // What a model refuses, such as a schema, may be part of the text.
+        told.truncate(told.floor_char_boundary(MOST_LOGGED));
+        tracing::warn!(model = self.id, kind, "no answer: {told}");
         error
     }
 
@@ -352,9 +365,7 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        // Names of models that do not exist come from strangers and must not become labels.
-        let model =
-            if self.outcome == "model_not_found" { String::new() } else { std::mem::take(&mut self.id) };
+        let model = std::mem::take(&mut self.id);
         metrics::counter!("model_requests_total", "model" => model, "outcome" => self.outcome).increment(1);
     }
 }

@@ -1,6 +1,7 @@
 //! What the scheduler refuses, as problems of HTTP.
 
 use actionbooster_chassis::Problem;
+use actionbooster_models::shown_id;
 use actionbooster_scheduler::{Listing, ScheduleError};
 use axum::http::StatusCode;
 
@@ -47,6 +48,7 @@ pub(crate) fn scheduling(error: &ScheduleError) -> Problem {
 /// 404 for a model that is not there, with the names that may have been meant.
 pub(crate) fn unknown_model(id: &str, listing: &Listing) -> Problem {
     let similar = listing.similar(id);
+    let id = shown_id(id);
     let detail = if !similar.is_empty() {
         format!("There is no model {id}; did you mean {}?", similar.join(" or "))
     } else if listing.models.is_empty() {

@@ -37,6 +37,7 @@ async fn load<W: reply::Wording>(
 ) -> Result<Response, Problem> {
     let failed = |error: ScheduleError| problems::scheduling(&error);
     if lease_request.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
+        inference.index.find(&lease_request.model).await.map_err(failed)?;
         inference.scheduler.unload(&lease_request.model, false).map_err(failed)?;
         return Ok(head.nothing("unload"));
     }
