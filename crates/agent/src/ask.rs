@@ -269,7 +269,7 @@ async fn begin(
         let lease = match inference.scheduler.lease(lease_request).await {
             Err(error @ ScheduleError::Unknown { .. }) => return Err(error.into()),
             looked_up => {
-                tally.id = id.to_owned();
+                id.clone_into(&mut tally.id);
                 looked_up?
             }
         };

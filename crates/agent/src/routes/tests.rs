@@ -14,6 +14,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::Config;
 
+mod dialects;
+
 /// A database with a key `ab_SCOPE` for each scope, and `ab_both` for `read` and `infer`.
 fn make_keys(path: &Path) {
     std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");

@@ -23,7 +23,8 @@ pub(crate) async fn messages(
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls());
-    let lease_request = context.lease_request(&request.model, inference.limits.load_timeout);
+    let id = inference.id_of(&request.model).await;
+    let lease_request = context.lease_request(&id, inference.limits.load_timeout);
     let pieces = ask(inference, lease_request, generation);
     if !request.streams() {
         return reply::whole(head, pieces).await;

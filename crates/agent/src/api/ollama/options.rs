@@ -6,20 +6,21 @@ use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::lenient::Integer;
 use crate::api::validation::{self, invalid, within};
 
 /// Ollama's `options`. `num_ctx` and what concerns threads and memory are the box's own business and ignored.
 #[derive(Deserialize)]
 pub(super) struct Options {
-    num_predict: Option<i64>,
+    num_predict: Option<Integer>,
     temperature: Option<f32>,
-    top_k: Option<i64>,
+    top_k: Option<Integer>,
     top_p: Option<f32>,
     min_p: Option<f32>,
     repeat_penalty: Option<f32>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
-    seed: Option<i64>,
+    seed: Option<Integer>,
     stop: Option<Stop>,
 }
 
@@ -57,12 +58,13 @@ impl Options {
         let sampling = wire::Sampling {
             temperature: within("temperature", self.temperature, 0.0, 2.0)?,
             top_p: within("top_p", self.top_p, 0.0, 1.0)?,
-            top_k: self.top_k.map(|count| u32::try_from(count).unwrap_or(0)),
+            top_k: self.top_k.map(validation::top_k),
             min_p: within("min_p", self.min_p, 0.0, 1.0)?,
             repeat_penalty: within("repeat_penalty", self.repeat_penalty, 0.0, 10.0)?,
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?,
-            seed: self.seed.map(|seed| (seed & 0xffff_ffff) as u32),
+            // Negative means another one each time.
+            seed: self.seed.filter(|seed| *seed >= Integer(0)).map(validation::seed),
             logit_bias: Vec::new(),
         };
         let stops = match &self.stop {
@@ -75,7 +77,7 @@ impl Options {
             input: Some(input),
             sampling: Some(sampling),
             // Negative means until the model ends.
-            max_tokens: self.num_predict.map_or(0, |count| u32::try_from(count).unwrap_or(0)),
+            max_tokens: self.num_predict.map_or(0, |Integer(count)| u32::try_from(count).unwrap_or(0)),
             stop: validation::stops("stop", stops)?,
             context_full: context_full.into(),
             format: format.map(shape).transpose()?.flatten(),
@@ -101,7 +103,9 @@ fn shape(format: &Value) -> Result<Option<Format>, Problem> {
 pub(super) fn thinking(think: Option<&Value>) -> String {
     match think {
         Some(Value::Bool(wanted)) => json!({"enable_thinking": wanted, "thinking": wanted}).to_string(),
-        Some(Value::String(level)) => json!({"enable_thinking": true, "reasoning_effort": level}).to_string(),
+        Some(Value::String(level)) if !level.is_empty() => {
+            json!({"enable_thinking": true, "reasoning_effort": level}).to_string()
+        }
         _ => String::new(),
     }
 }
@@ -122,7 +126,8 @@ mod tests {
         assert_eq!((generation.max_tokens, generation.stop), (7, vec!["a".to_owned()]));
         assert_eq!(generation.format, Some(Format::JsonObject(true)));
         assert_eq!(generation.sampling.expect("sampling").seed, Some(3));
-        assert_eq!(asked(&json!({"num_predict": -1}), &Value::Null).expect("accepted").max_tokens, 0);
+        let endless = asked(&json!({"num_predict": -1, "seed": -1}), &Value::Null).expect("accepted");
+        assert_eq!((endless.max_tokens, endless.sampling.expect("sampling").seed), (0, None));
     }
 
     #[test]

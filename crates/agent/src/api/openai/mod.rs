@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::ask::{ask, begun};
-use crate::inference::Inference;
+use crate::inference::{Inference, id_of};
 use crate::library::created;
 use crate::problems::unknown_model;
 use crate::request_context::RequestContext;
@@ -34,10 +34,11 @@ pub(crate) async fn models(State(inference): State<Inference>) -> Json<Value> {
 /// `GET /v1/models/{id}`.
 pub(crate) async fn model(
     State(inference): State<Inference>,
-    Path(id): Path<String>,
+    Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let listing = inference.index.list().await;
-    listing.models.get(&id).map(|model| Json(described(model))).ok_or_else(|| unknown_model(&id, &listing))
+    let model = listing.models.get(&id_of(&name, &listing));
+    model.map(|model| Json(described(model))).ok_or_else(|| unknown_model(&name, &listing))
 }
 
 fn described(model: &Model) -> Value {
@@ -53,8 +54,8 @@ pub(crate) async fn chat(
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls(), generation.logprobs.is_some());
-    let lease_request =
-        context.lease_request_for(&request.model, inference.limits.load_timeout, request.keep_alive()?);
+    let id = inference.id_of(&request.model).await;
+    let lease_request = context.lease_request_for(&id, inference.limits.load_timeout, request.keep_alive()?);
     let pieces = ask(inference, lease_request, generation);
     if !request.streams() {
         return reply::whole(head, pieces).await;

@@ -1,0 +1,101 @@
+//! What clients send that reads oddly, and what becomes of it with a model that really answers.
+
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod support;
+
+use serde_json::{Value, json};
+use support::Agent;
+
+async fn answered(agent: &Agent, path: &str, body: &Value) -> Value {
+    let (status, reply) = agent.ask("POST", path, &body.to_string()).await;
+    assert_eq!(status, 200, "{path} {body}: {reply}");
+    reply
+}
+
+#[tokio::test]
+async fn a_model_that_is_kept_for_ever_expires_in_a_far_year() {
+    let agent = Agent::start(&["one", "two"], "").await;
+    answered(&agent, "/api/chat", &json!({"model": "one", "messages": null, "keep_alive": -1})).await;
+    answered(&agent, "/api/embed", &json!({"model": "two", "input": "x", "keep_alive": "1h"})).await;
+    let (_, ps) = agent.ask("GET", "/api/ps", "").await;
+    let told: Vec<&str> = ps["models"]
+        .as_array()
+        .expect("models")
+        .iter()
+        .filter_map(|model| model["expires_at"].as_str())
+        .collect();
+    assert!(told.len() == 2 && told[0].starts_with("23") && told[1].starts_with("20"), "{ps}");
+}
+
+#[tokio::test]
+async fn every_dialect_knows_models_by_the_names_of_the_others() {
+    let agent = Agent::start(&["qwen3-0.6b"], "").await;
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    for name in ["qwen3-0.6b", "qwen3-0.6b:latest", "qwen3:0.6b"] {
+        for (path, more) in [
+            ("/v1/chat/completions", json!({"messages": messages, "max_tokens": 1})),
+            ("/v1/completions", json!({"prompt": "hi", "max_tokens": 1})),
+            ("/v1/embeddings", json!({"input": "hi"})),
+            ("/v1/messages", json!({"messages": messages, "max_tokens": 1})),
+            ("/api/chat", json!({"messages": messages, "options": {"num_predict": 1}, "stream": false})),
+            ("/api/embed", json!({"input": "hi"})),
+            ("/api/show", json!({"name": name})),
+        ] {
+            let mut body = more;
+            body["model"] = name.into();
+            let reply = answered(&agent, path, &body).await;
+            assert!(path == "/api/show" || reply["model"] == name, "{reply}");
+        }
+        let (status, reply) = agent.ask("GET", &format!("/v1/models/{name}"), "").await;
+        assert_eq!((status, &reply["id"]), (200, &json!("qwen3-0.6b")), "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn conversations_without_words_and_with_broken_calls_go_on() {
+    let agent = Agent::start(&["one"], "").await;
+    let call =
+        json!({"id": null, "type": "function", "function": {"name": "f", "arguments": "{\"city\": \"Par"}});
+    for messages in [
+        json!([{"role": "user", "content": ""}]),
+        json!([{"role": "system", "content": null}]),
+        json!([
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "", "content": "no such city"},
+        ]),
+    ] {
+        let body = json!({"model": "one", "messages": messages, "max_tokens": 2.0});
+        let reply = answered(&agent, "/v1/chat/completions", &body).await;
+        assert_eq!(reply["usage"]["completion_tokens"], 2, "{reply}");
+        let body =
+            json!({"model": "one", "messages": messages, "stream": false, "options": {"num_predict": 2.0}});
+        let reply = answered(&agent, "/api/chat", &body).await;
+        assert_eq!(reply["eval_count"], 2, "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_limit_ends_with_the_context() {
+    let agent = Agent::start(&["one"], "").await;
+    // The model never ends by itself; a letter that comes soon does.
+    let messages = json!([{"role": "user", "content": "Once upon a time"}]);
+    let body = json!({"model": "one", "messages": messages, "max_tokens": -1, "stop": ["e", "a", "o", "i"]});
+    let reply = answered(&agent, "/v1/chat/completions", &body).await;
+    assert_eq!(reply["choices"][0]["finish_reason"], "stop", "{reply}");
+}
+
+#[tokio::test]
+async fn nothing_to_embed_loads_the_model_and_gives_no_vector() {
+    let agent = Agent::start(&["one"], "").await;
+    for input in [json!(""), json!([]), json!(null)] {
+        let reply = answered(&agent, "/api/embed", &json!({"model": "one", "input": input})).await;
+        assert_eq!(reply["embeddings"], json!([]), "{input}");
+    }
+    let reply = answered(&agent, "/api/embeddings", &json!({"model": "one", "prompt": ""})).await;
+    assert_eq!(reply["embedding"], json!([]));
+    assert_eq!(agent.state("one").await, "ready");
+    let (status, reply) =
+        agent.ask("POST", "/v1/embeddings", &json!({"model": "one", "input": [[1, 2]]}).to_string()).await;
+    assert_eq!((status, &reply["error"]["param"]), (400, &json!("input")), "{reply}");
+}
