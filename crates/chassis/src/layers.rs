@@ -12,9 +12,11 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::Rng;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::decompression::RequestDecompressionLayer;
 use tracing::Instrument;
 
 use crate::auth::{self, AuthReader, Caller, Scope};
+use crate::body::{BodyLimit, bounded, check_encoding};
 use crate::client::{Client, Peer};
 use crate::health::{Health, Report};
 use crate::limits::Limits;
@@ -62,6 +64,8 @@ pub(crate) fn assemble(
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(rules.body_limit))
+        .layer(middleware::from_fn(bounded))
+        .layer(RequestDecompressionLayer::new())
         .layer(middleware::from_fn_with_state(shared, guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -127,6 +131,10 @@ async fn guard(
         )
         .into_response();
     }
+    if let Err(problem) = check_encoding(request.headers()) {
+        return problem.into_response();
+    }
+    request.extensions_mut().insert(BodyLimit(body_limit));
     let caller = match identify(&shared.auth, client, request.method(), request.headers()).await {
         Ok(caller) => caller,
         // Where nobody need be known, keys that cannot be checked must not stand in the way.

@@ -19,6 +19,7 @@
 
 pub mod ages;
 pub mod auth;
+mod body;
 mod client;
 mod config;
 mod connection_limiter;
