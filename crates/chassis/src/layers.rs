@@ -57,11 +57,12 @@ pub(crate) fn assemble(
             axum::Json(if sees_details(&request) { report } else { report.without_details() })
         }
     };
+    let missing = Arc::clone(&rules);
     service
         .router
         .route("/health", get(report))
         .route(METRICS, get(move || async move { metrics.render() }))
-        .fallback(not_found)
+        .fallback(move |request: Request| async move { not_found(request.uri().path(), &missing) })
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(rules.body_limit))
         .layer(middleware::from_fn(bounded))
@@ -82,13 +83,12 @@ fn sees_details(request: &Request) -> bool {
     reads || extensions.get::<Client>().is_some_and(|client| client.is_on_this_box())
 }
 
-async fn not_found(request: Request) -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "not-found",
-        "There is nothing here",
-        format!("No route {} exists.", request.uri().path()),
-    )
+fn not_found(path: &str, rules: &Rules) -> Problem {
+    let meant = rules.suggestion(path).map_or_else(String::new, |meant| {
+        format!(" Did you mean {meant}? Look at the base URL that the program was given.")
+    });
+    let detail = format!("No route {path} exists.{meant}");
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
 }
 
 async fn wrong_method(request: Request) -> Problem {

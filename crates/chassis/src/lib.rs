@@ -34,6 +34,7 @@ pub mod routes;
 mod serve;
 mod service;
 mod sockets;
+mod suggestion;
 
 pub use axum;
 

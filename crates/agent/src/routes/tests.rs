@@ -126,6 +126,27 @@ async fn what_the_table_does_not_name_is_told_to_those_who_may_ask_there() {
 }
 
 #[tokio::test]
+async fn who_was_given_a_wrong_base_url_is_told_the_right_path() {
+    let root = tempfile::tempdir().expect("folder");
+    let agent = agent(root.path()).await;
+    for (path, meant) in [
+        ("/v1/chat/completions/", "/v1/chat/completions?"),
+        ("/v1//models", "/v1/models?"),
+        ("/v1/v1/messages", "/v1/messages?"),
+        ("/v1/api/chat", "/api/chat?"),
+        ("/v1/api/v1/models", "/api/v1/models?"),
+    ] {
+        let request = Request::builder().uri(path).header("x-api-key", "ab_infer").body(Body::empty());
+        let response = agent.clone().oneshot(request.expect("request")).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        let told = actionbooster_chassis::axum::body::to_bytes(response.into_body(), 1 << 16).await;
+        let told: serde_json::Value = serde_json::from_slice(&told.expect("body")).expect("JSON");
+        let message = told["error"]["message"].as_str().expect("OpenAI's shape");
+        assert!(message.contains(&format!("Did you mean {meant}")), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_as_large_as_the_table_says() {
     let root = tempfile::tempdir().expect("folder");
     let agent = agent(root.path()).await;
