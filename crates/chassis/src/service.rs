@@ -145,7 +145,7 @@ impl Rules {
 
     /// The route that was meant by a path that has none.
     pub(crate) fn suggestion(&self, path: &str) -> Option<String> {
-        suggestion(path, self.rows.keys().copied())
+        suggestion(path, &self.rows.keys().copied().collect::<Vec<_>>())
     }
 
     fn by_row(&self, rows: &[Row], method: &Method) -> RequestRules {

@@ -2,9 +2,9 @@
 
 /// The path that was meant, if one of `routes` fits after the usual mistakes are undone: slashes too many, a
 /// beginning that is missing, doubled or another's.
-pub(crate) fn suggestion<'a>(path: &str, routes: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+pub(crate) fn suggestion(path: &str, routes: &[&str]) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let fits = |parts: &[&str]| routes.clone().any(|route| matches(route, parts));
+    let fits = |parts: &[&str]| routes.iter().any(|route| matches(route, parts));
     let mut candidates = vec![parts.clone()];
     candidates.extend((1..parts.len().min(3)).map(|dropped| parts[dropped..].to_vec()));
     for beginning in [&["v1"][..], &["api"], &["api", "v1"]] {
@@ -49,7 +49,7 @@ mod tests {
             ("/", None),
             ("/a/b/c/v1/models", None),
         ] {
-            assert_eq!(suggestion(path, routes.into_iter()).as_deref(), expected, "{path}");
+            assert_eq!(suggestion(path, &routes).as_deref(), expected, "{path}");
         }
     }
 }
