@@ -197,7 +197,8 @@ def too_long_a_prompt_is_refused(box):
     long = [{"role": "user", "content": "word " * 200_000}]
     client, model = box.openai(), box.model()
     error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=model, messages=long))
-    assert "context" in error.message, error.message
+    equal(error.code, "context_length_exceeded", "code")
+    assert "maximum context length is" in error.message, error.message
 
 
 def a_base_url_without_its_end_is_explained(box):

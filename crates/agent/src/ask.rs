@@ -47,6 +47,17 @@ pub(crate) enum AskError {
     /// The request itself is wrong.
     #[error("{0}")]
     Request(String),
+    /// The prompt leaves no room for an answer.
+    #[error(
+        "this model's maximum context length is {context} tokens, and the prompt has {prompt}; shorten it, or start \
+         a new conversation"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: u32,
+        /// Tokens of the context, of which at least one is for the answer.
+        context: u32,
+    },
     /// Too many requests wait for this model.
     #[error("{0}")]
     Busy(String),
@@ -77,6 +88,9 @@ impl AskError {
             Self::Busy(_) => {
                 Problem::new(status, kind, title, self.to_string()).retry_after(problems::RETRY_AFTER_S)
             }
+            Self::TooLong { prompt, context } => Problem::new(status, kind, title, self.to_string())
+                .with("prompt_tokens", *prompt)
+                .with("context_tokens", *context),
             _ => Problem::new(status, kind, title, self.to_string()),
         }
     }
@@ -86,6 +100,7 @@ impl AskError {
             Self::Schedule(error) => problems::class(error),
             Self::Busy(_) => problems::BUSY,
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The model refuses the request"),
+            Self::TooLong { .. } => (StatusCode::BAD_REQUEST, problems::TOO_LONG, "The prompt is too long"),
             Self::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "model_failed", "The model failed"),
             Self::Died { .. } => (StatusCode::BAD_GATEWAY, "runner_died", "The model ended unexpectedly"),
         }
@@ -310,10 +325,19 @@ async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
     }
     let message = status.message().to_owned();
     match status.code() {
-        Code::InvalidArgument | Code::Unimplemented => AskError::Request(message),
+        Code::InvalidArgument => too_long(&message).unwrap_or(AskError::Request(message)),
+        Code::Unimplemented => AskError::Request(message),
         Code::ResourceExhausted => AskError::Busy(message),
         _ => AskError::Failed { id: id.to_owned(), reason: message },
     }
+}
+
+/// Reads the two lengths out of the runner's refusal of a prompt, which has no code of its own.
+fn too_long(message: &str) -> Option<AskError> {
+    let (prompt, rest) =
+        message.strip_prefix("the prompt has ")?.split_once(" tokens and the context holds ")?;
+    let (context, _) = rest.split_once(',')?;
+    Some(AskError::TooLong { prompt: prompt.parse().ok()?, context: context.parse().ok()? })
 }
 
 /// Counts one request, however it ends. One that is dropped was cancelled.

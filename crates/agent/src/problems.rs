@@ -11,6 +11,10 @@ pub(crate) const RETRY_AFTER_S: u64 = 10;
 /// Status, short word and title of a problem.
 pub(crate) type Class = (StatusCode, &'static str, &'static str);
 
+/// What is told of a prompt that leaves no room for an answer: OpenAI's own word, by which agents know that they
+/// have to shorten the conversation.
+pub(crate) const TOO_LONG: &str = "context_length_exceeded";
+
 /// What is told of a model that others use now.
 pub(crate) const BUSY: Class = (StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now");
 

@@ -99,3 +99,21 @@ async fn nothing_to_embed_loads_the_model_and_gives_no_vector() {
         agent.ask("POST", "/v1/embeddings", &json!({"model": "one", "input": [[1, 2]]}).to_string()).await;
     assert_eq!((status, &reply["error"]["param"]), (400, &json!("input")), "{reply}");
 }
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_is_refused_in_the_words_that_agents_know() {
+    let agent = Agent::start(&["one"], "").await;
+    let messages = json!([{"role": "user", "content": "word ".repeat(3 * support::CONTEXT as usize)}]);
+    for stream in [false, true] {
+        let body = json!({"model": "one", "messages": messages, "max_tokens": 5, "stream": stream});
+        let (status, reply) = agent.ask("POST", "/v1/chat/completions", &body.to_string()).await;
+        assert_eq!((status, &reply["error"]["code"]), (400, &json!("context_length_exceeded")), "{reply}");
+        let message = reply["error"]["message"].as_str().expect("text");
+        assert!(message.contains(&format!("maximum context length is {}", support::CONTEXT)), "{message}");
+        let (status, reply) = agent.ask("POST", "/v1/messages", &body.to_string()).await;
+        assert_eq!((status, &reply["error"]["type"]), (400, &json!("invalid_request_error")), "{reply}");
+        let message = reply["error"]["message"].as_str().expect("text");
+        let maximum = format!("tokens > {} maximum", support::CONTEXT - 1);
+        assert!(message.starts_with("prompt is too long: ") && message.ends_with(&maximum), "{message}");
+    }
+}

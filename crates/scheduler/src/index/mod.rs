@@ -207,6 +207,11 @@ impl ModelIndex {
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
+    /// Tokens that a request to the model may hold with its answer, as the owner chose or its file says.
+    pub async fn context_tokens(self: &Arc<Self>, model: Model) -> Result<u32, String> {
+        Ok(self.estimate(model, None, None).await?.context_tokens)
+    }
+
     /// What the model's file says, or why it cannot be used.
     pub async fn details(&self, model: Model) -> Result<ModelDetails, String> {
         let read = tokio::task::spawn_blocking(move || ModelDetails::of(&model));

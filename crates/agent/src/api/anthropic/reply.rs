@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::api::backpressure::with_backpressure;
 use crate::api::stream::server_sent;
 use crate::ask::{Answer, Piece, Pieces};
+use crate::problems::TOO_LONG;
 
 /// A problem in Anthropic's own shape.
 pub(crate) fn error_shape(problem: &Problem) -> Response {
@@ -32,7 +33,16 @@ fn error(problem: &Problem) -> Value {
         status if status.is_client_error() => "invalid_request_error",
         _ => "api_error",
     };
-    json!({"type": "error", "error": {"type": kind, "message": problem.detail()}})
+    let message = too_long(problem).unwrap_or_else(|| problem.detail().to_owned());
+    json!({"type": "error", "error": {"type": kind, "message": message}})
+}
+
+/// Anthropic's own words for a prompt that leaves no room, by which agents know that they have to shorten it.
+fn too_long(problem: &Problem) -> Option<String> {
+    let told = problem.to_json();
+    let (prompt, context) = (told["prompt_tokens"].as_u64()?, told["context_tokens"].as_u64()?);
+    let told = format!("prompt is too long: {prompt} tokens > {} maximum", context.saturating_sub(1));
+    (problem.kind() == TOO_LONG).then_some(told)
 }
 
 /// What all parts of one message share.

@@ -101,7 +101,7 @@ pub(crate) async fn ps(State(inference): State<Inference>) -> Json<Value> {
         let mut told = described(model, &details);
         told["size"] = inference.index.memory_bytes(model.clone()).await.unwrap_or(0).into();
         told["size_vram"] = 0.into();
-        told["context_length"] = details.context_tokens.into();
+        told["context_length"] = inference.index.context_tokens(model.clone()).await.unwrap_or(0).into();
         told["expires_at"] = inference.scheduler.expires(id).unwrap_or_else(never).to_string().into();
         models.push(told);
     }

@@ -10,6 +10,7 @@ use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::Model;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ask::{ask, begun};
@@ -27,8 +28,12 @@ use request::ChatRequest;
 /// `GET /v1/models`.
 pub(crate) async fn models(State(inference): State<Inference>) -> Json<Value> {
     let listing = inference.index.list().await;
-    let data: Vec<Value> = listing.models.values().map(described).collect();
-    Json(json!({"object": "list", "data": data}))
+    let mut data = Vec::with_capacity(listing.models.len());
+    for model in listing.models.values() {
+        data.push(described(&inference, model).await);
+    }
+    let ids = (listing.models.keys().next(), listing.models.keys().next_back());
+    Json(json!({"object": "list", "data": data, "has_more": false, "first_id": ids.0, "last_id": ids.1}))
 }
 
 /// `GET /v1/models/{id}`.
@@ -37,13 +42,31 @@ pub(crate) async fn model(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let listing = inference.index.list().await;
-    let model = listing.models.get(&id_of(&name, &listing));
-    model.map(|model| Json(described(model))).ok_or_else(|| unknown_model(&name, &listing))
+    let model = listing.models.get(&id_of(&name, &listing)).ok_or_else(|| unknown_model(&name, &listing))?;
+    Ok(Json(described(&inference, model).await))
 }
 
-fn described(model: &Model) -> Value {
+/// A model with what clients of OpenAI look for (`context_length` and `max_model_len` are the names that other
+/// servers gave to what OpenAI does not say), then with what Anthropic's do, whose list is at the same path.
+async fn described(inference: &Inference, model: &Model) -> Value {
     let owner = if model.built_in { "actionbooster" } else { "owner" };
-    json!({"id": model.manifest.id, "object": "model", "created": created(model), "owned_by": owner})
+    let context = inference.index.context_tokens(model.clone()).await.ok();
+    let created = created(model);
+    let created_at = i64::try_from(created).ok().and_then(|second| Timestamp::from_second(second).ok());
+    json!({
+        "id": model.manifest.id,
+        "object": "model",
+        "created": created,
+        "owned_by": owner,
+        "context_length": context,
+        "max_model_len": context,
+        "type": "model",
+        "display_name": model.manifest.name,
+        "created_at": created_at.unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
+        "max_input_tokens": context,
+        "max_tokens": context,
+        "lifecycle": "active",
+    })
 }
 
 /// `POST /v1/chat/completions`.
