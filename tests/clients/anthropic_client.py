@@ -56,6 +56,18 @@ def models_are_listed(box):
         assert model.max_input_tokens > 0, model
 
 
+def tokens_are_counted_beforehand(box):
+    """anthropic: count_tokens tells a number, and a stream begins with the same one."""
+    client, model = box.anthropic(), box.model()
+    counted = client.messages.count_tokens(model=model, messages=QUESTION).input_tokens
+    assert counted > 0, counted
+    more = client.messages.count_tokens(model=model, system="Be brief.", messages=QUESTION).input_tokens
+    assert more > counted, (more, counted)
+    with client.messages.create(model=model, max_tokens=4, messages=QUESTION, stream=True) as events:
+        first = next(iter(events))
+    equal(first.message.usage.input_tokens, counted, "input_tokens of message_start")
+
+
 def too_long_a_prompt_is_refused(box):
     """anthropic: a prompt longer than the context is told in the words that agents shorten it by."""
     long = [{"role": "user", "content": "word " * 200_000}]
@@ -77,6 +89,7 @@ CHECKS = [
     a_message_streams,
     a_tool_is_called,
     models_are_listed,
+    tokens_are_counted_beforehand,
     too_long_a_prompt_is_refused,
     mistakes_are_told,
 ]

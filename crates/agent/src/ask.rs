@@ -2,28 +2,30 @@
 
 use std::error::Error as _;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actionbooster_chassis::Problem;
 use actionbooster_scheduler::{Lease, LeaseRequest, ScheduleError};
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_event::Event;
+use actionbooster_wire::runner::v1::generate_request::Input;
 use actionbooster_wire::runner::v1::runner_client::RunnerClient;
 use async_stream::try_stream;
 use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
+use tokio::sync::oneshot;
 use tonic::{Code, Status, Streaming};
 
+use crate::count::count_with;
 use crate::inference::Inference;
 use crate::problems;
+use crate::tally::Tally;
 
 /// How long [`begun`] waits.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
 /// Texts that are sent to a runner together, and their bytes.
 const PORTION_TEXTS: usize = 16;
 const PORTION_BYTES: usize = 64 * 1024;
-/// Bytes of an error that reach the log at most.
-const MOST_LOGGED: usize = 1024;
 
 /// Part of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +97,7 @@ impl AskError {
         }
     }
 
-    fn class(&self) -> problems::Class {
+    pub(crate) fn class(&self) -> problems::Class {
         match self {
             Self::Schedule(error) => problems::class(error),
             Self::Busy(_) => problems::BUSY,
@@ -146,6 +148,25 @@ pub(crate) fn ask(
     lease_request: LeaseRequest,
     request: wire::GenerateRequest,
 ) -> Pieces {
+    ask_and_tell(inference, lease_request, request, None)
+}
+
+/// The same, and the tokens of the conversation, about, before the first piece.
+pub(crate) fn ask_counted(
+    inference: Inference,
+    lease_request: LeaseRequest,
+    request: wire::GenerateRequest,
+) -> (Pieces, oneshot::Receiver<u32>) {
+    let (tell, told) = oneshot::channel();
+    (ask_and_tell(inference, lease_request, request, Some(tell)), told)
+}
+
+fn ask_and_tell(
+    inference: Inference,
+    lease_request: LeaseRequest,
+    request: wire::GenerateRequest,
+    count: Option<oneshot::Sender<u32>>,
+) -> Pieces {
     Box::pin(try_stream! {
         let id = lease_request.model.clone();
         let mut tally = Tally::begin();
@@ -153,6 +174,11 @@ pub(crate) fn ask(
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
+        if let (Some(tell), Some(Input::Chat(chat))) = (count, &request.input) {
+            // A runner that cannot count is found out by what follows.
+            let counted = tokio::time::timeout(inference.limits.hang_timeout, count_with(&lease, chat)).await;
+            let _ = counted.ok().and_then(Result::ok).map(|tokens| tell.send(tokens));
+        }
         loop {
             let event = match tokio::time::timeout(inference.limits.hang_timeout, events.message()).await {
                 Ok(Ok(Some(event))) => event.event,
@@ -284,7 +310,7 @@ async fn begin(
         let lease = match inference.scheduler.lease(lease_request).await {
             Err(error @ ScheduleError::Unknown { .. }) => return Err(error.into()),
             looked_up => {
-                id.clone_into(&mut tally.id);
+                tally.name(id);
                 looked_up?
             }
         };
@@ -308,7 +334,7 @@ async fn begin(
 }
 
 /// Stops a runner that has shown no sign of life for too long.
-fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
+pub(crate) fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
     let reason = format!("it showed no sign of life for {} s", inference.limits.hang_timeout.as_secs());
     metrics::counter!("runner_hangs_total", "model" => id.to_owned()).increment(1);
     lease.mark_unhealthy(&reason);
@@ -316,7 +342,7 @@ fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
 }
 
 /// What a failed call means: a wrong request, a full queue, a failure, or a dead runner.
-async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
+pub(crate) async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
     // Only what the connection itself reports has a cause; the runner's own words have none.
     let broken = status.source().is_some() || status.code() == Code::Unavailable;
     if broken {
@@ -338,60 +364,6 @@ fn too_long(message: &str) -> Option<AskError> {
         message.strip_prefix("the prompt has ")?.split_once(" tokens and the context holds ")?;
     let (context, _) = rest.split_once(',')?;
     Some(AskError::TooLong { prompt: prompt.parse().ok()?, context: context.parse().ok()? })
-}
-
-/// Counts one request, however it ends. One that is dropped was cancelled.
-struct Tally {
-    /// Empty until the model has been looked up: other names come from strangers and must not become labels.
-    id: String,
-    asked: Instant,
-    spoke: bool,
-    outcome: &'static str,
-}
-
-impl Tally {
-    fn begin() -> Self {
-        Self { id: String::new(), asked: Instant::now(), spoke: false, outcome: "cancelled" }
-    }
-
-    fn text(&mut self) {
-        if !std::mem::replace(&mut self.spoke, true) {
-            let elapsed = self.asked.elapsed().as_secs_f64();
-            metrics::histogram!("time_to_first_token_seconds", "model" => self.id.clone()).record(elapsed);
-        }
-    }
-
-    fn failed(&mut self, error: AskError) -> AskError {
-        let (_, kind, _) = error.class();
-        self.outcome = kind;
-        let mut told = error.to_string();
-        // What a model refuses, such as a schema, may be part of the text.
-        told.truncate(told.floor_char_boundary(MOST_LOGGED));
-        tracing::warn!(model = self.id, kind, "no answer: {told}");
-        error
-    }
-
-    fn finished(&mut self, account: &wire::Finished) {
-        self.outcome = "ok";
-        metrics::counter!("prompt_tokens_total", "model" => self.id.clone())
-            .increment(account.prompt_tokens.into());
-        metrics::counter!("generated_tokens_total", "model" => self.id.clone())
-            .increment(account.generated_tokens.into());
-        tracing::info!(
-            model = self.id,
-            prompt_tokens = account.prompt_tokens,
-            generated_tokens = account.generated_tokens,
-            elapsed_ms = self.asked.elapsed().as_millis() as u64,
-            "answered"
-        );
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        let model = std::mem::take(&mut self.id);
-        metrics::counter!("model_requests_total", "model" => model, "outcome" => self.outcome).increment(1);
-    }
 }
 
 /// A conversation of one question.

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::Agent;
+use support::{Agent, Events};
 
 async fn answered(agent: &Agent, path: &str, body: &Value) -> Value {
     let (status, reply) = agent.ask("POST", path, &body.to_string()).await;
@@ -115,5 +115,51 @@ async fn a_prompt_that_is_too_long_is_refused_in_the_words_that_agents_know() {
         let message = reply["error"]["message"].as_str().expect("text");
         let maximum = format!("tokens > {} maximum", support::CONTEXT - 1);
         assert!(message.starts_with("prompt is too long: ") && message.ends_with(&maximum), "{message}");
+    }
+}
+
+/// Gives a model of the store a chat template like most: the guide's own shows nothing but the last question.
+fn show_whole_conversations(file: &std::path::Path) {
+    const TEMPLATE: &str = "{%- for message in messages -%}{{- '<|im_start|>' + message['role'] + '\n' + \
+        message['content'] + '<|im_and|>\n' -}}{%- endfor -%}{{- '<|im_start|>assistant\n' -}}";
+    let mut bytes = std::fs::read(file).expect("model");
+    let begins = bytes.windows(12).position(|part| part == b"{%- set ns =").expect("a template");
+    // Its length is before it.
+    let length = u64::from_le_bytes(bytes[begins - 8..begins].try_into().expect("a number")) as usize;
+    let padded = format!("{TEMPLATE}{{#{}#}}", " ".repeat(length - TEMPLATE.len() - 4));
+    bytes[begins..begins + length].copy_from_slice(padded.as_bytes());
+    std::fs::write(file, bytes).expect("written");
+}
+
+#[tokio::test]
+async fn tokens_are_told_before_the_answer_about_as_they_are_counted_in_it() {
+    let agent = Agent::start(&["one"], "").await;
+    show_whole_conversations(&agent.model_folder("one").join("m.gguf"));
+    let tool = json!({"name": "f", "description": "Does it.", "input_schema": {"type": "object"}});
+    let call = json!([{"type": "tool_use", "id": "t", "name": "f", "input": {"city": "Paris"}}]);
+    let result = json!([{"type": "tool_result", "tool_use_id": "t", "content": "It is sunny in Paris."}]);
+    let question = json!({"role": "user", "content": "Once upon a time there was a box. ".repeat(20)});
+    for (messages, tools) in [
+        (json!([question]), json!([])),
+        (json!([question, {"role": "assistant", "content": "Was there?"}, question]), json!([])),
+        (
+            json!([question, {"role": "assistant", "content": call}, {"role": "user", "content": result}]),
+            json!([tool]),
+        ),
+    ] {
+        let asked = json!({"model": "one", "system": "Be brief.", "messages": messages, "tools": tools});
+        let told = answered(&agent, "/v1/messages/count_tokens", &asked).await;
+        let counted = told["input_tokens"].as_f64().expect("a number");
+        let mut asked = asked;
+        asked["max_tokens"] = 2.into();
+        let usage = answered(&agent, "/v1/messages", &asked).await["usage"].clone();
+        let real =
+            ["input_tokens", "cache_read_input_tokens"].map(|name| usage[name].as_f64().expect("a number"));
+        let real: f64 = real.iter().sum();
+        assert!((counted - real).abs() <= 0.1 * real, "{counted} instead of {real}: {asked}");
+        asked["stream"] = true.into();
+        let mut events = Events::of(agent.send("POST", "/v1/messages", &asked.to_string()).await);
+        let start = events.next().await.expect("an event").json();
+        assert_eq!(start["message"]["usage"]["input_tokens"].as_f64(), Some(counted), "{start}");
     }
 }

@@ -106,7 +106,7 @@ async fn what_the_table_does_not_name_is_told_to_those_who_may_ask_there() {
     let cases = [
         (Method::GET, "/v1/none", "infer", 404),
         (Method::GET, "/v1/none", "read", 403),
-        (Method::POST, "/v1/messages/count_tokens", "infer", 404),
+        (Method::POST, "/v1/messages/batches", "infer", 404),
         (Method::GET, "/api/v1/assets/x/none", "infer", 404),
         (Method::GET, "/api/v1/models/x/none", "read", 404),
         (Method::GET, "/api/v1/models/x/none", "infer", 403),

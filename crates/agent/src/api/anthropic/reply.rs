@@ -102,10 +102,10 @@ enum Kind {
 }
 
 /// The message as server-sent events.
-pub(super) fn events(head: Head, pieces: Pieces) -> impl IntoResponse {
+pub(super) fn events(head: Head, pieces: Pieces, input_tokens: u32) -> impl IntoResponse {
     let mut pieces = Box::pin(with_backpressure(pieces));
     let events = stream! {
-        let begin = head.message(&[], &json!({"input_tokens": 0, "output_tokens": 0}));
+        let begin = head.message(&[], &json!({"input_tokens": input_tokens, "output_tokens": 0}));
         yield Ok::<_, Infallible>(event("message_start", json!({"message": begin})));
         yield Ok(event("ping", json!({})));
         let mut blocks = Blocks::default();
@@ -244,7 +244,7 @@ mod tests {
         let pieces =
             [Piece::Reasoning("hm".into()), text("a"), text("b"), Piece::Call(call), Piece::End(account)];
         let pieces: Pieces = Box::pin(futures::stream::iter(pieces.map(Ok)));
-        let response = events(Head::new("m".into(), 1), pieces).into_response();
+        let response = events(Head::new("m".into(), 1), pieces, 7).into_response();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("body");
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
@@ -267,6 +267,7 @@ mod tests {
                 "message_stop",
             ]
         );
+        assert!(text.contains("\"usage\":{\"input_tokens\":7,"), "{text}");
         assert!(text.contains("\"stop_reason\":\"tool_use\""), "{text}");
         assert!(text.contains("\"index\":2"), "{text}");
     }

@@ -9,22 +9,23 @@ use serde_json::{Value, json};
 use crate::api::lenient::{Integer, nullable};
 use crate::api::validation::{self, invalid, within};
 
-/// Body of `POST /v1/messages`. Unknown fields are ignored.
+/// Body of `POST /v1/messages` and `POST /v1/messages/count_tokens`. Unknown fields are ignored.
 #[derive(Deserialize)]
 pub(crate) struct MessagesRequest {
     pub(super) model: String,
     messages: Vec<Message>,
-    max_tokens: Integer,
+    /// Absent where tokens are only counted.
+    max_tokens: Option<Integer>,
     system: Option<Content>,
     stop_sequences: Option<Vec<String>>,
     stream: Option<bool>,
     temperature: Option<f32>,
     top_p: Option<f32>,
     top_k: Option<Integer>,
+    output_config: Option<OutputConfig>,
     tools: Option<Vec<Tool>>,
     tool_choice: Option<ToolChoice>,
     thinking: Option<Thinking>,
-    output_config: Option<OutputConfig>,
 }
 
 #[derive(Deserialize)]
@@ -118,10 +119,37 @@ impl MessagesRequest {
 
     /// The checked request.
     pub(super) fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
-        let max_tokens = u32::try_from(self.max_tokens.0).ok().filter(|tokens| *tokens > 0);
-        let max_tokens = max_tokens.ok_or_else(|| {
-            invalid("max_tokens", format!("`max_tokens` is {}; it must be at least 1.", self.max_tokens.0))
+        let Some(Integer(wanted)) = self.max_tokens else {
+            return Err(invalid("max_tokens", "`max_tokens` is missing; say how long the answer may be."));
+        };
+        let max_tokens = u32::try_from(wanted).ok().filter(|tokens| *tokens > 0).ok_or_else(|| {
+            invalid("max_tokens", format!("`max_tokens` is {wanted}; it must be at least 1."))
         })?;
+        let sampling = wire::Sampling {
+            temperature: within("temperature", self.temperature, 0.0, 1.0)?,
+            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
+            top_k: self.top_k.map(validation::top_k),
+            ..wire::Sampling::default()
+        };
+        Ok(wire::GenerateRequest {
+            input: Some(Input::Chat(self.chat()?)),
+            sampling: Some(sampling),
+            max_tokens,
+            stop: validation::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
+            format: self.format()?,
+            ..wire::GenerateRequest::default()
+        })
+    }
+
+    fn format(&self) -> Result<Option<wire::generate_request::Format>, Problem> {
+        let format = self.output_config.as_ref().and_then(|config| config.format.as_ref());
+        format
+            .map(|OutputFormat::JsonSchema { schema }| validation::schema("output_config", schema))
+            .transpose()
+    }
+
+    /// What the model reads before it answers.
+    pub(super) fn chat(&self) -> Result<wire::Chat, Problem> {
         let system = match &self.system {
             None => String::new(),
             Some(content) => content.text("system")?,
@@ -152,35 +180,14 @@ impl MessagesRequest {
             None => String::new(),
             Some(kind) => json!({"enable_thinking": kind != "disabled"}).to_string(),
         };
-        let chat = wire::Chat {
+        Ok(wire::Chat {
             messages: with_text(validation::conversation(messages)?)?,
             tools: validation::tools(&tools)?,
             tool_choice: tool_choice.into(),
             tool_name,
             template_arguments: thinking,
             raw: false,
-        };
-        let sampling = wire::Sampling {
-            temperature: within("temperature", self.temperature, 0.0, 1.0)?,
-            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
-            top_k: self.top_k.map(validation::top_k),
-            ..wire::Sampling::default()
-        };
-        Ok(wire::GenerateRequest {
-            input: Some(Input::Chat(chat)),
-            sampling: Some(sampling),
-            max_tokens,
-            stop: validation::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
-            format: self.format()?,
-            ..wire::GenerateRequest::default()
         })
-    }
-
-    fn format(&self) -> Result<Option<wire::generate_request::Format>, Problem> {
-        let format = self.output_config.as_ref().and_then(|config| config.format.as_ref());
-        format
-            .map(|OutputFormat::JsonSchema { schema }| validation::schema("output_config", schema))
-            .transpose()
     }
 
     fn choice(&self) -> Result<(wire::ToolChoice, String), Problem> {

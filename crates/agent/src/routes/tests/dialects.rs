@@ -212,6 +212,9 @@ fn anthropic() -> Vec<Seen> {
     };
     vec![
         ("/v1/messages", asked(&json!({"max_tokens": 4.0, "top_k": 40.0})), None),
+        ("/v1/messages/count_tokens", asked(&json!({"max_tokens": null})), None),
+        ("/v1/messages/count_tokens", asked(&json!({"messages": []})), Some("`messages` is empty")),
+        ("/v1/messages", asked(&json!({"max_tokens": null})), Some("`max_tokens` is missing")),
         ("/v1/messages", asked(&json!({"max_tokens": -1})), Some("`max_tokens` is -1")),
         (
             "/v1/messages",
