@@ -123,7 +123,8 @@ impl ChatRequest {
 
 impl ChatMessage {
     fn checked(&self) -> Result<wire::ChatMessage, Problem> {
-        if !matches!(self.role.as_str(), "system" | "user" | "assistant" | "tool") {
+        let role = self.role.to_lowercase();
+        if !matches!(role.as_str(), "system" | "user" | "assistant" | "tool") {
             let detail =
                 format!("There is no role {:?}; there are system, user, assistant, tool.", self.role);
             return Err(invalid("messages", detail));
@@ -140,7 +141,7 @@ impl ChatMessage {
             }
         };
         Ok(wire::ChatMessage {
-            role: self.role.clone(),
+            role,
             content: self.content.clone(),
             reasoning: self.thinking.clone().unwrap_or_default(),
             tool_calls: self.tool_calls.iter().flatten().map(call).collect(),
@@ -181,6 +182,7 @@ mod tests {
         let said = |message: &Value| json!({"model": "m", "messages": [message]});
         for (body, param) in [
             (said(&json!({"role": "user", "content": "hi"})), None),
+            (said(&json!({"role": "User", "content": "hi"})), None),
             (said(&json!({"role": "poet", "content": "hi"})), Some("messages")),
             (said(&json!({"role": "user", "content": "hi", "images": ["AA=="]})), Some("messages")),
             (said(&json!({"role": "user", "content": null})), None),

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::api::lenient::Integer;
 use crate::api::validation::{self, invalid, within};
 
+/// Beyond this temperature every token is as likely as any other.
+const HOTTEST: f32 = 100.0;
+
 /// Ollama's `options`. `num_ctx` and what concerns threads and memory are the box's own business and ignored.
 #[derive(Deserialize)]
 pub(super) struct Options {
@@ -55,11 +58,13 @@ impl Options {
         format: Option<&Value>,
         shift: bool,
     ) -> Result<wire::GenerateRequest, Problem> {
+        // What goes beyond its bounds is brought back to them, as Ollama does.
+        let bounded = |value: Option<f32>, most: f32| value.map(|value| value.clamp(0.0, most));
         let sampling = wire::Sampling {
-            temperature: within("temperature", self.temperature, 0.0, 2.0)?,
-            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
+            temperature: bounded(self.temperature, HOTTEST),
+            top_p: bounded(self.top_p, 1.0),
             top_k: self.top_k.map(validation::top_k),
-            min_p: within("min_p", self.min_p, 0.0, 1.0)?,
+            min_p: bounded(self.min_p, 1.0),
             repeat_penalty: within("repeat_penalty", self.repeat_penalty, 0.0, 10.0)?,
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?,
@@ -126,13 +131,17 @@ mod tests {
         assert_eq!((generation.max_tokens, generation.stop), (7, vec!["a".to_owned()]));
         assert_eq!(generation.format, Some(Format::JsonObject(true)));
         assert_eq!(generation.sampling.expect("sampling").seed, Some(3));
+        let odd =
+            asked(&json!({"temperature": 3, "top_p": 1.5, "min_p": -1}), &Value::Null).expect("accepted");
+        let sampling = odd.sampling.expect("sampling");
+        assert_eq!((sampling.temperature, sampling.top_p, sampling.min_p), (Some(3.0), Some(1.0), Some(0.0)));
         let endless = asked(&json!({"num_predict": -1, "seed": -1}), &Value::Null).expect("accepted");
         assert_eq!((endless.max_tokens, endless.sampling.expect("sampling").seed), (0, None));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        assert!(asked(&json!({"temperature": 9}), &Value::Null).is_err());
+        assert!(asked(&json!({"presence_penalty": 9}), &Value::Null).is_err());
         assert!(asked(&json!({"stop": [""]}), &Value::Null).is_err());
         assert!(asked(&json!({}), &json!("yaml")).is_err());
         assert!(asked(&json!({}), &json!(3)).is_err());
