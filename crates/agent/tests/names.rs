@@ -42,6 +42,11 @@ async fn names_of_millions_of_letters_are_answered_and_logged_in_a_line_and_beco
         let logged = size() - before;
         assert!(logged < 20_000, "{path}: {logged} bytes of log");
     }
+    let body = json!({"model": "one", "messages": [{"role": name, "content": "hi"}]});
+    for path in ["/v1/chat/completions", "/api/chat"] {
+        let (status, reply) = agent.ask("POST", path, &body.to_string()).await;
+        assert!(status == 400 && reply.to_string().len() < 10_000, "{path}: {status}");
+    }
     // Those who leave at once are counted before anything is known of the model.
     for _ in 0..20 {
         let body = json!({"model": name, "messages": messages}).to_string();
