@@ -47,6 +47,35 @@ def a_tool_is_called(box):
     assert call.input["service"] in ("agent", "worker"), call.input
 
 
+def models_are_listed(box):
+    """anthropic: the models are listed with their names and how much they read."""
+    client = box.anthropic()
+    for model in client.models.list():
+        equal((model.type, client.models.retrieve(model.id).id), ("model", model.id), "model")
+        assert model.display_name and model.created_at.year > 2000, model
+        assert model.max_input_tokens > 0, model
+
+
+def tokens_are_counted_beforehand(box):
+    """anthropic: count_tokens tells a number, and a stream begins with the same one."""
+    client, model = box.anthropic(), box.model()
+    counted = client.messages.count_tokens(model=model, messages=QUESTION).input_tokens
+    assert counted > 0, counted
+    more = client.messages.count_tokens(model=model, system="Be brief.", messages=QUESTION).input_tokens
+    assert more > counted, (more, counted)
+    with client.messages.create(model=model, max_tokens=4, messages=QUESTION, stream=True) as events:
+        first = next(iter(events))
+    equal(first.message.usage.input_tokens, counted, "input_tokens of message_start")
+
+
+def too_long_a_prompt_is_refused(box):
+    """anthropic: a prompt longer than the context is told in the words that agents shorten it by."""
+    long = [{"role": "user", "content": "word " * 200_000}]
+    ask = {"model": box.model(), "max_tokens": 5, "messages": long}
+    error = raises(anthropic.BadRequestError, lambda: box.anthropic().messages.create(**ask))
+    assert "prompt is too long: " in str(error), error
+
+
 def mistakes_are_told(box):
     """anthropic: an unknown model is a 404, a missing key a 401."""
     ask = {"model": "gide", "max_tokens": 5, "messages": QUESTION}
@@ -55,4 +84,12 @@ def mistakes_are_told(box):
     raises(anthropic.AuthenticationError, lambda: box.anthropic(key="ab_wrong").messages.create(**ask))
 
 
-CHECKS = [a_message_is_answered, a_message_streams, a_tool_is_called, mistakes_are_told]
+CHECKS = [
+    a_message_is_answered,
+    a_message_streams,
+    a_tool_is_called,
+    models_are_listed,
+    tokens_are_counted_beforehand,
+    too_long_a_prompt_is_refused,
+    mistakes_are_told,
+]

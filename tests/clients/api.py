@@ -1,5 +1,6 @@
 """Checks of the appliance's own API, with nothing but the standard library."""
 
+import gzip
 import json
 
 from box import equal
@@ -108,6 +109,49 @@ def mistakes_have_the_shape_of_their_surface(box):
         assert error["message"], error
 
 
+def wrong_paths_and_methods_are_told_in_json(box):
+    """api: what is no path of the box is problem+json, and a page only for browsers."""
+    as_json = {"accept": "application/json"}
+    page = {"accept": "text/html"}
+    cases = [
+        ("POST", "/chat/completions", {}, 404),
+        ("GET", "/models", as_json, 404),
+        ("GET", "/models", page, 200),
+        ("POST", "/", {}, 404),
+        ("POST", "/favicon.svg", {}, 405),
+        ("GET", "/assets/none.js", {}, 404),
+        ("GET", "/pages/none.html", {}, 404),
+        ("POST", "/api/chat/", {}, 404),
+        ("POST", "/api/chat/completions", {}, 404),
+        ("POST", "/v1/chat/completions/", {}, 404),
+        ("GET", "/v1/embeddings", {}, 405),
+        ("GET", "/" + "x" * 9000, {}, 414),
+        ("GET", "/", {"x-long": "x" * 9000}, 431),
+    ]
+    for method, path, headers, status in cases:
+        reply = box.send(method, path, {} if method == "POST" else None, headers=headers)
+        equal(reply.status, status, f"status of {method} {path[:40]}")
+        kind = {name.lower(): value for name, value in reply.headers.items()}["content-type"]
+        if status == 200:
+            assert kind.startswith("text/html"), kind
+        else:
+            assert kind.endswith("json"), f"{method} {path[:40]} is {kind}"
+            reply.json()
+    told = box.send("POST", "/v1/chat/completions/", {}).json()["error"]["message"]
+    assert "Did you mean /v1/chat/completions?" in told, told
+
+
+def packed_bodies_are_read(box):
+    """api: a body with gzip is read, and one that unpacks to too much is a 413."""
+    packed = {"content-encoding": "gzip"}
+    body = gzip.compress(json.dumps({"prompt": PROMPT, "max_tokens": 4}).encode())
+    equal(box.send("POST", "/query", body, headers=packed).status, 200, "status")
+    bomb = gzip.compress(b'{"prompt":"' + b"x" * (64 << 20) + b'"}')
+    equal(box.send("POST", "/query", bomb, headers=packed).status, 413, "status of 64 MiB in little")
+    unknown = {"content-encoding": "br"}
+    equal(box.send("POST", "/query", b"x", headers=unknown).status, 415, "status of an unknown encoding")
+
+
 def server_sent_events(answer):
     """Name and data of each event."""
     name = ""
@@ -128,4 +172,6 @@ CHECKS = [
     scopes_are_kept,
     models_say_what_they_are,
     mistakes_have_the_shape_of_their_surface,
+    wrong_paths_and_methods_are_told_in_json,
+    packed_bodies_are_read,
 ]

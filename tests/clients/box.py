@@ -59,10 +59,10 @@ class Box:
         except urllib.error.HTTPError as error:
             return Reply(error.code, dict(error.headers), error.read())
 
-    def openai(self, key=""):
+    def openai(self, key="", below="/v1"):
         """The official client, pointed at the box and told to trust its authority."""
         return openai.OpenAI(
-            base_url=self.base_url + "/v1",
+            base_url=self.base_url + below,
             api_key=self.api_key if key == "" else key,
             http_client=openai.DefaultHttpxClient(verify=self.trust, trust_env=False),
             timeout=TIMEOUT_S,

@@ -197,7 +197,44 @@ def too_long_a_prompt_is_refused(box):
     long = [{"role": "user", "content": "word " * 200_000}]
     client, model = box.openai(), box.model()
     error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=model, messages=long))
-    assert "context" in error.message, error.message
+    equal(error.code, "context_length_exceeded", "code")
+    assert "maximum context length is" in error.message, error.message
+
+
+def a_base_url_without_its_end_is_explained(box):
+    """openai: a base URL without /v1 is a NotFoundError that says so."""
+    model = box.model()
+    client = box.openai(below="")
+    for call in (
+        lambda: client.chat.completions.create(model=model, messages=QUESTION),
+        lambda: client.embeddings.create(model=model, input="x"),
+        lambda: client.models.list(),
+    ):
+        error = raises(openai.NotFoundError, call)
+        assert "/v1" in error.message, error.message
+
+
+def numbers_of_tokens_are_refused(box):
+    """openai: numbers of tokens, LangChain's default, are a BadRequestError that says how to send texts."""
+    client, model = box.openai(), box.model()
+    error = raises(openai.BadRequestError, lambda: client.embeddings.create(model=model, input=[[9906, 1917]]))
+    equal(error.param, "input", "param")
+    assert "check_embedding_ctx_length" in error.message, error.message
+
+
+def odd_histories_are_read(box):
+    """openai: names with :latest, calls without an id and with broken arguments, and -1 are read."""
+    call = {"id": None, "type": "function", "function": {"name": "f", "arguments": '{"city": "Par'}}
+    messages = [
+        *QUESTION,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "", "content": "no such city"},
+        *QUESTION,
+    ]
+    client, model = box.openai(), box.model()
+    done = client.chat.completions.create(model=model + ":latest", messages=messages, max_tokens=4)
+    assert done.usage.completion_tokens > 0, done.usage
+    client.chat.completions.create(model=model, messages=QUESTION, max_tokens=-1, temperature=0)
 
 
 def a_left_stream_does_not_block(box):
@@ -228,5 +265,8 @@ CHECKS = [
     plain_prompts_are_continued,
     texts_become_vectors,
     too_long_a_prompt_is_refused,
+    a_base_url_without_its_end_is_explained,
+    numbers_of_tokens_are_refused,
+    odd_histories_are_read,
     a_left_stream_does_not_block,
 ]

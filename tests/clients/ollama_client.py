@@ -56,6 +56,29 @@ def texts_become_vectors(box):
     assert abs(length - 1) < 1e-3, length
 
 
+def nothing_to_embed_is_no_mistake(box):
+    """ollama: an empty text or list loads the model and gives no vector."""
+    for nothing in ("", []):
+        equal(list(box.ollama().embed(box.model(), input=nothing).embeddings), [], f"vectors of {nothing!r}")
+
+
+def a_model_may_stay_for_ever(box):
+    """ollama: a model that is kept for ever is listed with a time that the client can read."""
+    client, model = box.ollama(), box.model()
+    client.generate(model, keep_alive=-1)
+    until = [running.expires_at.year for running in client.ps().models if running.model == model]
+    client.generate(model, keep_alive="5m")
+    assert until and until[0] > 2200, until
+
+
+def both_names_of_the_field_are_read(box):
+    """ollama: `name` and `model` together, as its Go client sends them, are read."""
+    model = box.model()
+    for path in ("/api/show", "/api/pull"):
+        reply = box.send("POST", path, {"name": model, "model": model, "stream": False})
+        equal(reply.status, 200, f"status of {path}")
+
+
 def mistakes_are_told(box):
     """ollama: an unknown model is a 404 that names close ones."""
     error = raises(ollama.ResponseError, lambda: box.ollama().chat("gide", messages=QUESTION))
@@ -63,4 +86,13 @@ def mistakes_are_told(box):
     assert "guide" in error.error, error.error
 
 
-CHECKS = [models_are_told, a_chat_streams, a_prompt_is_answered, texts_become_vectors, mistakes_are_told]
+CHECKS = [
+    models_are_told,
+    a_chat_streams,
+    a_prompt_is_answered,
+    texts_become_vectors,
+    nothing_to_embed_is_no_mistake,
+    a_model_may_stay_for_ever,
+    both_names_of_the_field_are_read,
+    mistakes_are_told,
+]

@@ -2,20 +2,24 @@
 
 use std::error::Error as _;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actionbooster_chassis::Problem;
 use actionbooster_scheduler::{Lease, LeaseRequest, ScheduleError};
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_event::Event;
+use actionbooster_wire::runner::v1::generate_request::Input;
 use actionbooster_wire::runner::v1::runner_client::RunnerClient;
 use async_stream::try_stream;
 use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
+use tokio::sync::oneshot;
 use tonic::{Code, Status, Streaming};
 
+use crate::count::count_with;
 use crate::inference::Inference;
 use crate::problems;
+use crate::tally::Tally;
 
 /// How long [`begun`] waits.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
@@ -45,6 +49,17 @@ pub(crate) enum AskError {
     /// The request itself is wrong.
     #[error("{0}")]
     Request(String),
+    /// The prompt leaves no room for an answer.
+    #[error(
+        "this model's maximum context length is {context} tokens, and the prompt has {prompt}; shorten it, or start \
+         a new conversation"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: u32,
+        /// Tokens of the context, of which at least one is for the answer.
+        context: u32,
+    },
     /// Too many requests wait for this model.
     #[error("{0}")]
     Busy(String),
@@ -75,15 +90,19 @@ impl AskError {
             Self::Busy(_) => {
                 Problem::new(status, kind, title, self.to_string()).retry_after(problems::RETRY_AFTER_S)
             }
+            Self::TooLong { prompt, context } => Problem::new(status, kind, title, self.to_string())
+                .with("prompt_tokens", *prompt)
+                .with("context_tokens", *context),
             _ => Problem::new(status, kind, title, self.to_string()),
         }
     }
 
-    fn class(&self) -> problems::Class {
+    pub(crate) fn class(&self) -> problems::Class {
         match self {
             Self::Schedule(error) => problems::class(error),
             Self::Busy(_) => problems::BUSY,
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The model refuses the request"),
+            Self::TooLong { .. } => (StatusCode::BAD_REQUEST, problems::TOO_LONG, "The prompt is too long"),
             Self::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "model_failed", "The model failed"),
             Self::Died { .. } => (StatusCode::BAD_GATEWAY, "runner_died", "The model ended unexpectedly"),
         }
@@ -129,13 +148,37 @@ pub(crate) fn ask(
     lease_request: LeaseRequest,
     request: wire::GenerateRequest,
 ) -> Pieces {
+    ask_and_tell(inference, lease_request, request, None)
+}
+
+/// The same, and the tokens of the conversation, about, before the first piece.
+pub(crate) fn ask_counted(
+    inference: Inference,
+    lease_request: LeaseRequest,
+    request: wire::GenerateRequest,
+) -> (Pieces, oneshot::Receiver<u32>) {
+    let (tell, told) = oneshot::channel();
+    (ask_and_tell(inference, lease_request, request, Some(tell)), told)
+}
+
+fn ask_and_tell(
+    inference: Inference,
+    lease_request: LeaseRequest,
+    request: wire::GenerateRequest,
+    count: Option<oneshot::Sender<u32>>,
+) -> Pieces {
     Box::pin(try_stream! {
         let id = lease_request.model.clone();
-        let mut tally = Tally::new(&id);
-        let (lease, mut events) = match begin(&inference, &lease_request, &request).await {
+        let mut tally = Tally::begin();
+        let (lease, mut events) = match begin(&inference, &lease_request, &request, &mut tally).await {
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
+        if let (Some(tell), Some(Input::Chat(chat))) = (count, &request.input) {
+            // A runner that cannot count is found out by what follows.
+            let counted = tokio::time::timeout(inference.limits.hang_timeout, count_with(&lease, chat)).await;
+            let _ = counted.ok().and_then(Result::ok).map(|tokens| tell.send(tokens));
+        }
         loop {
             let event = match tokio::time::timeout(inference.limits.hang_timeout, events.message()).await {
                 Ok(Ok(Some(event))) => event.event,
@@ -259,11 +302,18 @@ async fn begin(
     inference: &Inference,
     lease_request: &LeaseRequest,
     request: &wire::GenerateRequest,
+    tally: &mut Tally,
 ) -> Result<(Lease, Streaming<wire::GenerateEvent>), AskError> {
     let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = inference.scheduler.lease(lease_request).await?;
+        let lease = match inference.scheduler.lease(lease_request).await {
+            Err(error @ ScheduleError::Unknown { .. }) => return Err(error.into()),
+            looked_up => {
+                tally.name(id);
+                looked_up?
+            }
+        };
         let mut client = RunnerClient::new(lease.channel());
         let asked =
             tokio::time::timeout(inference.limits.hang_timeout, client.generate(request.clone())).await;
@@ -284,7 +334,7 @@ async fn begin(
 }
 
 /// Stops a runner that has shown no sign of life for too long.
-fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
+pub(crate) fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
     let reason = format!("it showed no sign of life for {} s", inference.limits.hang_timeout.as_secs());
     metrics::counter!("runner_hangs_total", "model" => id.to_owned()).increment(1);
     lease.mark_unhealthy(&reason);
@@ -292,7 +342,7 @@ fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
 }
 
 /// What a failed call means: a wrong request, a full queue, a failure, or a dead runner.
-async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
+pub(crate) async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
     // Only what the connection itself reports has a cause; the runner's own words have none.
     let broken = status.source().is_some() || status.code() == Code::Unavailable;
     if broken {
@@ -301,62 +351,19 @@ async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError {
     }
     let message = status.message().to_owned();
     match status.code() {
-        Code::InvalidArgument | Code::Unimplemented => AskError::Request(message),
+        Code::InvalidArgument => too_long(&message).unwrap_or(AskError::Request(message)),
+        Code::Unimplemented => AskError::Request(message),
         Code::ResourceExhausted => AskError::Busy(message),
         _ => AskError::Failed { id: id.to_owned(), reason: message },
     }
 }
 
-/// Counts one request, however it ends. One that is dropped was cancelled.
-struct Tally {
-    id: String,
-    asked: Instant,
-    spoke: bool,
-    outcome: &'static str,
-}
-
-impl Tally {
-    fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), asked: Instant::now(), spoke: false, outcome: "cancelled" }
-    }
-
-    fn text(&mut self) {
-        if !std::mem::replace(&mut self.spoke, true) {
-            let elapsed = self.asked.elapsed().as_secs_f64();
-            metrics::histogram!("time_to_first_token_seconds", "model" => self.id.clone()).record(elapsed);
-        }
-    }
-
-    fn failed(&mut self, error: AskError) -> AskError {
-        let (_, kind, _) = error.class();
-        self.outcome = kind;
-        tracing::warn!(model = self.id, kind, "no answer: {error}");
-        error
-    }
-
-    fn finished(&mut self, account: &wire::Finished) {
-        self.outcome = "ok";
-        metrics::counter!("prompt_tokens_total", "model" => self.id.clone())
-            .increment(account.prompt_tokens.into());
-        metrics::counter!("generated_tokens_total", "model" => self.id.clone())
-            .increment(account.generated_tokens.into());
-        tracing::info!(
-            model = self.id,
-            prompt_tokens = account.prompt_tokens,
-            generated_tokens = account.generated_tokens,
-            elapsed_ms = self.asked.elapsed().as_millis() as u64,
-            "answered"
-        );
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        // Names of models that do not exist come from strangers and must not become labels.
-        let model =
-            if self.outcome == "model_not_found" { String::new() } else { std::mem::take(&mut self.id) };
-        metrics::counter!("model_requests_total", "model" => model, "outcome" => self.outcome).increment(1);
-    }
+/// Reads the two lengths out of the runner's refusal of a prompt, which has no code of its own.
+fn too_long(message: &str) -> Option<AskError> {
+    let (prompt, rest) =
+        message.strip_prefix("the prompt has ")?.split_once(" tokens and the context holds ")?;
+    let (context, _) = rest.split_once(',')?;
+    Some(AskError::TooLong { prompt: prompt.parse().ok()?, context: context.parse().ok()? })
 }
 
 /// A conversation of one question.

@@ -17,6 +17,7 @@ mod api;
 mod ask;
 mod cameras;
 mod closing;
+mod count;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -28,6 +29,7 @@ mod request_context;
 mod routes;
 mod state;
 mod summary;
+mod tally;
 mod usage;
 
 pub use actionbooster_generation::{Address, GatewayConfig, TextServer, TextServerKind};

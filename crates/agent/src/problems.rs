@@ -1,6 +1,7 @@
 //! What the scheduler refuses, as problems of HTTP.
 
 use actionbooster_chassis::Problem;
+use actionbooster_models::shown_id;
 use actionbooster_scheduler::{Listing, ScheduleError};
 use axum::http::StatusCode;
 
@@ -9,6 +10,10 @@ pub(crate) const RETRY_AFTER_S: u64 = 10;
 
 /// Status, short word and title of a problem.
 pub(crate) type Class = (StatusCode, &'static str, &'static str);
+
+/// What is told of a prompt that leaves no room for an answer: OpenAI's own word, by which agents know that they
+/// have to shorten the conversation.
+pub(crate) const TOO_LONG: &str = "context_length_exceeded";
 
 /// What is told of a model that others use now.
 pub(crate) const BUSY: Class = (StatusCode::SERVICE_UNAVAILABLE, "busy", "The model is not free now");
@@ -47,6 +52,7 @@ pub(crate) fn scheduling(error: &ScheduleError) -> Problem {
 /// 404 for a model that is not there, with the names that may have been meant.
 pub(crate) fn unknown_model(id: &str, listing: &Listing) -> Problem {
     let similar = listing.similar(id);
+    let id = shown_id(id);
     let detail = if !similar.is_empty() {
         format!("There is no model {id}; did you mean {}?", similar.join(" or "))
     } else if listing.models.is_empty() {

@@ -49,6 +49,7 @@ fn table() -> Vec<Route<Agent>> {
 
         // Anthropic
         post("/v1/messages", Infer, anthropic::messages).errors(anthropics),
+        post("/v1/messages/count_tokens", Infer, anthropic::count_tokens).errors(anthropics),
 
         // Ollama
         get("/api/version", Infer, ollama::version).errors(ollamas),

@@ -170,6 +170,21 @@ async fn the_models_are_listed_with_what_they_are() {
     let (_, one) = agent.ask("GET", "/v1/models/one", "").await;
     assert_eq!(one, list["data"][0]);
     assert!(one["created"].as_u64().is_some_and(|created| created > 1_600_000_000), "{one}");
+    // Anthropic's clients read the same list.
+    assert_eq!(
+        (&list["has_more"], &list["first_id"], &list["last_id"]),
+        (&json!(false), &json!("one"), &json!("two"))
+    );
+    assert_eq!((&one["type"], &one["display_name"]), (&json!("model"), &json!("Stories")), "{one}");
+    assert!(one["created_at"].as_str().is_some_and(|time| time.ends_with('Z')), "{one}");
+    for name in ["context_length", "max_model_len", "max_input_tokens"] {
+        assert_eq!(one[name], support::CONTEXT, "{one}");
+    }
+    let chosen = json!({"options": {"context_tokens": 512}});
+    let (status, reply) = agent.manage("PATCH", "/api/v1/models/one", &chosen.to_string()).await;
+    assert_eq!(status, 200, "{reply}");
+    let (_, one) = agent.ask("GET", "/v1/models/one", "").await;
+    assert_eq!(one["context_length"], 512, "{one}");
     assert_eq!(agent.state("one").await, "idle");
     agent.ask("POST", "/v1/chat/completions", &chat("one", &json!({"max_tokens": 1}))).await;
     assert_eq!(agent.state("one").await, "ready");

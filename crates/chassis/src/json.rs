@@ -63,6 +63,11 @@ fn unreadable(error: &BytesRejection) -> Problem {
             "The rest of the body did not arrive in time. Send it again.",
         );
     }
+    if caused_by::<std::io::Error>(error) {
+        return malformed(
+            "The body is not what its Content-Encoding says. Pack it again, or send it as it is.".into(),
+        );
+    }
     malformed("The body broke off before it was whole.".into())
 }
 

@@ -12,9 +12,11 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::Rng;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::decompression::RequestDecompressionLayer;
 use tracing::Instrument;
 
 use crate::auth::{self, AuthReader, Caller, Scope};
+use crate::body::{BodyLimit, bounded, check_encoding};
 use crate::client::{Client, Peer};
 use crate::health::{Health, Report};
 use crate::limits::Limits;
@@ -55,13 +57,16 @@ pub(crate) fn assemble(
             axum::Json(if sees_details(&request) { report } else { report.without_details() })
         }
     };
+    let missing = Arc::clone(&rules);
     service
         .router
         .route("/health", get(report))
         .route(METRICS, get(move || async move { metrics.render() }))
-        .fallback(not_found)
+        .fallback(move |request: Request| async move { not_found(request.uri().path(), &missing) })
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(rules.body_limit))
+        .layer(middleware::from_fn(bounded))
+        .layer(RequestDecompressionLayer::new())
         .layer(middleware::from_fn_with_state(shared, guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -78,13 +83,12 @@ fn sees_details(request: &Request) -> bool {
     reads || extensions.get::<Client>().is_some_and(|client| client.is_on_this_box())
 }
 
-async fn not_found(request: Request) -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "not-found",
-        "There is nothing here",
-        format!("No route {} exists.", request.uri().path()),
-    )
+fn not_found(path: &str, rules: &Rules) -> Problem {
+    let meant = rules.suggestion(path).map_or_else(String::new, |meant| {
+        format!(" Did you mean {meant}? Look at the base URL that the program was given.")
+    });
+    let detail = format!("No route {path} exists.{meant}");
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
 }
 
 async fn wrong_method(request: Request) -> Problem {
@@ -127,6 +131,10 @@ async fn guard(
         )
         .into_response();
     }
+    if let Err(problem) = check_encoding(request.headers()) {
+        return problem.into_response();
+    }
+    request.extensions_mut().insert(BodyLimit(body_limit));
     let caller = match identify(&shared.auth, client, request.method(), request.headers()).await {
         Ok(caller) => caller,
         // Where nobody need be known, keys that cannot be checked must not stand in the way.

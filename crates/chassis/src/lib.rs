@@ -19,6 +19,7 @@
 
 pub mod ages;
 pub mod auth;
+mod body;
 mod client;
 mod config;
 mod connection_limiter;
@@ -33,6 +34,7 @@ pub mod routes;
 mod serve;
 mod service;
 mod sockets;
+mod suggestion;
 
 pub use axum;
 

@@ -4,6 +4,9 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+/// Bytes of a detail at most: what a client sent may be part of it.
+const LONGEST_DETAIL: usize = 4096;
+
 /// An error that a person can act on.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -23,7 +26,12 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, kind, title, detail: detail.into(), more: Vec::new(), retry_after_s: None }
+        let mut detail = detail.into();
+        if detail.len() > LONGEST_DETAIL {
+            detail.truncate(detail.floor_char_boundary(LONGEST_DETAIL));
+            detail.push('…');
+        }
+        Self { status, kind, title, detail, more: Vec::new(), retry_after_s: None }
     }
 
     /// Adds a member of its own.
@@ -100,5 +108,17 @@ impl IntoResponse for Problem {
         // Read by the layer that gives compatible surfaces their own error shape.
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_does_not_give_back_millions_of_letters() {
+        let long = Problem::new(StatusCode::BAD_REQUEST, "k", "T", "ñ".repeat(2 << 20));
+        assert!(long.detail().len() < 2 * LONGEST_DETAIL && long.detail().ends_with("ñ…"));
+        assert_eq!(Problem::new(StatusCode::BAD_REQUEST, "k", "T", "short").detail(), "short");
     }
 }

@@ -17,6 +17,7 @@ use crate::limits::Limits;
 use crate::paths::Paths;
 use crate::problem::Problem;
 use crate::routes::{self, Access, Route, Row, Rows};
+use crate::suggestion::suggestion;
 
 /// Bytes of a request body when nothing else is said.
 pub const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
@@ -140,6 +141,11 @@ impl Rules {
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let rows = route.and_then(|route| self.rows.get(route));
         rows.map_or_else(|| self.by_path(request.uri().path()), |rows| self.by_row(rows, request.method()))
+    }
+
+    /// The route that was meant by a path that has none.
+    pub(crate) fn suggestion(&self, path: &str) -> Option<String> {
+        suggestion(path, &self.rows.keys().copied().collect::<Vec<_>>())
     }
 
     fn by_row(&self, rows: &[Row], method: &Method) -> RequestRules {

@@ -16,7 +16,7 @@ mod store;
 pub use catalog::{Advice, Catalog, Entry, Reason};
 pub use error::StoreError;
 pub use incoming::{Incoming, IncomingError, Upload, Wanted, Writer};
-pub use manifest::{Description, Kind, Manifest, ManifestError, Role, Sampling};
+pub use manifest::{Description, Kind, Manifest, ManifestError, Role, Sampling, is_id, shown_id};
 pub use memory::{Estimate, estimate};
 pub use model::Model;
 pub use settings::{ModelOptions, ModelSettings};

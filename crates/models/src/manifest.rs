@@ -224,15 +224,29 @@ impl Sampling {
 }
 
 /// Whether a text is a valid model identifier.
-pub(crate) fn is_id(text: &str) -> bool {
+pub fn is_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.len() <= ID_LIMIT && text.bytes().all(allowed) && text.bytes().next().is_some_and(first)
 }
 
+/// What somebody sent as an identifier, short enough for a log or an answer.
+pub fn shown_id(text: &str) -> String {
+    let mut characters = text.chars();
+    let shown: String = characters.by_ref().take(2 * ID_LIMIT).collect();
+    if characters.next().is_some() { shown + "…" } else { shown }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_identifier_is_shown_short() {
+        assert_eq!(shown_id("no such model"), "no such model");
+        let shown = shown_id(&"ñ".repeat(4 << 20));
+        assert!(shown.starts_with('ñ') && shown.ends_with('…') && shown.len() < 200, "{shown}");
+    }
 
     fn manifest(id: &str, file: &str, sha256: &str, more: &str) -> String {
         format!(

@@ -2,17 +2,15 @@
 
 use actionbooster_chassis::Problem;
 
-use super::validation::invalid;
+use super::lenient::Integer;
+use super::validation::{count, invalid};
 use crate::query::MOST_PROMPT_BYTES;
 
 /// Texts of one request at most; OpenAI's own limit.
 const MOST_INPUTS: usize = 2048;
 
-/// Texts that can be embedded: some, none of them empty, not too much.
+/// Texts that can be embedded: not too much of them.
 pub(crate) fn checked(param: &'static str, texts: Vec<String>) -> Result<Vec<String>, Problem> {
-    if texts.is_empty() || texts.iter().any(String::is_empty) {
-        return Err(invalid(param, format!("`{param}` holds an empty text; send some.")));
-    }
     if texts.len() > MOST_INPUTS {
         return Err(invalid(param, format!("`{param}` may hold at most {MOST_INPUTS} texts.")));
     }
@@ -24,6 +22,11 @@ pub(crate) fn checked(param: &'static str, texts: Vec<String>) -> Result<Vec<Str
         ));
     }
     Ok(texts)
+}
+
+/// How many numbers of each vector are wanted.
+pub(crate) fn dimensions(wanted: Option<Integer>) -> Result<Option<usize>, Problem> {
+    Ok(count("dimensions", wanted, 1, u32::MAX)?.map(|wanted| wanted as usize))
 }
 
 /// The first numbers of a vector, brought to length 1 again: how models trained for it are shortened.

@@ -4,6 +4,7 @@ pub(crate) mod anthropic;
 pub(crate) mod backpressure;
 mod embeddings;
 pub(crate) mod generation;
+mod lenient;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod stream;

@@ -8,11 +8,14 @@ use actionbooster_wire::runner::v1 as wire;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::lenient::Integer;
 use crate::query::MOST_PROMPT_BYTES;
 
 const MOST_MESSAGES: usize = 4096;
 const MOST_STOPS: usize = 16;
 const MOST_TOOLS: usize = 128;
+/// Letters of a tool's name; Anthropic's own limit, which names that agents put together need.
+const MOST_NAME: usize = 128;
 
 /// A refusal that names the field.
 pub(crate) fn invalid(param: &'static str, detail: impl Into<String>) -> Problem {
@@ -35,12 +38,48 @@ pub(crate) fn within(
     }
 }
 
+/// The number as a count, if it is within its bounds.
+pub(crate) fn count(
+    name: &'static str,
+    value: Option<Integer>,
+    low: u32,
+    high: u32,
+) -> Result<Option<u32>, Problem> {
+    let Some(Integer(number)) = value else { return Ok(None) };
+    let within = u32::try_from(number).ok().filter(|number| (low..=high).contains(number));
+    within
+        .map(Some)
+        .ok_or_else(|| invalid(name, format!("`{name}` is {number}; it must be between {low} and {high}.")))
+}
+
+/// Tokens of an answer at most; 0, the runner's word for no limit, for -1, as other servers read it.
+pub(crate) fn token_limit(name: &'static str, value: Option<Integer>) -> Result<Option<u32>, Problem> {
+    match value {
+        None => Ok(None),
+        Some(Integer(-1)) => Ok(Some(0)),
+        Some(Integer(number)) if number >= 1 => Ok(Some(u32::try_from(number).unwrap_or(u32::MAX))),
+        Some(Integer(number)) => {
+            Err(invalid(name, format!("`{name}` is {number}; it must be at least 1, or -1 for no limit.")))
+        }
+    }
+}
+
+/// Any whole number is a seed; the engine takes 32 bits of it.
+pub(crate) const fn seed(Integer(number): Integer) -> u32 {
+    (number & 0xffff_ffff) as u32
+}
+
+/// Tokens to choose from; 0 and less is all of them.
+pub(crate) fn top_k(Integer(number): Integer) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
 /// A turn of text.
 pub(crate) fn turn(role: &str, content: impl Into<String>) -> wire::ChatMessage {
     wire::ChatMessage { role: role.to_owned(), content: content.into(), ..wire::ChatMessage::default() }
 }
 
-/// A conversation that can be asked: some text, not too much of it.
+/// A conversation that can be asked: some messages, not too much of them.
 pub(crate) fn conversation(messages: Vec<wire::ChatMessage>) -> Result<Vec<wire::ChatMessage>, Problem> {
     let count = messages.len();
     if count == 0 {
@@ -51,11 +90,6 @@ pub(crate) fn conversation(messages: Vec<wire::ChatMessage>) -> Result<Vec<wire:
             "messages",
             format!("There are {count} messages; at most {MOST_MESSAGES} are read."),
         ));
-    }
-    let empty =
-        |message: &wire::ChatMessage| message.content.trim().is_empty() && message.tool_calls.is_empty();
-    if messages.iter().all(empty) {
-        return Err(invalid("messages", "No message has any text; ask something."));
     }
     let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
     if bytes > MOST_PROMPT_BYTES {
@@ -79,9 +113,10 @@ pub(crate) fn stops(name: &'static str, stops: Vec<String>) -> Result<Vec<String
 /// A function that a model may call.
 pub(crate) fn tool(name: &str, description: &str, parameters: Option<&Value>) -> Result<Value, Problem> {
     let proper = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    if name.is_empty() || name.len() > 64 || !name.chars().all(proper) {
+    if name.is_empty() || name.len() > MOST_NAME || !name.chars().all(proper) {
         let detail = format!(
-            "The tool name {name:?} is not allowed; use 1 to 64 letters, digits, underscores, dots and dashes."
+            "The tool name {name:?} is not allowed; use 1 to {MOST_NAME} letters, digits, underscores, dots and \
+             dashes."
         );
         return Err(invalid("tools", detail));
     }
@@ -106,12 +141,19 @@ pub(crate) fn tools(tools: &[Value]) -> Result<String, Problem> {
     }
 }
 
-/// Arguments of an earlier call, which must be a JSON object.
-pub(crate) fn arguments(name: &str, arguments: &str) -> Result<String, Problem> {
-    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-    match serde_json::from_str::<Value>(arguments) {
-        Ok(Value::Object(_)) => Ok(arguments.to_owned()),
-        _ => Err(invalid("messages", format!("The arguments of the call of {name} are not a JSON object."))),
+/// Arguments of an earlier call, as the JSON object that templates need. A model may have written them badly,
+/// and its conversation goes on all the same: what is no object is shown in one.
+pub(crate) fn arguments(arguments: &Value) -> String {
+    let text = match arguments {
+        Value::Object(_) => return arguments.to_string(),
+        Value::Null => "",
+        Value::String(text) => text.as_str(),
+        other => return json!({"arguments": other}).to_string(),
+    };
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(_)) => text.to_owned(),
+        _ if text.trim().is_empty() => "{}".into(),
+        _ => json!({"arguments": text}).to_string(),
     }
 }
 
@@ -185,9 +227,23 @@ mod tests {
 
     #[test]
     fn arguments_are_objects() {
-        assert_eq!(arguments("f", " ").ok().as_deref(), Some("{}"));
-        assert_eq!(arguments("f", "{\"a\":1}").ok().as_deref(), Some("{\"a\":1}"));
-        assert!(arguments("f", "[1]").is_err());
-        assert!(arguments("f", "{").is_err());
+        for (given, expected) in [
+            (json!(null), "{}"),
+            (json!(" "), "{}"),
+            (json!("{\"a\":1}"), "{\"a\":1}"),
+            (json!({"a": 1}), "{\"a\":1}"),
+            (json!("{\"a\":"), "{\"arguments\":\"{\\\"a\\\":\"}"),
+            (json!([1]), "{\"arguments\":[1]}"),
+        ] {
+            assert_eq!(arguments(&given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn limits_are_at_least_one_or_none() {
+        let limit = |number| token_limit("max_tokens", Some(Integer(number)));
+        assert_eq!(limit(-1).ok(), Some(Some(0)));
+        assert_eq!(limit(1 << 40).ok(), Some(Some(u32::MAX)));
+        assert!(limit(0).is_err() && limit(-2).is_err());
     }
 }

@@ -15,33 +15,35 @@ use serde_json::json;
 
 use super::imports::{Source, Stage};
 use super::{Failure, ModelLibrary, manage, off_thread};
-use crate::api::ollama::id_of;
+use crate::api::ollama::named;
+use crate::inference::id_of;
 use crate::problems::unknown_model;
 
 /// Body of [`pull`] and [`delete`].
 #[derive(Deserialize)]
 pub(crate) struct Named {
-    #[serde(alias = "name")]
-    model: String,
+    model: Option<String>,
+    name: Option<String>,
     stream: Option<bool>,
 }
 
 /// `POST /api/pull`: a model of the catalog; one that is there already is a success at once.
 pub(crate) async fn pull(
     State(library): State<ModelLibrary>,
-    Json(named): Json<Named>,
+    Json(request): Json<Named>,
 ) -> Result<Response, Problem> {
+    let asked = named(request.model, request.name)?;
     let listing = library.index.list().await;
-    let id = id_of(&named.model, &listing);
+    let id = id_of(&asked, &listing);
     let there = listing.models.contains_key(&id);
     let name = id.replace([':', '/'], "-");
     // A detector is no model of Ollama's; the box's own routes fetch it.
     let language = library.shop.get(&name).filter(|entry| entry.kind == Kind::Language);
     if !there && language.is_none() {
-        return Err(unknown_model(&named.model, &listing));
+        return Err(unknown_model(&asked, &listing));
     }
     let mut import = (!there).then(|| library.imports.start(&library, Source::Catalog(name)));
-    if named.stream == Some(false) {
+    if request.stream == Some(false) {
         if let Some(import) = &mut import {
             let ended = import.wait_for(|import| matches!(import.state, Stage::Done | Stage::Failed)).await;
             let reason = ended.map_err(Problem::internal)?.reason.clone();
@@ -90,11 +92,12 @@ pub(crate) async fn pull(
 /// `DELETE /api/delete`.
 pub(crate) async fn delete(
     State(library): State<ModelLibrary>,
-    Json(named): Json<Named>,
+    Json(request): Json<Named>,
 ) -> Result<StatusCode, Problem> {
+    let name = named(request.model, request.name)?;
     let listing = library.index.list().await;
-    let id = id_of(&named.model, &listing);
-    let model = listing.models.get(&id).ok_or_else(|| unknown_model(&named.model, &listing))?;
+    let id = id_of(&name, &listing);
+    let model = listing.models.get(&id).ok_or_else(|| unknown_model(&name, &listing))?;
     manage::remove_model(&library, model, false).await?;
     Ok(StatusCode::OK)
 }

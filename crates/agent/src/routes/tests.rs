@@ -14,6 +14,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::Config;
 
+mod dialects;
+
 /// A database with a key `ab_SCOPE` for each scope, and `ab_both` for `read` and `infer`.
 fn make_keys(path: &Path) {
     std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
@@ -104,7 +106,7 @@ async fn what_the_table_does_not_name_is_told_to_those_who_may_ask_there() {
     let cases = [
         (Method::GET, "/v1/none", "infer", 404),
         (Method::GET, "/v1/none", "read", 403),
-        (Method::POST, "/v1/messages/count_tokens", "infer", 404),
+        (Method::POST, "/v1/messages/batches", "infer", 404),
         (Method::GET, "/api/v1/assets/x/none", "infer", 404),
         (Method::GET, "/api/v1/models/x/none", "read", 404),
         (Method::GET, "/api/v1/models/x/none", "infer", 403),
@@ -120,6 +122,27 @@ async fn what_the_table_does_not_name_is_told_to_those_who_may_ask_there() {
     for (method, path, key, expected) in cases {
         let status = ask(&agent, &method, path, Some(key)).await;
         assert_eq!(status.as_u16(), expected, "{method} {path} with {key}");
+    }
+}
+
+#[tokio::test]
+async fn who_was_given_a_wrong_base_url_is_told_the_right_path() {
+    let root = tempfile::tempdir().expect("folder");
+    let agent = agent(root.path()).await;
+    for (path, meant) in [
+        ("/v1/chat/completions/", "/v1/chat/completions?"),
+        ("/v1//models", "/v1/models?"),
+        ("/v1/v1/messages", "/v1/messages?"),
+        ("/v1/api/chat", "/api/chat?"),
+        ("/v1/api/v1/models", "/api/v1/models?"),
+    ] {
+        let request = Request::builder().uri(path).header("x-api-key", "ab_infer").body(Body::empty());
+        let response = agent.clone().oneshot(request.expect("request")).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        let told = actionbooster_chassis::axum::body::to_bytes(response.into_body(), 1 << 16).await;
+        let told: serde_json::Value = serde_json::from_slice(&told.expect("body")).expect("JSON");
+        let message = told["error"]["message"].as_str().expect("OpenAI's shape");
+        assert!(message.contains(&format!("Did you mean {meant}")), "{path}: {message}");
     }
 }
 

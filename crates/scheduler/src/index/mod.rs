@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use actionbooster_models::{Kind, Model, Store, StoreError, estimate};
+use actionbooster_models::{Kind, Model, Store, StoreError, estimate, is_id, shown_id};
 use serde::Serialize;
 
 use crate::causes::with_causes;
@@ -100,16 +100,20 @@ impl ModelIndex {
 
     /// The model of this id. Fails when there is none, or when its manifest cannot be read.
     pub async fn find(self: &Arc<Self>, id: &str) -> Result<Model, ScheduleError> {
+        if !is_id(id) {
+            return Err(self.unknown(id).await);
+        }
         let (index, wanted) = (Arc::clone(self), id.to_owned());
         let found = tokio::task::spawn_blocking(move || index.store.open(&wanted)).await;
         match found {
             Ok(Ok(model)) => Ok(model),
-            Ok(Err(StoreError::Missing(_))) | Err(_) => {
-                let similar = self.list().await.similar(id);
-                Err(ScheduleError::Unknown { id: id.to_owned(), similar })
-            }
+            Ok(Err(StoreError::Missing(_))) | Err(_) => Err(self.unknown(id).await),
             Ok(Err(error)) => Err(ScheduleError::Unusable { id: id.to_owned(), reason: with_causes(&error) }),
         }
+    }
+
+    async fn unknown(self: &Arc<Self>, id: &str) -> ScheduleError {
+        ScheduleError::Unknown { id: shown_id(id), similar: self.list().await.similar(id) }
     }
 
     /// What the model takes when loaded. Fails when it is unknown or its file is not sound.
@@ -203,6 +207,11 @@ impl ModelIndex {
         read.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
+    /// Tokens that a request to the model may hold with its answer, as the owner chose or its file says.
+    pub async fn context_tokens(self: &Arc<Self>, model: Model) -> Result<u32, String> {
+        Ok(self.estimate(model, None, None).await?.context_tokens)
+    }
+
     /// What the model's file says, or why it cannot be used.
     pub async fn details(&self, model: Model) -> Result<ModelDetails, String> {
         let read = tokio::task::spawn_blocking(move || ModelDetails::of(&model));
@@ -249,6 +258,8 @@ mod tests {
         let index = ModelIndex::new(Store::new(root.path().into(), "/nowhere".into()), 2);
         let error = index.footprint("guid").await.expect_err("unknown").to_string();
         assert_eq!(error, "there is no model guid; did you mean guide?");
+        let error = index.footprint(&"guide".repeat(1 << 20)).await.expect_err("unknown").to_string();
+        assert!(error.len() < 200, "{} bytes", error.len());
         let error = index.footprint("guide").await.expect_err("cut").to_string();
         assert!(error.contains("cannot be used") && error.contains("cut while it was copied"), "{error}");
     }

@@ -2,11 +2,16 @@
 
 /// Names offered at most.
 const OFFERED: usize = 3;
+/// Texts of more bytes are like no name.
+const LONGEST: usize = 256;
 
 /// The known names most similar to `wanted`, best first; none when nothing is similar.
 ///
 /// Similar means a few letters apart, or that one contains the other.
 pub(super) fn similar<'a>(wanted: &str, known: impl Iterator<Item = &'a String>) -> Vec<String> {
+    if wanted.len() > LONGEST {
+        return Vec::new();
+    }
     let wanted = wanted.to_lowercase();
     let tolerated = (wanted.chars().count() / 3).clamp(1, 4);
     let mut ranked: Vec<(usize, &String)> = known

@@ -6,8 +6,10 @@ mod request;
 use actionbooster_chassis::{Json, Problem};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
 
-use crate::ask::{ask, begun};
+use crate::ask::{ask, ask_counted, begun};
+use crate::count::count;
 use crate::inference::Inference;
 use crate::request_context::RequestContext;
 
@@ -23,13 +25,29 @@ pub(crate) async fn messages(
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
     let head = Head::new(request.model.clone(), request.most_calls());
-    let lease_request = context.lease_request(&request.model, inference.limits.load_timeout);
-    let pieces = ask(inference, lease_request, generation);
+    let id = inference.id_of(&request.model).await;
+    let lease_request = context.lease_request(&id, inference.limits.load_timeout);
     if !request.streams() {
-        return reply::whole(head, pieces).await;
+        return reply::whole(head, ask(inference, lease_request, generation)).await;
     }
+    let (pieces, mut counted) = ask_counted(inference, lease_request, generation);
     let pieces = begun(pieces).await.map_err(|error| error.problem())?;
-    Ok(reply::events(head, pieces).into_response())
+    // Nothing is known yet of what still waits for its model.
+    let input_tokens = counted.try_recv().unwrap_or(0);
+    Ok(reply::events(head, pieces, input_tokens).into_response())
+}
+
+/// `POST /v1/messages/count_tokens`.
+pub(crate) async fn count_tokens(
+    State(inference): State<Inference>,
+    context: RequestContext,
+    Json(request): Json<MessagesRequest>,
+) -> Result<Json<Value>, Problem> {
+    let chat = request.chat()?;
+    let id = inference.id_of(&request.model).await;
+    let lease_request = context.lease_request(&id, inference.limits.load_timeout);
+    let tokens = count(&inference, &lease_request, &chat).await.map_err(|error| error.problem())?;
+    Ok(Json(json!({"input_tokens": tokens})))
 }
 
 /// Whether these bytes are such a request. For the fuzz target.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::api::backpressure::with_backpressure;
 use crate::api::stream::server_sent;
 use crate::ask::{Answer, Piece, Pieces};
+use crate::problems::TOO_LONG;
 
 /// A problem in Anthropic's own shape.
 pub(crate) fn error_shape(problem: &Problem) -> Response {
@@ -32,7 +33,16 @@ fn error(problem: &Problem) -> Value {
         status if status.is_client_error() => "invalid_request_error",
         _ => "api_error",
     };
-    json!({"type": "error", "error": {"type": kind, "message": problem.detail()}})
+    let message = too_long(problem).unwrap_or_else(|| problem.detail().to_owned());
+    json!({"type": "error", "error": {"type": kind, "message": message}})
+}
+
+/// Anthropic's own words for a prompt that leaves no room, by which agents know that they have to shorten it.
+fn too_long(problem: &Problem) -> Option<String> {
+    let told = problem.to_json();
+    let (prompt, context) = (told["prompt_tokens"].as_u64()?, told["context_tokens"].as_u64()?);
+    let told = format!("prompt is too long: {prompt} tokens > {} maximum", context.saturating_sub(1));
+    (problem.kind() == TOO_LONG).then_some(told)
 }
 
 /// What all parts of one message share.
@@ -92,10 +102,10 @@ enum Kind {
 }
 
 /// The message as server-sent events.
-pub(super) fn events(head: Head, pieces: Pieces) -> impl IntoResponse {
+pub(super) fn events(head: Head, pieces: Pieces, input_tokens: u32) -> impl IntoResponse {
     let mut pieces = Box::pin(with_backpressure(pieces));
     let events = stream! {
-        let begin = head.message(&[], &json!({"input_tokens": 0, "output_tokens": 0}));
+        let begin = head.message(&[], &json!({"input_tokens": input_tokens, "output_tokens": 0}));
         yield Ok::<_, Infallible>(event("message_start", json!({"message": begin})));
         yield Ok(event("ping", json!({})));
         let mut blocks = Blocks::default();
@@ -234,7 +244,7 @@ mod tests {
         let pieces =
             [Piece::Reasoning("hm".into()), text("a"), text("b"), Piece::Call(call), Piece::End(account)];
         let pieces: Pieces = Box::pin(futures::stream::iter(pieces.map(Ok)));
-        let response = events(Head::new("m".into(), 1), pieces).into_response();
+        let response = events(Head::new("m".into(), 1), pieces, 7).into_response();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("body");
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
@@ -257,6 +267,7 @@ mod tests {
                 "message_stop",
             ]
         );
+        assert!(text.contains("\"usage\":{\"input_tokens\":7,"), "{text}");
         assert!(text.contains("\"stop_reason\":\"tool_use\""), "{text}");
         assert!(text.contains("\"index\":2"), "{text}");
     }

@@ -6,20 +6,23 @@ use actionbooster_wire::runner::v1::generate_request::Input;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::lenient::{Integer, nullable};
 use crate::api::validation::{self, invalid, within};
 
-/// Body of `POST /v1/messages`. Unknown fields are ignored.
+/// Body of `POST /v1/messages` and `POST /v1/messages/count_tokens`. Unknown fields are ignored.
 #[derive(Deserialize)]
 pub(crate) struct MessagesRequest {
     pub(super) model: String,
     messages: Vec<Message>,
-    max_tokens: u32,
+    /// Absent where tokens are only counted.
+    max_tokens: Option<Integer>,
     system: Option<Content>,
     stop_sequences: Option<Vec<String>>,
     stream: Option<bool>,
     temperature: Option<f32>,
     top_p: Option<f32>,
-    top_k: Option<u32>,
+    top_k: Option<Integer>,
+    output_config: Option<OutputConfig>,
     tools: Option<Vec<Tool>>,
     tool_choice: Option<ToolChoice>,
     thinking: Option<Thinking>,
@@ -47,7 +50,10 @@ enum Block {
     Thinking {
         thinking: String,
     },
+    /// What only Anthropic's servers can read.
+    RedactedThinking,
     ToolUse {
+        #[serde(default, deserialize_with = "nullable")]
         id: String,
         name: String,
         #[serde(default)]
@@ -56,7 +62,7 @@ enum Block {
     ToolResult {
         tool_use_id: String,
         content: Option<Content>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "nullable")]
         is_error: bool,
     },
     #[serde(other)]
@@ -65,6 +71,9 @@ enum Block {
 
 #[derive(Deserialize)]
 struct Tool {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
     name: String,
     #[serde(default)]
     description: Option<String>,
@@ -85,6 +94,17 @@ struct Thinking {
     kind: String,
 }
 
+#[derive(Deserialize)]
+struct OutputConfig {
+    format: Option<OutputFormat>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum OutputFormat {
+    JsonSchema { schema: Value },
+}
+
 impl MessagesRequest {
     pub(super) fn streams(&self) -> bool {
         self.stream == Some(true)
@@ -99,9 +119,37 @@ impl MessagesRequest {
 
     /// The checked request.
     pub(super) fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
-        if self.max_tokens == 0 {
-            return Err(invalid("max_tokens", "`max_tokens` must be at least 1."));
-        }
+        let Some(Integer(wanted)) = self.max_tokens else {
+            return Err(invalid("max_tokens", "`max_tokens` is missing; say how long the answer may be."));
+        };
+        let max_tokens = u32::try_from(wanted).ok().filter(|tokens| *tokens > 0).ok_or_else(|| {
+            invalid("max_tokens", format!("`max_tokens` is {wanted}; it must be at least 1."))
+        })?;
+        let sampling = wire::Sampling {
+            temperature: within("temperature", self.temperature, 0.0, 1.0)?,
+            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
+            top_k: self.top_k.map(validation::top_k),
+            ..wire::Sampling::default()
+        };
+        Ok(wire::GenerateRequest {
+            input: Some(Input::Chat(self.chat()?)),
+            sampling: Some(sampling),
+            max_tokens,
+            stop: validation::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
+            format: self.format()?,
+            ..wire::GenerateRequest::default()
+        })
+    }
+
+    fn format(&self) -> Result<Option<wire::generate_request::Format>, Problem> {
+        let format = self.output_config.as_ref().and_then(|config| config.format.as_ref());
+        format
+            .map(|OutputFormat::JsonSchema { schema }| validation::schema("output_config", schema))
+            .transpose()
+    }
+
+    /// What the model reads before it answers.
+    pub(super) fn chat(&self) -> Result<wire::Chat, Problem> {
         let system = match &self.system {
             None => String::new(),
             Some(content) => content.text("system")?,
@@ -114,6 +162,12 @@ impl MessagesRequest {
             message.turns(&mut messages)?;
         }
         let tool = |tool: &Tool| {
+            if let Some(kind) = tool.kind.as_ref().filter(|kind| *kind != "custom") {
+                let detail = format!(
+                    "The tool {kind:?} is Anthropic's own; only tools with an `input_schema` are known."
+                );
+                return Err(invalid("tools", detail));
+            }
             validation::tool(
                 &tool.name,
                 tool.description.as_deref().unwrap_or_default(),
@@ -126,26 +180,13 @@ impl MessagesRequest {
             None => String::new(),
             Some(kind) => json!({"enable_thinking": kind != "disabled"}).to_string(),
         };
-        let chat = wire::Chat {
-            messages: validation::conversation(messages)?,
+        Ok(wire::Chat {
+            messages: with_text(validation::conversation(messages)?)?,
             tools: validation::tools(&tools)?,
             tool_choice: tool_choice.into(),
             tool_name,
             template_arguments: thinking,
             raw: false,
-        };
-        let sampling = wire::Sampling {
-            temperature: within("temperature", self.temperature, 0.0, 1.0)?,
-            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
-            top_k: self.top_k,
-            ..wire::Sampling::default()
-        };
-        Ok(wire::GenerateRequest {
-            input: Some(Input::Chat(chat)),
-            sampling: Some(sampling),
-            max_tokens: self.max_tokens,
-            stop: validation::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
-            ..wire::GenerateRequest::default()
         })
     }
 
@@ -173,14 +214,22 @@ impl MessagesRequest {
     }
 }
 
+/// Anthropic, too, asks for some text.
+fn with_text(turns: Vec<wire::ChatMessage>) -> Result<Vec<wire::ChatMessage>, Problem> {
+    let empty = |turn: &wire::ChatMessage| turn.content.trim().is_empty() && turn.tool_calls.is_empty();
+    if turns.iter().all(empty) {
+        return Err(invalid("messages", "No message has any text; ask something."));
+    }
+    Ok(turns)
+}
+
 impl Message {
     /// Adds the turns that this message is for a template: results of tools are turns of their own.
     fn turns(&self, turns: &mut Vec<wire::ChatMessage>) -> Result<(), Problem> {
         let role = match self.role.as_str() {
-            role @ ("user" | "assistant") => role,
+            role @ ("user" | "assistant" | "system") => role,
             other => {
-                let detail =
-                    format!("There is no role {other:?}; there are user and assistant, and `system` apart.");
+                let detail = format!("There is no role {other:?}; there are user, assistant and system.");
                 return Err(invalid("messages", detail));
             }
         };
@@ -196,9 +245,9 @@ impl Message {
             match block {
                 Block::Text { text } => turn.content.push_str(text),
                 Block::Thinking { thinking } => turn.reasoning.push_str(thinking),
+                Block::RedactedThinking => {}
                 Block::ToolUse { id, name, input } => {
-                    let arguments = if input.is_null() { String::new() } else { input.to_string() };
-                    let arguments = validation::arguments(name, &arguments)?;
+                    let arguments = validation::arguments(input);
                     turn.tool_calls.push(wire::ToolCall { id: id.clone(), name: name.clone(), arguments });
                 }
                 Block::ToolResult { tool_use_id, content, is_error } => {
@@ -266,7 +315,8 @@ mod tests {
             (json!({"max_tokens": 0}), Some("max_tokens")),
             (json!({"temperature": 1.5}), Some("temperature")),
             (json!({"messages": []}), Some("messages")),
-            (json!({"messages": [{"role": "system", "content": "x"}]}), Some("messages")),
+            (json!({"messages": [{"role": "poet", "content": "x"}]}), Some("messages")),
+            (json!({"messages": [{"role": "user", "content": " "}]}), Some("messages")),
             (
                 json!({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}),
                 Some("messages"),

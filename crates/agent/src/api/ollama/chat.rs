@@ -11,9 +11,10 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::load;
 use super::options::{Options, thinking};
 use super::reply::{Head, Wording, told_calls};
-use super::{id_of, load};
+use crate::api::lenient::nullable;
 use crate::api::validation::{self, invalid};
 use crate::ask::ask;
 use crate::inference::Inference;
@@ -23,7 +24,7 @@ use crate::request_context::RequestContext;
 #[derive(Deserialize)]
 pub(crate) struct ChatRequest {
     model: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     messages: Vec<ChatMessage>,
     #[serde(default)]
     tools: Option<Vec<Tool>>,
@@ -39,7 +40,7 @@ pub(crate) struct ChatRequest {
 #[derive(Deserialize)]
 struct ChatMessage {
     role: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     content: String,
     #[serde(default)]
     thinking: Option<String>,
@@ -67,11 +68,12 @@ struct CalledFunction {
 
 #[derive(Deserialize)]
 struct Tool {
-    function: Function,
+    function: Option<Function>,
 }
 
 #[derive(Deserialize)]
 struct Function {
+    #[serde(default, deserialize_with = "nullable")]
     name: String,
     #[serde(default)]
     description: Option<String>,
@@ -84,7 +86,7 @@ pub(crate) async fn chat(
     context: RequestContext,
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&request.model, &inference.index.list().await);
+    let id = inference.id_of(&request.model).await;
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InMessage };
     let lease_request = context.lease_request_for(&id, inference.limits.load_timeout, request.keep_alive()?);
     if request.messages.is_empty() {
@@ -102,7 +104,9 @@ impl ChatRequest {
     fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
         let messages = self.messages.iter().map(ChatMessage::checked).collect::<Result<_, _>>()?;
         let tool = |tool: &Tool| {
-            let Function { name, description, parameters } = &tool.function;
+            let Some(Function { name, description, parameters }) = &tool.function else {
+                return Err(invalid("tools", "A tool has no `function`; only functions are known."));
+            };
             validation::tool(name, description.as_deref().unwrap_or_default(), parameters.as_ref())
         };
         let tools = self.tools.iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
@@ -119,7 +123,8 @@ impl ChatRequest {
 
 impl ChatMessage {
     fn checked(&self) -> Result<wire::ChatMessage, Problem> {
-        if !matches!(self.role.as_str(), "system" | "user" | "assistant" | "tool") {
+        let role = self.role.to_lowercase();
+        if !matches!(role.as_str(), "system" | "user" | "assistant" | "tool") {
             let detail =
                 format!("There is no role {:?}; there are system, user, assistant, tool.", self.role);
             return Err(invalid("messages", detail));
@@ -129,19 +134,17 @@ impl ChatMessage {
         }
         let call = |call: &Call| {
             let CalledFunction { name, arguments } = &call.function;
-            let arguments = match arguments {
-                Value::String(text) => text.clone(),
-                Value::Null => String::new(),
-                other => other.to_string(),
-            };
-            let arguments = validation::arguments(name, &arguments)?;
-            Ok(wire::ToolCall { id: String::new(), name: name.clone(), arguments })
+            wire::ToolCall {
+                id: String::new(),
+                name: name.clone(),
+                arguments: validation::arguments(arguments),
+            }
         };
         Ok(wire::ChatMessage {
-            role: self.role.clone(),
+            role,
             content: self.content.clone(),
             reasoning: self.thinking.clone().unwrap_or_default(),
-            tool_calls: self.tool_calls.iter().flatten().map(call).collect::<Result<_, Problem>>()?,
+            tool_calls: self.tool_calls.iter().flatten().map(call).collect(),
             tool_call_id: self.tool_call_id.clone().unwrap_or_default(),
             name: self.tool_name.clone().unwrap_or_default(),
         })
@@ -179,9 +182,10 @@ mod tests {
         let said = |message: &Value| json!({"model": "m", "messages": [message]});
         for (body, param) in [
             (said(&json!({"role": "user", "content": "hi"})), None),
+            (said(&json!({"role": "User", "content": "hi"})), None),
             (said(&json!({"role": "poet", "content": "hi"})), Some("messages")),
             (said(&json!({"role": "user", "content": "hi", "images": ["AA=="]})), Some("messages")),
-            (said(&json!({"role": "user", "content": " "})), Some("messages")),
+            (said(&json!({"role": "user", "content": null})), None),
         ] {
             let request: ChatRequest = serde_json::from_value(body.clone()).expect("parses");
             let refused = request.generation().err().map(|problem| problem.to_json()["param"].clone());

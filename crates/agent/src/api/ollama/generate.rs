@@ -11,9 +11,10 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::load;
 use super::options::{Options, thinking};
 use super::reply::{Head, Wording, told_calls};
-use super::{id_of, load};
+use crate::api::lenient::nullable;
 use crate::api::validation::{self, invalid};
 use crate::ask::ask;
 use crate::inference::Inference;
@@ -24,7 +25,7 @@ use crate::request_context::RequestContext;
 #[derive(Deserialize)]
 pub(crate) struct GenerateRequest {
     model: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     prompt: String,
     system: Option<String>,
     suffix: Option<String>,
@@ -47,7 +48,7 @@ pub(crate) async fn generate(
     context: RequestContext,
     Json(request): Json<GenerateRequest>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&request.model, &inference.index.list().await);
+    let id = inference.id_of(&request.model).await;
     let head = Head { model: request.model.clone(), started: Instant::now(), wording: InResponse };
     let lease_request = context.lease_request_for(&id, inference.limits.load_timeout, request.keep_alive()?);
     if request.prompt.is_empty() {

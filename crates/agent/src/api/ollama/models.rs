@@ -4,12 +4,12 @@ use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Model, Role};
 use actionbooster_scheduler::{ModelDetails, ModelState, ScheduleError};
 use axum::extract::State;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::id_of;
-use crate::inference::Inference;
+use super::named;
+use crate::inference::{Inference, id_of};
 use crate::library::created;
 use crate::problems::{self, unknown_model};
 
@@ -35,8 +35,8 @@ pub(crate) async fn tags(State(inference): State<Inference>) -> Json<Value> {
 /// Body of `POST /api/show`.
 #[derive(Deserialize)]
 pub(crate) struct ShowRequest {
-    #[serde(alias = "name")]
-    model: String,
+    model: Option<String>,
+    name: Option<String>,
 }
 
 /// `POST /api/show`.
@@ -44,9 +44,10 @@ pub(crate) async fn show(
     State(inference): State<Inference>,
     Json(request): Json<ShowRequest>,
 ) -> Result<Json<Value>, Problem> {
+    let name = named(request.model, request.name)?;
     let listing = inference.index.list().await;
-    let id = id_of(&request.model, &listing);
-    let model = listing.models.get(&id).ok_or_else(|| unknown_model(&request.model, &listing))?;
+    let id = id_of(&name, &listing);
+    let model = listing.models.get(&id).ok_or_else(|| unknown_model(&name, &listing))?;
     let details = inference.index.details(model.clone()).await.map_err(|reason| {
         let error = ScheduleError::Unusable { id: id.clone(), reason };
         problems::scheduling(&error)
@@ -100,12 +101,16 @@ pub(crate) async fn ps(State(inference): State<Inference>) -> Json<Value> {
         let mut told = described(model, &details);
         told["size"] = inference.index.memory_bytes(model.clone()).await.unwrap_or(0).into();
         told["size_vram"] = 0.into();
-        told["context_length"] = details.context_tokens.into();
-        told["expires_at"] =
-            inference.scheduler.expires(id).map_or_else(String::new, |time| time.to_string()).into();
+        told["context_length"] = inference.index.context_tokens(model.clone()).await.unwrap_or(0).into();
+        told["expires_at"] = inference.scheduler.expires(id).unwrap_or_else(never).to_string().into();
         models.push(told);
     }
     Json(json!({"models": models}))
+}
+
+/// When a model goes that is kept for ever: clients want a time, and Ollama itself says this one.
+fn never() -> Timestamp {
+    Timestamp::now().saturating_add(SignedDuration::from_nanos(i64::MAX)).unwrap_or(Timestamp::MAX)
 }
 
 fn described(model: &Model, details: &ModelDetails) -> Value {

@@ -6,20 +6,24 @@ use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::lenient::Integer;
 use crate::api::validation::{self, invalid, within};
+
+/// Beyond this temperature every token is as likely as any other.
+const HOTTEST: f32 = 100.0;
 
 /// Ollama's `options`. `num_ctx` and what concerns threads and memory are the box's own business and ignored.
 #[derive(Deserialize)]
 pub(super) struct Options {
-    num_predict: Option<i64>,
+    num_predict: Option<Integer>,
     temperature: Option<f32>,
-    top_k: Option<i64>,
+    top_k: Option<Integer>,
     top_p: Option<f32>,
     min_p: Option<f32>,
     repeat_penalty: Option<f32>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
-    seed: Option<i64>,
+    seed: Option<Integer>,
     stop: Option<Stop>,
 }
 
@@ -54,15 +58,18 @@ impl Options {
         format: Option<&Value>,
         shift: bool,
     ) -> Result<wire::GenerateRequest, Problem> {
+        // What goes beyond its bounds is brought back to them, as Ollama does.
+        let bounded = |value: Option<f32>, most: f32| value.map(|value| value.clamp(0.0, most));
         let sampling = wire::Sampling {
-            temperature: within("temperature", self.temperature, 0.0, 2.0)?,
-            top_p: within("top_p", self.top_p, 0.0, 1.0)?,
-            top_k: self.top_k.map(|count| u32::try_from(count).unwrap_or(0)),
-            min_p: within("min_p", self.min_p, 0.0, 1.0)?,
+            temperature: bounded(self.temperature, HOTTEST),
+            top_p: bounded(self.top_p, 1.0),
+            top_k: self.top_k.map(validation::top_k),
+            min_p: bounded(self.min_p, 1.0),
             repeat_penalty: within("repeat_penalty", self.repeat_penalty, 0.0, 10.0)?,
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?,
-            seed: self.seed.map(|seed| (seed & 0xffff_ffff) as u32),
+            // Negative means another one each time.
+            seed: self.seed.filter(|seed| *seed >= Integer(0)).map(validation::seed),
             logit_bias: Vec::new(),
         };
         let stops = match &self.stop {
@@ -75,7 +82,7 @@ impl Options {
             input: Some(input),
             sampling: Some(sampling),
             // Negative means until the model ends.
-            max_tokens: self.num_predict.map_or(0, |count| u32::try_from(count).unwrap_or(0)),
+            max_tokens: self.num_predict.map_or(0, |Integer(count)| u32::try_from(count).unwrap_or(0)),
             stop: validation::stops("stop", stops)?,
             context_full: context_full.into(),
             format: format.map(shape).transpose()?.flatten(),
@@ -101,7 +108,9 @@ fn shape(format: &Value) -> Result<Option<Format>, Problem> {
 pub(super) fn thinking(think: Option<&Value>) -> String {
     match think {
         Some(Value::Bool(wanted)) => json!({"enable_thinking": wanted, "thinking": wanted}).to_string(),
-        Some(Value::String(level)) => json!({"enable_thinking": true, "reasoning_effort": level}).to_string(),
+        Some(Value::String(level)) if !level.is_empty() => {
+            json!({"enable_thinking": true, "reasoning_effort": level}).to_string()
+        }
         _ => String::new(),
     }
 }
@@ -122,12 +131,17 @@ mod tests {
         assert_eq!((generation.max_tokens, generation.stop), (7, vec!["a".to_owned()]));
         assert_eq!(generation.format, Some(Format::JsonObject(true)));
         assert_eq!(generation.sampling.expect("sampling").seed, Some(3));
-        assert_eq!(asked(&json!({"num_predict": -1}), &Value::Null).expect("accepted").max_tokens, 0);
+        let odd =
+            asked(&json!({"temperature": 3, "top_p": 1.5, "min_p": -1}), &Value::Null).expect("accepted");
+        let sampling = odd.sampling.expect("sampling");
+        assert_eq!((sampling.temperature, sampling.top_p, sampling.min_p), (Some(3.0), Some(1.0), Some(0.0)));
+        let endless = asked(&json!({"num_predict": -1, "seed": -1}), &Value::Null).expect("accepted");
+        assert_eq!((endless.max_tokens, endless.sampling.expect("sampling").seed), (0, None));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        assert!(asked(&json!({"temperature": 9}), &Value::Null).is_err());
+        assert!(asked(&json!({"presence_penalty": 9}), &Value::Null).is_err());
         assert!(asked(&json!({"stop": [""]}), &Value::Null).is_err());
         assert!(asked(&json!({}), &json!("yaml")).is_err());
         assert!(asked(&json!({}), &json!(3)).is_err());

@@ -11,14 +11,16 @@ use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::reply::{error, finite, timings_of, usage_of};
 use super::request::StreamOptions;
 use super::sampling::SamplingFields;
 use crate::api::backpressure::with_backpressure;
+use crate::api::lenient::Integer;
 use crate::api::stream::server_sent;
-use crate::api::validation::invalid;
+use crate::api::validation::{count, invalid};
 use crate::ask::{Answer, Piece, Pieces, ask, begun};
 use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
@@ -38,10 +40,10 @@ pub(crate) struct CompletionRequest {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     /// Alternatives told with every token.
-    logprobs: Option<u32>,
+    logprobs: Option<Integer>,
     echo: Option<bool>,
-    n: Option<u32>,
-    best_of: Option<u32>,
+    n: Option<Integer>,
+    best_of: Option<Integer>,
     suffix: Option<String>,
 }
 
@@ -50,6 +52,7 @@ pub(crate) struct CompletionRequest {
 enum Prompts {
     One(String),
     Several(Vec<String>),
+    Other(IgnoredAny),
 }
 
 /// Continues one or more prompts.
@@ -67,7 +70,8 @@ pub(crate) async fn completions(
         model: request.model.clone(),
         echo: request.echo == Some(true),
     };
-    let lease_request = context.lease_request(&request.model, inference.limits.load_timeout);
+    let id = inference.id_of(&request.model).await;
+    let lease_request = context.lease_request(&id, inference.limits.load_timeout);
     let answers: Vec<Pieces> = generations
         .into_iter()
         .map(|generation| ask(inference.clone(), lease_request.clone(), generation))
@@ -88,6 +92,12 @@ impl CompletionRequest {
         let prompts = match &self.prompt {
             Prompts::One(prompt) => vec![prompt.clone()],
             Prompts::Several(prompts) => prompts.clone(),
+            Prompts::Other(_) => {
+                return Err(invalid(
+                    "prompt",
+                    "`prompt` must be a text or a list of texts; numbers of tokens differ from model to model.",
+                ));
+            }
         };
         if prompts.is_empty() || prompts.iter().any(String::is_empty) {
             return Err(invalid("prompt", "`prompt` is empty; send some text."));
@@ -107,19 +117,16 @@ impl CompletionRequest {
 
     fn generation(&self, prompt: &str) -> Result<wire::GenerateRequest, Problem> {
         let unsupported = [
-            ("n", self.n.is_some_and(|n| n != 1)),
-            ("best_of", self.best_of.is_some_and(|n| n != 1)),
+            ("n", self.n.is_some_and(|n| n != Integer(1))),
+            ("best_of", self.best_of.is_some_and(|n| n != Integer(1))),
             ("suffix", self.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty())),
         ];
         if let Some((name, _)) = unsupported.into_iter().find(|(_, asked)| *asked) {
             return Err(invalid(name, format!("`{name}` cannot be done here; leave it out.")));
         }
-        if let Some(count) = self.logprobs.filter(|count| *count > 5) {
-            return Err(invalid("logprobs", format!("`logprobs` is {count}; it must be between 0 and 5.")));
-        }
         let mut generation = self.sampling.generation(Input::Prompt(prompt.to_owned()))?;
-        generation.max_tokens = self.sampling.max_tokens().unwrap_or(DEFAULT_TOKENS);
-        generation.logprobs = self.logprobs;
+        generation.max_tokens = self.sampling.max_tokens()?.unwrap_or(DEFAULT_TOKENS);
+        generation.logprobs = count("logprobs", self.logprobs, 0, 5)?;
         Ok(generation)
     }
 }

@@ -5,9 +5,11 @@ use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::api::embeddings::{checked, shortened};
+use crate::api::embeddings::{checked, dimensions, shortened};
+use crate::api::lenient::Integer;
 use crate::api::validation::invalid;
 use crate::ask::{Texts, embed};
 use crate::inference::Inference;
@@ -19,7 +21,7 @@ pub(crate) struct EmbeddingRequest {
     model: String,
     input: Input,
     encoding_format: Option<Encoding>,
-    dimensions: Option<usize>,
+    dimensions: Option<Integer>,
 }
 
 #[derive(Deserialize)]
@@ -27,7 +29,7 @@ pub(crate) struct EmbeddingRequest {
 enum Input {
     One(String),
     Several(Vec<String>),
-    Tokens(serde::de::IgnoredAny),
+    Other(IgnoredAny),
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,15 +47,16 @@ pub(crate) async fn embeddings(
     context: RequestContext,
     Json(request): Json<EmbeddingRequest>,
 ) -> Result<Json<Value>, Problem> {
+    let wanted = dimensions(request.dimensions)?;
     let inputs = checked("input", request.input.texts()?)?;
     let texts = Texts { inputs, normalize: true, truncate: false };
-    let reply =
-        embed(&inference, &context.lease_request(&request.model, inference.limits.load_timeout), texts).await;
+    let id = inference.id_of(&request.model).await;
+    let reply = embed(&inference, &context.lease_request(&id, inference.limits.load_timeout), texts).await;
     let reply = reply.map_err(|error| error.problem())?;
     let encoding = request.encoding_format.unwrap_or_default();
     let mut data = Vec::with_capacity(reply.embeddings.len());
     for (index, embedding) in reply.embeddings.into_iter().enumerate() {
-        let vector = shortened(embedding.values, request.dimensions)?;
+        let vector = shortened(embedding.values, wanted)?;
         let told = match encoding {
             Encoding::Float => json!(vector),
             Encoding::Base64 => {
@@ -73,15 +76,23 @@ pub(crate) async fn embeddings(
 }
 
 impl Input {
+    /// Some texts, none of them empty.
     fn texts(&self) -> Result<Vec<String>, Problem> {
-        match self {
+        let texts = match self {
             Self::One(text) => Ok(vec![text.clone()]),
             Self::Several(texts) => Ok(texts.clone()),
-            Self::Tokens(_) => Err(invalid(
+            // They are numbers of some tokenizer's words, and nothing says of which: LangChain sends those of
+            // OpenAI's, vLLM's clients those of the model. A guess would be answered with vectors of nonsense.
+            Self::Other(_) => Err(invalid(
                 "input",
-                "`input` must be a text or a list of texts; numbers of tokens differ from model to model.",
+                "`input` must be a text or a list of texts: numbers of tokens mean other words for every model. \
+                 In LangChain, give OpenAIEmbeddings check_embedding_ctx_length=False, and it sends texts.",
             )),
+        }?;
+        if texts.is_empty() || texts.iter().any(String::is_empty) {
+            return Err(invalid("input", "`input` holds an empty text; send some."));
         }
+        Ok(texts)
     }
 }
 

@@ -5,10 +5,12 @@ use actionbooster_scheduler::KeepAlive;
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::sampling::SamplingFields;
-use crate::api::validation::{self, invalid};
+use crate::api::lenient::{Integer, nullable};
+use crate::api::validation::{self, count, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that
 /// change the answer and cannot be honoured are refused.
@@ -18,18 +20,19 @@ pub(crate) struct ChatRequest {
     messages: Vec<ChatMessage>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    max_completion_tokens: Option<u32>,
+    max_completion_tokens: Option<Integer>,
     #[serde(flatten)]
     sampling: SamplingFields,
-    n: Option<u32>,
+    n: Option<Integer>,
     tools: Option<Vec<Tool>>,
     tool_choice: Option<ToolChoice>,
     parallel_tool_calls: Option<bool>,
     functions: Option<Value>,
     logprobs: Option<bool>,
-    top_logprobs: Option<u32>,
+    top_logprobs: Option<Integer>,
     response_format: Option<ResponseFormat>,
     modalities: Option<Vec<String>>,
+    web_search_options: Option<Value>,
     /// Not OpenAI's: more variables for the model's chat template, such as `enable_thinking`.
     chat_template_kwargs: Option<Map<String, Value>>,
     /// Not OpenAI's: how long the model stays loaded, in seconds or as text such as `5m`.
@@ -47,6 +50,8 @@ struct ChatMessage {
     content: Option<Content>,
     name: Option<String>,
     tool_calls: Option<Vec<Call>>,
+    /// The only call of a turn, before there were `tool_calls`.
+    function_call: Option<CalledFunction>,
     tool_call_id: Option<String>,
     reasoning_content: Option<String>,
 }
@@ -62,22 +67,24 @@ enum Content {
 struct Part {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     text: String,
+    #[serde(default, deserialize_with = "nullable")]
+    refusal: String,
 }
 
 #[derive(Deserialize)]
 struct Call {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     id: String,
-    function: CalledFunction,
+    function: Option<CalledFunction>,
 }
 
 #[derive(Deserialize)]
 struct CalledFunction {
     name: String,
     #[serde(default)]
-    arguments: String,
+    arguments: Value,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +107,7 @@ struct Function {
 enum ToolChoice {
     Word(String),
     Named { function: NamedFunction },
+    Other(IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -148,10 +156,7 @@ impl ChatRequest {
             raw: false,
         };
         let mut generation = self.sampling.generation(Input::Chat(chat))?;
-        if let Some(limit) = self.max_completion_tokens {
-            if limit == 0 {
-                return Err(invalid("max_completion_tokens", "`max_completion_tokens` must be at least 1."));
-            }
+        if let Some(limit) = validation::token_limit("max_completion_tokens", self.max_completion_tokens)? {
             generation.max_tokens = limit;
         }
         generation.logprobs = self.told_logprobs()?;
@@ -177,6 +182,11 @@ impl ChatRequest {
                 }
             },
             Some(ToolChoice::Named { function }) => function.name.clone(),
+            Some(ToolChoice::Other(_)) => {
+                let detail = "`tool_choice` must be none, auto, required or a function; give only the `tools` \
+                              that may be called.";
+                return Err(invalid("tool_choice", detail));
+            }
         };
         if !has_tools {
             return Err(invalid("tool_choice", "`tool_choice` wants a call, and there are no `tools`."));
@@ -205,11 +215,7 @@ impl ChatRequest {
     }
 
     fn told_logprobs(&self) -> Result<Option<u32>, Problem> {
-        match (self.logprobs == Some(true), self.top_logprobs) {
-            (_, Some(count)) if count > 20 => Err(invalid(
-                "top_logprobs",
-                format!("`top_logprobs` is {count}; it must be between 0 and 20."),
-            )),
+        match (self.logprobs == Some(true), count("top_logprobs", self.top_logprobs, 0, 20)?) {
             (false, Some(count)) if count > 0 => {
                 Err(invalid("top_logprobs", "`top_logprobs` is only allowed with `logprobs: true`."))
             }
@@ -240,9 +246,10 @@ impl ChatRequest {
         };
         let sound = self.modalities.as_ref().is_some_and(|kinds| kinds.iter().any(|kind| kind != "text"));
         let unsupported = [
-            ("n", "more than one choice; ask several times", self.n.is_some_and(|n| n != 1)),
-            ("functions", "the old form of `tools`; use `tools`", holds_something(&self.functions)),
+            ("n", "more than one choice; ask several times", self.n.is_some_and(|n| n != Integer(1))),
+            ("functions", "the old form of `tools`, which is what to use,", holds_something(&self.functions)),
             ("modalities", "anything but text", sound),
+            ("web_search_options", "a search of the web", self.web_search_options.is_some()),
         ];
         match unsupported.into_iter().find(|(_, _, asked)| *asked) {
             Some((name, what, _)) => Err(invalid(name, format!("`{name}`: {what} cannot be done here."))),
@@ -264,6 +271,7 @@ impl ChatMessage {
     fn checked(&self) -> Result<wire::ChatMessage, Problem> {
         let role = match self.role.as_str() {
             "developer" => "system",
+            "function" => "tool",
             role @ ("system" | "user" | "assistant" | "tool") => role,
             other => {
                 let detail = format!(
@@ -276,24 +284,34 @@ impl ChatMessage {
             None => String::new(),
             Some(Content::Text(text)) => text.clone(),
             Some(Content::Parts(parts)) => {
-                if let Some(other) = parts.iter().find(|part| part.kind != "text") {
+                let is_text = |part: &&Part| matches!(part.kind.as_str(), "text" | "refusal");
+                if let Some(other) = parts.iter().find(|part| !is_text(part)) {
                     let detail =
                         format!("Content of type {:?} is not yet supported; only text is.", other.kind);
                     return Err(invalid("messages", detail));
                 }
-                parts.iter().map(|part| part.text.as_str()).collect()
+                parts.iter().flat_map(|part| [part.text.as_str(), part.refusal.as_str()]).collect()
             }
         };
-        let call = |call: &Call| {
-            let CalledFunction { name, arguments } = &call.function;
-            let arguments = validation::arguments(name, arguments)?;
-            Ok(wire::ToolCall { id: call.id.clone(), name: name.clone(), arguments })
+        let called = |id: &str, function: &CalledFunction| wire::ToolCall {
+            id: id.to_owned(),
+            name: function.name.clone(),
+            arguments: validation::arguments(&function.arguments),
         };
+        let call = |call: &Call| match &call.function {
+            Some(function) => Ok(called(&call.id, function)),
+            None => {
+                Err(invalid("messages", "A call in `tool_calls` has no `function`; only functions are read."))
+            }
+        };
+        let mut tool_calls =
+            self.tool_calls.iter().flatten().map(call).collect::<Result<Vec<_>, Problem>>()?;
+        tool_calls.extend(self.function_call.iter().map(|function| called("", function)));
         Ok(wire::ChatMessage {
             role: role.to_owned(),
             content,
             reasoning: self.reasoning_content.clone().unwrap_or_default(),
-            tool_calls: self.tool_calls.iter().flatten().map(call).collect::<Result<_, Problem>>()?,
+            tool_calls,
             tool_call_id: self.tool_call_id.clone().unwrap_or_default(),
             name: self.name.clone().unwrap_or_default(),
         })
@@ -301,122 +319,4 @@ impl ChatMessage {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::http::StatusCode;
-
-    use super::*;
-    use crate::query::MOST_PROMPT_BYTES;
-
-    const TOOLS: &str = ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
-
-    #[test]
-    fn requests_are_checked_before_a_model_is_touched() {
-        let base = |more: &str| {
-            format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]{more}}}")
-        };
-        let said = |message: &str| format!("{{\"model\":\"m\",\"messages\":[{message}]}}");
-        let long =
-            said(&format!("{{\"role\":\"user\",\"content\":{:?}}}", "x".repeat(MOST_PROMPT_BYTES + 1)));
-        let cases = [
-            (base(""), None),
-            (base(",\"temperature\":0.5,\"seed\":-1,\"stop\":[\"a\"],\"unknown\":1"), None),
-            (
-                base(
-                    ",\"temperature\":null,\"stop\":null,\"n\":1,\"tools\":null,\"stream\":null,\"max_tokens\":null",
-                ),
-                None,
-            ),
-            (
-                base(
-                    ",\"response_format\":{\"type\":\"text\"},\"tools\":[],\"tool_choice\":\"none\",\"logit_bias\":{}",
-                ),
-                None,
-            ),
-            (base(",\"stream\":true,\"stream_options\":{\"include_usage\":true}"), None),
-            (base(",\"stream_options\":{\"include_usage\":true}"), Some("stream_options")),
-            (base(",\"temperature\":3"), Some("temperature")),
-            (base(",\"top_p\":-1"), Some("top_p")),
-            (base(",\"frequency_penalty\":-2.5"), Some("frequency_penalty")),
-            (base(",\"presence_penalty\":9"), Some("presence_penalty")),
-            (base(",\"max_tokens\":0"), Some("max_tokens")),
-            (base(",\"max_tokens\":5,\"max_completion_tokens\":0"), Some("max_completion_tokens")),
-            (base(",\"n\":2"), Some("n")),
-            (base(",\"tools\":[{\"type\":\"web_search\"}]"), Some("tools")),
-            (base(",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]"), Some("tools")),
-            (base(TOOLS), None),
-            (base(&format!("{TOOLS},\"tool_choice\":\"required\"")), None),
-            (base(&format!("{TOOLS},\"tool_choice\":\"maybe\"")), Some("tool_choice")),
-            (
-                base(&format!(
-                    "{TOOLS},\"tool_choice\":{{\"type\":\"function\",\"function\":{{\"name\":\"g\"}}}}"
-                )),
-                Some("tool_choice"),
-            ),
-            (base(",\"tool_choice\":\"required\""), Some("tool_choice")),
-            (base(",\"functions\":[{}]"), Some("functions")),
-            (base(",\"logprobs\":true,\"top_logprobs\":2"), None),
-            (base(",\"logprobs\":true,\"top_logprobs\":21"), Some("top_logprobs")),
-            (base(",\"top_logprobs\":2"), Some("top_logprobs")),
-            (base(",\"logit_bias\":{\"1\":5}"), None),
-            (base(",\"logit_bias\":{\"x\":5}"), Some("logit_bias")),
-            (base(",\"logit_bias\":{\"1\":500}"), Some("logit_bias")),
-            (base(",\"response_format\":{\"type\":\"json_object\"}"), None),
-            (
-                base(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}"),
-                Some("response_format"),
-            ),
-            (base(",\"modalities\":[\"text\",\"audio\"]"), Some("modalities")),
-            (base(&format!(",\"stop\":[{}\"x\"]", "\"x\",".repeat(16))), Some("stop")),
-            (base(",\"stop\":\"\""), Some("stop")),
-            (said(""), Some("messages")),
-            (said("{\"role\":\"user\",\"content\":\" \"}"), Some("messages")),
-            (said("{\"role\":\"poet\",\"content\":\"x\"}"), Some("messages")),
-            (
-                said(
-                    "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"1\",\"function\":{\"name\":\"f\",\"arguments\":\"no\"}}]}",
-                ),
-                Some("messages"),
-            ),
-            (said("{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}"), Some("messages")),
-            (long, Some("messages")),
-        ];
-        for (text, expected) in cases {
-            let shown: String = text.chars().take(120).collect();
-            let request: ChatRequest = serde_json::from_str(&text).expect(&shown);
-            match (request.generation(), expected) {
-                (Ok(_), None) => {}
-                (Err(problem), Some(param)) => {
-                    assert_eq!(problem.status(), StatusCode::BAD_REQUEST, "{shown}");
-                    assert_eq!(problem.to_json()["param"], param, "{shown}: {}", problem.detail());
-                }
-                (got, wanted) => panic!("{shown}: {got:?} instead of {wanted:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_asked_reaches_the_runner() {
-        let request: ChatRequest = serde_json::from_str(
-            "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},\
-             {\"type\":\"text\",\"text\":\"b\"}]}],\"max_tokens\":9,\"max_completion_tokens\":7,\"stop\":\"x\",\
-             \"seed\":4294967297,\"top_p\":0.5,\"logprobs\":true,\"logit_bias\":{\"7\":-100},\
-             \"chat_template_kwargs\":{\"enable_thinking\":false},\
-             \"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"s\",\"schema\":{\"type\":\"object\"}}},\
-             \"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\
-             \"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}}",
-        )
-        .expect("parses");
-        let generation = request.generation().expect("accepted");
-        let Some(Input::Chat(chat)) = generation.input else { panic!("not a chat") };
-        assert_eq!((chat.messages[0].role.as_str(), chat.messages[0].content.as_str()), ("system", "ab"));
-        assert_eq!((chat.tool_choice(), chat.tool_name.as_str()), (wire::ToolChoice::Required, "f"));
-        assert_eq!(chat.template_arguments, "{\"enable_thinking\":false}");
-        assert!(chat.tools.contains("\"name\":\"f\""), "{}", chat.tools);
-        assert_eq!((generation.max_tokens, generation.stop), (7, vec!["x".to_owned()]));
-        assert_eq!(generation.logprobs, Some(0));
-        assert_eq!(generation.format, Some(Format::JsonSchema("{\"type\":\"object\"}".into())));
-        let sampling = generation.sampling.expect("sampling");
-        assert_eq!((sampling.seed, sampling.top_p, sampling.temperature), (Some(1), Some(0.5), None));
-        assert_eq!(sampling.logit_bias, [wire::LogitBias { token: 7, bias: -100.0 }]);
-    }
-}
+mod tests;

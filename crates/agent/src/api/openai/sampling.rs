@@ -7,6 +7,7 @@ use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::{Format, Input};
 use serde::Deserialize;
 
+use crate::api::lenient::Integer;
 use crate::api::validation::{self, invalid, within};
 
 /// Tokens with a bias at most.
@@ -17,13 +18,13 @@ const MOST_BIASES: usize = 1024;
 pub(super) struct SamplingFields {
     temperature: Option<f32>,
     top_p: Option<f32>,
-    max_tokens: Option<u32>,
+    max_tokens: Option<Integer>,
     frequency_penalty: Option<f32>,
     presence_penalty: Option<f32>,
-    seed: Option<i64>,
+    seed: Option<Integer>,
     stop: Option<Stop>,
     logit_bias: Option<BTreeMap<String, f32>>,
-    top_k: Option<u32>,
+    top_k: Option<Integer>,
     min_p: Option<f32>,
     repeat_penalty: Option<f32>,
     /// GBNF or Lark.
@@ -49,9 +50,6 @@ enum ContextFull {
 impl SamplingFields {
     /// A checked request to the runner, about this input.
     pub(super) fn generation(&self, input: Input) -> Result<wire::GenerateRequest, Problem> {
-        if self.max_tokens == Some(0) {
-            return Err(invalid("max_tokens", "`max_tokens` must be at least 1."));
-        }
         let stops = match &self.stop {
             None => Vec::new(),
             Some(Stop::One(stop)) => vec![stop.clone()],
@@ -64,7 +62,7 @@ impl SamplingFields {
         Ok(wire::GenerateRequest {
             input: Some(input),
             sampling: Some(self.sampling()?),
-            max_tokens: self.max_tokens.unwrap_or(0),
+            max_tokens: self.max_tokens()?.unwrap_or(0),
             stop: validation::stops("stop", stops)?,
             context_full: context_full.into(),
             format: self.grammar.clone().filter(|grammar| !grammar.is_empty()).map(Format::Grammar),
@@ -72,21 +70,21 @@ impl SamplingFields {
         })
     }
 
-    pub(super) const fn max_tokens(&self) -> Option<u32> {
-        self.max_tokens
+    /// Tokens at most, if the request says; 0 is no limit.
+    pub(super) fn max_tokens(&self) -> Result<Option<u32>, Problem> {
+        validation::token_limit("max_tokens", self.max_tokens)
     }
 
     fn sampling(&self) -> Result<wire::Sampling, Problem> {
         Ok(wire::Sampling {
             temperature: within("temperature", self.temperature, 0.0, 2.0)?,
             top_p: within("top_p", self.top_p, 0.0, 1.0)?,
-            top_k: self.top_k,
+            top_k: self.top_k.map(validation::top_k),
             min_p: within("min_p", self.min_p, 0.0, 1.0)?,
             repeat_penalty: within("repeat_penalty", self.repeat_penalty, 0.0, 10.0)?,
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0, 2.0)?,
-            // Any integer is a seed; the engine takes 32 bits of it.
-            seed: self.seed.map(|seed| (seed & 0xffff_ffff) as u32),
+            seed: self.seed.map(validation::seed),
             logit_bias: self.biases()?,
         })
     }
