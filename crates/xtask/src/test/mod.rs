@@ -25,7 +25,7 @@ pub use live::environment as client_environment;
 /// Arguments of `cargo xtask test`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Suites to run: code, portal, units, guide, live, boot, disks, encryption, storm. All but disks when none is named.
+    /// Suites to run: code, portal, units, guide, live, boot, disks, encryption, storm. All but disks and encryption when none is named.
     suites: Vec<String>,
     /// Sections of `boot` to run, all when none is named.
     #[arg(long, value_delimiter = ',')]
@@ -120,7 +120,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Boot for many minutes; they must be asked for by name.
-const LONG: &[&str] = &["disks"];
+const LONG: &[&str] = &["disks", "encryption"];
 
 impl Arguments {
     fn wants(&self, suite: &str) -> bool {
