@@ -14,7 +14,7 @@ use crate::gpt::Guid;
 use crate::partitions::{Partition, has_twin, on_disk, scan};
 use crate::superblock::{self, Superblock};
 use crate::tools::Kind;
-use crate::{Error, console, encryption, limits, mounts, reset, tools};
+use crate::{Error, console, encryption, limits, mounts, reset, tools, tpm};
 
 /// Label of the partition.
 pub const LABEL: &str = "data";
@@ -127,6 +127,8 @@ impl Volume {
 }
 
 fn from_disk(disk: &str, asked: Option<Reset>) -> Result<(), Error> {
+    // The provisioner uses it too, also where the disk is not encrypted.
+    tpm::forgive_power_cuts();
     let asked = asked.filter(|grade| is_possible(*grade));
     let mut volume = prepare(disk, asked)?;
     let mut wanted = reset::requested(Path::new(MOUNT));

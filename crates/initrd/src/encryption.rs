@@ -13,14 +13,13 @@ use std::time::{Duration, Instant};
 use actionbooster_settings::recovery_key;
 
 use crate::disk::RANDOM;
+use crate::tpm::DEVICE as TPM;
 use crate::{Error, console, prompt, tools};
 
 /// The recovery key, for its owner to look up while the box runs. It lies within what it opens.
 pub const RECOVERY_KEY: &str = "recovery-key";
 /// How the key is called until it opens the partition.
 const RECOVERY_KEY_COMING: &str = "recovery-key.new";
-/// The TPM as the tools use it.
-const TPM: &str = "/dev/tpmrm0";
 /// The open partition.
 const NAME: &str = "data";
 const OPEN: &str = "/dev/mapper/data";

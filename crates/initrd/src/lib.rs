@@ -27,6 +27,7 @@ mod prompt;
 pub mod reset;
 pub mod superblock;
 mod tools;
+mod tpm;
 
 use std::path::PathBuf;
 

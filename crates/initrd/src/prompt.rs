@@ -77,7 +77,7 @@ impl Console {
                 let (taken, rest) = bytes[..count].split_at(count.min(room));
                 self.typed.extend(taken);
                 // The end of a line that is too long still ends it.
-                self.typed.extend(rest.iter().find(|byte| is_end(byte)));
+                self.typed.extend(rest.iter().find(|byte| is_end(**byte)));
                 true
             }
             Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
@@ -85,13 +85,13 @@ impl Console {
     }
 
     fn take_line(&mut self) -> Option<String> {
-        let end = self.typed.iter().position(is_end)?;
+        let end = self.typed.iter().position(|byte| is_end(*byte))?;
         let line: Vec<u8> = self.typed.drain(..=end).collect();
         Some(String::from_utf8_lossy(&line[..end]).into_owned())
     }
 }
 
-fn is_end(byte: &u8) -> bool {
+const fn is_end(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 

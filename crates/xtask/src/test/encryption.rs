@@ -21,7 +21,7 @@ const REFUSES: &str = "This key does not open the disk";
 const TAKES: &str = "The recovery key opens the disk";
 /// Of the right form, and not the box's.
 const OTHER_KEY: &str = "AAAA-BBBB-CCCC-DDDD-EEEE-FFFF-GGGG";
-/// More than an emulated TPM lets pass before it takes power cuts for an attack.
+/// More than an emulated TPM lets pass before it takes power cuts for guesses and locks itself.
 const CUTS: u32 = 4;
 
 /// Runs the scenarios on one disk, each a boot of its own.

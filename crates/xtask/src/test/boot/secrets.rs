@@ -26,9 +26,6 @@ const TOLD_LIMIT: Duration = Duration::from_secs(60);
 const LAST_KNOWN_S: u64 = 3_600;
 
 /// Leaves a TPM and a camera behind.
-///
-/// Comes after everything that cuts the power: emulated TPMs take three starts that ended so for an attack, and
-/// open nothing for a while.
 pub fn run(session: &mut Session, tally: &mut Tally) -> Result<()> {
     restart(session, true)?;
     tally.check("the box's key is bound to a TPM as soon as there is one", bound(session));
