@@ -6,7 +6,7 @@ import type { Block, List } from './parser';
 
 export type Group = readonly Block[];
 
-const LONGEST_GROUP = 16;
+const LONGEST_GROUP = 32;
 const LONGEST_LIST = 100;
 
 /**
