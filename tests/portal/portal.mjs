@@ -10,6 +10,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { get as httpsGet } from 'node:https';
 import { join } from 'node:path';
+import { readAnswers } from './lib/answers.mjs';
 import { assertAccessible, assertFits, launch, verifiedPin, Watch } from './lib/browser.mjs';
 import { watchCameras } from './lib/cameras.mjs';
 import { Tally } from './lib/tally.mjs';
@@ -50,6 +51,7 @@ try {
   if (inside) {
     await ask(page);
     await chat(page);
+    await readAnswers({ page, check, shot, assertAccessible });
     await makeAndKeep(page);
     await keepModels(page);
     await keepDetectors(page);

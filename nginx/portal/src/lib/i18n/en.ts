@@ -285,6 +285,10 @@ export const en = {
   'settings.keys.error.scopes': 'Choose at least one thing it may do.',
   'nav.chat': 'Chat',
   'nav.gallery': 'Gallery',
+  'answer.copyCode': 'Copy the code',
+  'answer.task.done': 'Done:',
+  'answer.task.open': 'To do:',
+
   'chat.title': 'Chat',
   'chat.lead': 'Conversations with one model. They are kept in this browser and nowhere else.',
   'chat.earlier': 'Conversations',

@@ -286,6 +286,10 @@ export const es: Record<Key, string> = {
   'settings.keys.error.scopes': 'Elige al menos una cosa que pueda hacer.',
   'nav.chat': 'Charla',
   'nav.gallery': 'Galería',
+  'answer.copyCode': 'Copiar el código',
+  'answer.task.done': 'Hecho:',
+  'answer.task.open': 'Por hacer:',
+
   'chat.title': 'Charla',
   'chat.lead': 'Conversaciones con un modelo. Se guardan en este navegador y en ningún otro sitio.',
   'chat.earlier': 'Conversaciones',
