@@ -50,7 +50,7 @@ pub(crate) fn forgive_power_cuts() {
     match reset(&mut exchange) {
         Ok(None) => {}
         Ok(Some(count)) => {
-            console::note(&format!("the TPM had counted {count} power cuts as tries to guess"))
+            console::note(&format!("the TPM had counted {count} power cuts as tries to guess"));
         }
         Err(error) => console::note(&format!("the TPM's count of tries stays: {error}")),
     }
