@@ -134,13 +134,6 @@ mod tests {
     }
 
     #[test]
-    fn who_may_take_the_machine_down_is_not_asked_to() {
-        let script = script();
-        let line = script.lines().find(|line| line.contains("PowerOff b false")).unwrap();
-        assert!(line.starts_with("case $user in booster-monitor) ;; *) call "), "{line}");
-    }
-
-    #[test]
     fn only_users_that_are_asked_are_allowed_anything() {
         for call in CALLS {
             assert!(call.allowed.iter().all(|user| USERS.contains(user)), "{}", call.method);
