@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use super::{Lint, Severity, Subject};
 use crate::builder::Builder;
 
+/// In the name of a template's unit that `systemd-analyze` makes up.
+const INSTANCE: &str = "@test_instance.";
 const SUMMARY: &str = "Overall exposure level for ";
 
 pub const LINT: Lint = Lint {
@@ -29,6 +31,9 @@ fn limit(unit: &str) -> u32 {
         | "booster-console@.service" => 55,
         // It holds a model and, where there is one, a GPU.
         "booster-runner@.service" => 20,
+        // Root without capabilities, and without a mount namespace, which cannot be made on a disk that cannot
+        // be read.
+        "booster-power@.service" => 29,
         // Root without capabilities: it writes to the boot partition, asks the daemons as their owner,
         // and reads the first bytes of the other slot.
         "booster-mark-good.service" => 16,
@@ -68,7 +73,8 @@ fn parse(text: &str) -> Result<BTreeMap<String, u32>> {
     let lines = text.lines().filter_map(|line| line.split_once(SUMMARY)).map(|(_, rest)| {
         let score = rest.split_once(": ").and_then(|(unit, rest)| {
             let (whole, tenth) = rest.split_whitespace().next()?.split_once('.')?;
-            Some((unit.to_owned(), whole.parse::<u32>().ok()? * 10 + tenth.parse::<u32>().ok()?))
+            // Scored is an instance of a template.
+            Some((unit.replace(INSTANCE, "@."), whole.parse::<u32>().ok()? * 10 + tenth.parse::<u32>().ok()?))
         });
         score.with_context(|| format!("not a score: {rest}"))
     });
@@ -96,8 +102,10 @@ mod tests {
     fn the_summary_of_each_unit_is_read() {
         let text = "  NAME  DESCRIPTION  EXPOSURE\n\
                     \u{2192} Overall exposure level for booster-agent.service: 1.2 OK \u{1f642}\n\
+                    \u{2192} Overall exposure level for booster-runner@test_instance.service: 1.7 OK \u{1f642}\n\
                     \u{2192} Overall exposure level for nginx.service: 10.0 UNSAFE \u{1f628}\n";
         let scores = parse(text).unwrap();
+        assert_eq!(scores["booster-runner@.service"], 17);
         assert_eq!((scores["booster-agent.service"], scores["nginx.service"]), (12, 100));
         assert!(parse("Overall exposure level for x.service: much").is_err());
     }
