@@ -195,11 +195,10 @@ fn prepare_table(disk: &str, reset: Option<Reset>) -> Result<Partition, Error> {
         renew_guids(disk).unwrap_or_else(|error| console::tell(&error.to_string()));
     }
     let length = sectors(Path::new(SYS), disk).unwrap_or(0);
-    let encrypted = match reset {
-        Some(Reset::Encrypt) => true,
-        // An encrypted disk stays one.
-        _ => existing.is_some_and(|data| encryption::is_encrypted(&data.device())),
-    };
+    // An encrypted disk stays one, also where the power went between the old partition and the new one.
+    let encrypted = reset == Some(Reset::Encrypt)
+        || existing.is_some_and(|data| encryption::is_encrypted(&data.device()))
+        || Disk::open(Path::new(SYS), Path::new(DEV), disk).is_some_and(|disk| disk.is_to_be_encrypted());
     match table_step(existing, length, reset) {
         TableStep::Keep => {}
         TableStep::Make => {
@@ -225,6 +224,7 @@ fn prepare_table(disk: &str, reset: Option<Reset>) -> Result<Partition, Error> {
 fn make(disk: &str, recreate: bool, encrypted: bool) -> Result<(), Error> {
     if encrypted && encryption::has_tpm() {
         console::tell("encrypting the data partition");
+        remember(disk).unwrap_or_else(|error| console::tell(&error.to_string()));
         match tools::repart(disk, recreate, Kind::Encrypted) {
             Ok(()) => return Ok(()),
             Err(error) => console::tell(&error.to_string()),
@@ -234,6 +234,12 @@ fn make(disk: &str, recreate: bool, encrypted: bool) -> Result<(), Error> {
         console::tell("the disk is NOT encrypted: the TPM could not be used");
     }
     tools::repart(disk, recreate, Kind::Plain)
+}
+
+/// A cut before the partition is there must not leave one that is not encrypted.
+fn remember(disk: &str) -> Result<(), Error> {
+    tools::relocate_table(disk)?;
+    Disk::open_for_writing(Path::new(SYS), Path::new(DEV), disk)?.mark_to_be_encrypted()
 }
 
 fn renew_guids(disk: &str) -> Result<(), Error> {

@@ -14,6 +14,11 @@ pub const SECTOR_BYTES: u64 = 512;
 /// Where new GUIDs come from. It waits until the kernel has something to make them of.
 pub const RANDOM: &str = "/dev/random";
 
+/// The partition whose attributes say how the data partition is to be made. It is on the disk for as long as the
+/// system is.
+const MARKED: &str = "root-a";
+const TO_BE_ENCRYPTED: u64 = 1 << 56;
+
 /// A disk that can be read.
 pub struct Disk {
     file: File,
@@ -52,19 +57,38 @@ impl Disk {
     }
 
     /// Gives the disk and each of its partitions a new GUID.
+    pub fn renew_guids(&self, fresh: impl FnMut() -> io::Result<Guid>) -> Result<(), Error> {
+        self.rewrite(|table| table.with_new_guids(fresh).map_err(Error::file("read", RANDOM)))
+    }
+
+    /// Whether the owner wants the data partition of this disk encrypted, whenever it is made.
+    pub fn is_to_be_encrypted(&self) -> bool {
+        let marked = self.table().and_then(|table| table.labelled(MARKED));
+        marked.is_some_and(|entry| entry.attributes & TO_BE_ENCRYPTED != 0)
+    }
+
+    /// Writes that down, in the partition table: between the data partition that goes and the one that comes
+    /// there is no other place that a power cut leaves as it was.
+    pub fn mark_to_be_encrypted(&self) -> Result<(), Error> {
+        self.rewrite(|table| table.with_attributes(MARKED, TO_BE_ENCRYPTED).ok_or_else(|| self.no_table()))
+    }
+
+    /// Puts another table in place of this one.
     ///
     /// The copy is written first and has reached the disk before the first table is begun, so that
     /// one of the two is valid whenever the power goes. All entries of our disks are in one block:
     /// what GRUB reads, which checks no sum, is the old table or the new one as well.
-    pub fn renew_guids(&self, fresh: impl FnMut() -> io::Result<Guid>) -> Result<(), Error> {
-        let name = || self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let first = self.table_at(PRIMARY).ok_or_else(|| Error::NoTable { disk: name() })?;
+    fn rewrite(&self, change: impl FnOnce(&Table) -> Result<Table, Error>) -> Result<(), Error> {
+        let first = self.table_at(PRIMARY).ok_or_else(|| self.no_table())?;
         let copy = self.table_at(first.header.other_block);
-        let renewed = first.with_new_guids(fresh).map_err(Error::file("read", RANDOM))?;
-        let copy = copy.and_then(|copy| copy.with_content_of(&renewed));
-        let copy = copy.ok_or_else(|| Error::NoTable { disk: name() })?;
+        let changed = change(&first)?;
+        let copy = copy.and_then(|copy| copy.with_content_of(&changed)).ok_or_else(|| self.no_table())?;
         self.write(first.header.other_block, &copy)?;
-        self.write(PRIMARY, &renewed)
+        self.write(PRIMARY, &changed)
+    }
+
+    fn no_table(&self) -> Error {
+        Error::NoTable { disk: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned() }
     }
 
     fn table_at(&self, place: u64) -> Option<Table> {
@@ -188,6 +212,20 @@ pub(crate) mod tests {
         assert_eq!(first.entry(2).unwrap().guid, Guid::random([2; 16]));
         machine.damage(1, 0);
         assert_eq!(machine.disk().table().unwrap().entry(2), first.entry(2));
+    }
+
+    #[test]
+    fn a_disk_that_is_to_be_encrypted_stays_so() {
+        let machine = Machine::new("root-a");
+        assert!(!machine.disk().is_to_be_encrypted());
+        for _ in 0..2 {
+            machine.disk().mark_to_be_encrypted().unwrap();
+            assert!(machine.disk().is_to_be_encrypted());
+        }
+        machine.disk().renew_guids(fresh()).unwrap();
+        machine.damage(1, 0);
+        assert!(machine.disk().is_to_be_encrypted(), "the copy says so too");
+        assert!(Machine::new("data").disk().mark_to_be_encrypted().is_err(), "there is no slot A");
     }
 
     /// With only one table nothing would be left if the power went while it is written.

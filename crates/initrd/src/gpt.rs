@@ -131,7 +131,28 @@ impl Table {
             guid: Guid(entry[16..32].try_into().ok()?),
             label: String::from_utf16_lossy(&label),
             start_block: long(entry, 32)?,
+            attributes: long(entry, 48)?,
         })
+    }
+
+    /// The partition with this label.
+    pub fn labelled(&self, label: &str) -> Option<Entry> {
+        (1..=self.entries.len() / ENTRY_BYTES)
+            .filter_map(|number| self.entry(number))
+            .find(|entry| entry.label == label)
+    }
+
+    /// The same partitions, with these attributes added to the one with this label; `None` when there is none.
+    pub fn with_attributes(&self, label: &str, attributes: u64) -> Option<Self> {
+        let found = self.labelled(label)?;
+        let mut table = self.clone();
+        for entry in table.entries.chunks_exact_mut(ENTRY_BYTES) {
+            if entry[16..32] == found.guid.0 {
+                entry[48..56].copy_from_slice(&(found.attributes | attributes).to_le_bytes());
+            }
+        }
+        table.seal();
+        Some(table)
     }
 
     /// The same partitions, each and the disk itself with a GUID of its own from `fresh`.
@@ -186,6 +207,8 @@ pub struct Entry {
     pub label: String,
     /// Its first logical block.
     pub start_block: u64,
+    /// Its attributes. Those from bit 48 on are for the maker of the partition (UEFI Specification, 5.3.3).
+    pub attributes: u64,
 }
 
 /// The checksum of a header is made with its own field empty.
@@ -354,6 +377,19 @@ pub(crate) mod tests {
         assert_eq!(after.guid, Guid::random([2; 16]));
         assert_eq!((after.label, after.start_block), (before.label, before.start_block));
         assert_eq!(read.entry(1), None);
+    }
+
+    #[test]
+    fn an_attribute_changes_nothing_else() {
+        let table = whole();
+        assert_eq!(table.with_attributes("root-b", 1 << 56), None);
+        let marked = table.with_attributes("db\u{e9}", 1 << 56).unwrap();
+        let marked = marked.with_attributes("db\u{e9}", 1 << 57).unwrap();
+        let header = Header::parse(marked.header_bytes(), 1, 63).unwrap();
+        let read = Table::new(header, marked.entries_bytes().to_vec()).unwrap();
+        let (before, after) = (table.labelled("db\u{e9}").unwrap(), read.labelled("db\u{e9}").unwrap());
+        assert_eq!(after.attributes, before.attributes | 3 << 56);
+        assert_eq!(Entry { attributes: before.attributes, ..after }, before);
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub enum Error {
         doubt: choice::Doubt,
     },
     /// A disk does not have both of its partition tables.
-    #[error("/dev/{disk} does not have two whole partition tables; its identifiers are left as they are")]
+    #[error("/dev/{disk} does not have two whole partition tables of ours; they are left as they are")]
     NoTable {
         /// Kernel name of the disk.
         disk: String,

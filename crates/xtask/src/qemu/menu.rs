@@ -60,11 +60,15 @@ impl Vm<'_> {
 
     /// Types a line, once the console shows `question`, and again until it shows `answer`.
     pub fn type_line(&mut self, question: &str, line: &str, answer: &str) -> Result<()> {
-        self.wait_console(LIMIT, question, |text| {
-            squeezed(text).contains(&squeezed(question)).then_some(())
-        })?;
+        self.wait_shown(question)?;
         let mut keyboard = self.keyboard()?;
         self.press(&mut keyboard, format!("{line}\r").as_bytes(), 10 * LONG_PAUSE, answer)
+    }
+
+    /// Waits until the console shows a text.
+    pub fn wait_shown(&mut self, text: &str) -> Result<()> {
+        let wanted = squeezed(text);
+        self.wait_console(LIMIT, text, |console| squeezed(console).contains(&wanted).then_some(()))
     }
 
     fn keyboard(&self) -> Result<UnixStream> {
@@ -92,7 +96,8 @@ impl Vm<'_> {
         Ok(())
     }
 
-    fn shows(&self, text: &str) -> bool {
+    /// Whether the console of this boot has shown a text.
+    pub fn shows(&self, text: &str) -> bool {
         squeezed(&self.console()).contains(&squeezed(text))
     }
 }
