@@ -334,6 +334,39 @@ async function seeBox(page) {
     }
     assert.match(await page.getByTestId('certificate').innerText(), /(?:[0-9A-F]{2}:){31}[0-9A-F]{2}/);
   });
+  await check('what lies on the disk, and what a thief gets of it, is told', async () => {
+    assert.match(await page.getByTestId('secrets').innerText(), /contraseñas de (?:tus|las) cámaras/);
+    await seen(page.getByTestId('secrets').getByText('no están cifrados', { exact: false }));
+  });
+  await check('the recovery key of an encrypted disk is shown for the password, and hidden again', async () => {
+    // No disk is encrypted here; what is told of one is all that is made up.
+    await page.route('**/api/v1/provisioning', async (route) => {
+      const response = await route.fetch();
+      const report = await response.json();
+      await route.fulfill({ response, json: { ...report, storage: { ...report.storage, encrypted: true } } });
+    });
+    await page.reload();
+    const card = page.getByTestId('secrets');
+    await card.getByRole('button', { name: 'Mostrar la clave de recuperación' }).click();
+    const field = card.getByLabel('Contraseña actual');
+    await field.fill('no es esta');
+    await card.getByRole('button', { name: 'Mostrar la clave de recuperación' }).click();
+    await seen(card.getByText('Esa no es tu contraseña actual.'));
+    await assertAccessible(page, 'the recovery key, refused');
+    await page.route('**/api/v1/recovery-key', (route) => {
+      assert.deepEqual(route.request().postDataJSON(), { password: owner.password });
+      return route.fulfill({ json: { recovery_key: 'ABCD-EFGH-JKLM-NPQR-STUV-WXYZ-2345' } });
+    });
+    await field.fill(owner.password);
+    await card.getByRole('button', { name: 'Mostrar la clave de recuperación' }).click();
+    await seen(page.getByTestId('recovery-key').getByText('ABCD-EFGH-JKLM-NPQR-STUV-WXYZ-2345'));
+    await shot(page, 'recovery-key');
+    await card.getByRole('button', { name: 'Ocultar' }).click();
+    assert.equal(await page.getByTestId('recovery-key').count(), 0);
+    await page.unroute('**/api/v1/provisioning');
+    await page.unroute('**/api/v1/recovery-key');
+    await page.reload();
+  });
   await check('the certificate it hands out is the authority’s', async () => {
     const given = await page.evaluate(async () => (await fetch('/ca.crt')).text());
     assert.equal(given.trim(), readFileSync(ready.ca_cert, 'utf8').trim());
