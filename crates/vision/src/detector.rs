@@ -259,19 +259,6 @@ impl Detector {
         Ok(())
     }
 
-    /// Looks at one picture.
-    pub fn detect_one(
-        &mut self,
-        frame: &Frame<'_>,
-        limits: &Limits,
-    ) -> Result<(Vec<Detection>, Spent), Error> {
-        self.clear();
-        self.add(frame)?;
-        let mut told = (Vec::new(), Spent::default());
-        self.detect(&|_| limits, &mut |_, found, spent| told = (found, spent))?;
-        Ok(told)
-    }
-
     fn size(&self) -> usize {
         let (width, height) = self.input_size();
         width as usize * height as usize * 3

@@ -200,7 +200,8 @@ async fn what_ffmpeg_serves_is_read() {
     server.kill().expect("ours");
     server.wait().expect("ours");
     let different: BTreeSet<&[u8]> = pictures.iter().map(|picture| &*picture.jpeg).collect();
-    assert!((25..=45).contains(&pictures.len()), "{}", pictures.len());
+    // Ten a second are sent; how many of them a busy machine reads in time is not the question.
+    assert!((10..=45).contains(&pictures.len()), "{}", pictures.len());
     assert_eq!(different.len(), pictures.len(), "none twice");
 }
 
