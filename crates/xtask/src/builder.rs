@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::progress::{logged, step};
 
+mod compiled;
+
 const SUITE: &str = "trixie";
 /// Where the tree, its `shared` neighbour and the cache are inside the builder.
 pub const TREE: &str = "/src/main";
@@ -128,6 +130,7 @@ impl Builder {
         let builder = Self { checkout, cache, _lock: lock };
         builder.install_host_packages()?;
         builder.make_root()?;
+        compiled::belongs_to(&builder.checkout, &builder.cache.join("target"))?;
         Ok(builder)
     }
 
