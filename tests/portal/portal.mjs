@@ -340,11 +340,9 @@ async function seeBox(page) {
   });
   await check('the recovery key of an encrypted disk is shown for the password, and hidden again', async () => {
     // No disk is encrypted here; what is told of one is all that is made up.
-    await page.route('**/api/v1/provisioning', async (route) => {
-      const response = await route.fetch();
-      const report = await response.json();
-      await route.fulfill({ response, json: { ...report, storage: { ...report.storage, encrypted: true } } });
-    });
+    const report = await page.evaluate(async () => (await fetch('/api/v1/provisioning')).json());
+    report.storage.encrypted = true;
+    await page.route('**/api/v1/provisioning', (route) => route.fulfill({ json: report }));
     await page.reload();
     const card = page.getByTestId('secrets');
     await card.getByRole('button', { name: 'Mostrar la clave de recuperación' }).click();

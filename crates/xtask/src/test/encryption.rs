@@ -140,6 +140,7 @@ impl<'a, 'b> Owned<'a, 'b> {
             if state["claimed"] == false {
                 eprintln!("  the box is new");
                 self.ready = self.appliance.claim(&self.vm.claim_code()?)?;
+                std::fs::remove_file(&self.key)?;
                 self.key = run::open_ssh(self.builder, self.vm, &self.appliance, &self.ready)?.key;
             }
             self.is_encrypted()?;
