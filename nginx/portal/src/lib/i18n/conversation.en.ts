@@ -82,6 +82,7 @@ export const conversation = {
   'conversation.list.running': 'being answered',
   'conversation.list.more': 'Older ones',
   'conversation.search': 'Search conversations',
+  'conversation.search.placeholder': 'Search…',
   'conversation.new': 'New conversation',
   'conversation.name': 'Name of the conversation',
   'conversation.rename': 'Rename',

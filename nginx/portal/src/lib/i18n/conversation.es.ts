@@ -82,6 +82,7 @@ export const conversation = {
   'conversation.list.running': 'respondiendo',
   'conversation.list.more': 'Anteriores',
   'conversation.search': 'Buscar en las conversaciones',
+  'conversation.search.placeholder': 'Buscar…',
   'conversation.new': 'Nueva conversación',
   'conversation.name': 'Nombre de la conversación',
   'conversation.rename': 'Cambiar nombre',
