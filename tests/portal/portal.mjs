@@ -11,8 +11,9 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { get as httpsGet } from 'node:https';
 import { join } from 'node:path';
 import { readAnswers } from './lib/answers.mjs';
-import { assertAccessible, assertFits, launch, verifiedPin, Watch } from './lib/browser.mjs';
+import { assertAccessible, assertFits, launch, Pending, verifiedPin, Watch } from './lib/browser.mjs';
 import { watchCameras } from './lib/cameras.mjs';
+import { converse, leaveNothing } from './lib/conversations.mjs';
 import { Tally } from './lib/tally.mjs';
 
 const ANSWER_LIMIT_MS = 240_000;
@@ -50,7 +51,7 @@ try {
   const inside = ready.claim_code ? await claim(page) : await signInFirst(page);
   if (inside) {
     await ask(page);
-    await chat(page);
+    await converse({ page, context, check, seen, shot, assertAccessible });
     await readAnswers({ page, check, shot, assertAccessible });
     await makeAndKeep(page);
     await keepModels(page);
@@ -163,46 +164,63 @@ async function ask(page) {
     await prompt.fill('¿Y esto?');
     await page.getByRole('button', { name: 'Preguntar' }).click();
     await page.getByRole('button', { name: 'Parar' }).click();
-    await seen(page.getByText('Parado.').first());
-    await seen(page.getByRole('heading', { name: 'Preguntas anteriores' }));
+    await seen(page.getByTestId('turns').locator('li.assistant').last().getByText('Parado.').first());
     await page.unroute('**/query');
   });
-}
-
-async function chat(page) {
-  const answers = () => page.getByTestId('turns').locator('li.assistant');
-  const settled = (count) =>
-    page.waitForFunction(
-      (wanted) => {
-        const all = document.querySelectorAll('[data-testid="turns"] li.assistant');
-        return all.length === wanted && [...all].every((one) => one.getAttribute('aria-busy') === 'false');
-      },
-      count,
-      { timeout: ANSWER_LIMIT_MS },
-    );
-  await check('a conversation goes on turn by turn', async () => {
-    await page.getByRole('link', { name: 'Charla' }).click();
-    const draft = page.getByLabel('Escribe un mensaje');
-    for (const [count, question] of [[1, QUESTION], [2, '¿Qué es el modo en línea?']]) {
-      await draft.fill(question);
-      await page.getByRole('button', { name: 'Preguntar' }).or(page.getByRole('button', { name: 'Enviar' })).first().click();
-      await settled(count);
-    }
-    assert.match(await answers().first().innerText(), /ActionBooster/);
-    await shot(page, 'chat');
-  });
-  await check('it is kept in the browser, renamed and deleted', async () => {
+  await check('questions and answers are there after a reload', async () => {
+    await page.waitForFunction(async () => {
+      const kept = await fetch(`/api/v1/conversations/${location.pathname.split('/')[2]}`);
+      return kept.ok && (await kept.json()).turns.length === 4;
+    }, undefined, { polling: 200 });
+    assert.match(new URL(page.url()).pathname, /^\/ask\/[0-9a-f-]{36}$/);
     await page.reload();
-    const kept = page.getByRole('navigation', { name: 'Conversaciones' });
-    await kept.getByRole('button', { name: QUESTION }).click();
-    assert.equal(await answers().count(), 2);
-    await page.getByRole('button', { name: 'Cambiar nombre' }).click();
-    await page.getByLabel('Nombre de la conversación').fill('Sobre la caja');
-    await page.getByRole('button', { name: 'Guardar' }).click();
-    await seen(kept.getByRole('button', { name: 'Sobre la caja' }));
-    await page.getByRole('button', { name: 'Borrar', exact: true }).click();
-    await page.getByRole('dialog').getByRole('button', { name: 'Borrar' }).click();
-    await page.waitForFunction(() => !document.querySelector('[data-testid="turns"]'));
+    await seen(page.getByRole('heading', { name: QUESTION }));
+    const turns = page.getByTestId('turns');
+    await seen(turns.locator('li.assistant').first().getByTestId('summary'));
+    assert.deepEqual(await turns.locator('.question').allInnerTexts(), [QUESTION, '¿Y esto?']);
+  });
+  await check('the plan, what is left out, who said what and where an answer was cut are told', async () => {
+    const events = [
+      ['start', { id: 'q', models: ['guide', 'otro'], plan: { order: 'sequential', estimate_s: 65 } }],
+      ['answer', { model: 'guide', text: 'Es una caja.', error: null, finish_reason: 'stop' }],
+      ['answer', { model: 'otro', text: 'Es un coche.', error: null, finish_reason: 'length' }],
+      [
+        'summary',
+        {
+          text: 'Es una caja.',
+          model: 'guide',
+          method: 'manual',
+          points: [{ text: 'Es una caja.', models: ['guide'] }, { text: 'Es un coche.', models: ['otro'] }],
+          left_out: [{ model: 'otro', reason: 'loops' }],
+        },
+      ],
+      ['done', {}],
+    ];
+    const body = events.map(([event, data]) => `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`).join('');
+    await page.route('**/query', (route) => route.fulfill({ contentType: 'text/event-stream', body }));
+    await prompt.fill('¿Qué es?');
+    await page.getByRole('button', { name: 'Preguntar' }).click();
+    const last = page.getByTestId('turns').locator('li.assistant').last();
+    await seen(last.getByText('su manual tiene la respuesta', { exact: false }));
+    await seen(last.getByTestId('left-out').getByText('se repetía', { exact: false }));
+    await seen(last.getByText('llegó a su límite', { exact: false }));
+    await last.getByText('Quién dice qué').click();
+    await seen(last.getByTestId('points').getByText('Es un coche.'));
+    await assertAccessible(page, 'a summary');
+    await page.unroute('**/query');
+  });
+  await check('answers that break off say why, and one tap asks again', async () => {
+    const problem = { type: 'context-length-exceeded', status: 422, detail: 'The question is longer than every model reads.' };
+    const body = `event: start\ndata: ${JSON.stringify({ models: ['guide'] })}\n\nevent: error\ndata: ${JSON.stringify(problem)}\n\n`;
+    await page.route('**/query', (route) => route.fulfill({ contentType: 'text/event-stream', body }));
+    await prompt.fill('¿Otra?');
+    await prompt.press('Enter');
+    const last = page.getByTestId('turns').locator('li.assistant').last();
+    await seen(last.getByRole('alert'));
+    await page.unroute('**/query');
+    await last.getByRole('button', { name: 'Reintentar' }).click();
+    await last.locator('[data-state="answered"]').first().waitFor({ timeout: ANSWER_LIMIT_MS });
+    assert.equal(await last.getByRole('alert').count(), 0);
   });
 }
 
@@ -484,9 +502,8 @@ async function signInAgain(page, context) {
     assert.equal(await paper(), dark);
     await page.getByRole('button', { name: 'Appearance: Dark. Change' }).click();
   });
-  await check('signing out leads to the sign-in page and takes the questions away', async () => {
-    await page.getByRole('button', { name: 'Sign out' }).click();
-    await seen(page.getByRole('heading', { level: 1, name: 'Sign in' }));
+  await leaveNothing({ page, check, seen });
+  await check('signing out ends the session', async () => {
     await shot(page, 'login');
     assert.equal(await page.evaluate(async () => (await fetch('/api/v1/keys')).status), 401);
   });
@@ -614,15 +631,17 @@ async function visit(options) {
   const context = await browser.newContext({ viewport: DESKTOP, colorScheme: 'light', reducedMotion: 'reduce', ...options });
   context.setDefaultTimeout(PAGE_LIMIT_MS);
   await watch.over(context);
-  return { context, page: await context.newPage() };
+  const page = await context.newPage();
+  page.pending = new Pending(page);
+  return { context, page };
 }
 
 async function settle(page, path) {
   await page.goto(base + path);
   await seen(page.getByRole('heading', { level: 1 }));
-  // The cameras' page keeps listening, so the network is never idle there.
+  // Pages of the owner keep listening to what happens, so the network is never idle.
   if (path === VIEWS.cameras) await seen(page.locator('[data-testid="cameras"][aria-busy="false"]'));
-  else await page.waitForLoadState('networkidle');
+  else await page.pending.none();
 }
 
 function seen(locator) {

@@ -3,10 +3,15 @@ import assert from 'node:assert/strict';
 import { createHash, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:tls';
+import { setTimeout as pause } from 'node:timers/promises';
 import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 
 const CHROMIUM = '/usr/bin/chromium';
+/** A page is at rest when it asked for nothing in this time. */
+const CALM_MS = 500;
+const LOOK_MS = 50;
+const PENDING_LIMIT_MS = 30_000;
 const QUIET = [
   ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'],
   ...['--disable-component-update', '--disable-sync'],
@@ -65,6 +70,28 @@ export class Watch {
       }
     });
     context.on('weberror', (error) => this.faults.push(String(error.error())));
+  }
+}
+
+/** Requests of a page that are not answered yet, besides the stream of events, which never ends. */
+export class Pending {
+  #requests = new Set();
+
+  constructor(page) {
+    page.on('request', (request) => {
+      if (!request.url().endsWith('/api/v1/events')) this.#requests.add(request);
+    });
+    for (const end of ['requestfinished', 'requestfailed']) page.on(end, (request) => this.#requests.delete(request));
+  }
+
+  /** Resolves when nothing was asked for in a while. */
+  async none() {
+    const until = Date.now() + PENDING_LIMIT_MS;
+    for (let calm = 0; calm < CALM_MS; calm += LOOK_MS) {
+      if (this.#requests.size > 0) calm = -LOOK_MS;
+      if (Date.now() > until) throw new Error(`not answered: ${[...this.#requests].map((request) => request.url()).join(', ')}`);
+      await pause(LOOK_MS);
+    }
   }
 }
 
