@@ -6,6 +6,8 @@ import { contentOf, searchable, type Content, type Kind, type Turn } from './tur
 /** A change that the box does not confirm for so long is sent again. */
 const LIMIT_MS = 30_000;
 const PAGE = 40;
+/** Names of models that the box takes of one conversation. */
+const MODELS = 32;
 
 /** What a list shows of a conversation. */
 export interface Listed {
@@ -54,7 +56,10 @@ export const conversationApi = {
     const { kind, title, models } = kept;
     return { details: { kind, title, models: models ?? [], system: kept.system ?? '' }, turns };
   },
-  put: (id: string, details: Partial<Details>) => tell('PUT', path(id), details, limited()),
+  put: (id: string, details: Partial<Details>) => {
+    const models = details.models && { models: details.models.slice(0, MODELS) };
+    return tell('PUT', path(id), { ...details, ...models }, limited());
+  },
   putTurn: (id: string, turn: string, content: Content, init: RequestInit = limited()) =>
     tell('PUT', turnPath(id, turn), { content, text: searchable(content) }, init),
   removeTurn: (id: string, turn: string) => tell('DELETE', turnPath(id, turn), undefined, limited()),

@@ -78,6 +78,25 @@ describe('the outbox', () => {
     expect(sent).toEqual(['a', 'b']);
   });
 
+  it('never sends again what was forgotten, on its way or not', async () => {
+    const { box } = outbox();
+    let tries = 0;
+    let fail: (cause: unknown) => void = () => undefined;
+    box.push('on its way', () => {
+      tries += 1;
+      return new Promise((_, reject) => (fail = reject));
+    });
+    box.push('later', async () => void (tries += 1));
+    box.drop();
+    fail(unreachable());
+    await vi.advanceTimersByTimeAsync(600_000);
+    expect(tries).toBe(1);
+    expect(box.empty).toBe(true);
+    box.push('new', async () => void (tries += 1));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(tries).toBe(2);
+  });
+
   it('goes on after a change that the box never takes', async () => {
     const { box, refused } = outbox();
     const sent: string[] = [];

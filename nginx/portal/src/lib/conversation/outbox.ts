@@ -32,6 +32,8 @@ export class Outbox {
   #held: unknown = null;
   #pause = FIRST_PAUSE_MS;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Grows whenever what is left is forgotten. */
+  #drops = 0;
   /** Grows with every change that was asked for or sent. */
   version = 0;
 
@@ -66,18 +68,22 @@ export class Outbox {
     clearTimeout(this.#timer);
     this.#queue = [];
     this.#held = null;
+    this.#drops += 1;
   }
 
   async #run(): Promise<void> {
     if (this.#sending) return;
     for (let change = this.#queue.shift(); change; change = this.#queue.shift()) {
       this.#sending = change;
+      const drops = this.#drops;
       try {
         await change.send();
         this.events.onheld(null);
         this.#pause = FIRST_PAUSE_MS;
       } catch (cause) {
-        if (final(cause)) {
+        if (drops !== this.#drops) {
+          // Nobody wants it any more, least of all the next account.
+        } else if (final(cause)) {
           this.events.onrefused(cause, change.key);
         } else {
           this.#queue = [change, ...this.#queue.filter(({ key }) => key !== change.key)];

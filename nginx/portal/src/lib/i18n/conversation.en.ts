@@ -19,7 +19,7 @@ export const conversation = {
   'ask.examples': 'To begin with',
   'ask.example.1': 'What is ActionBooster?',
   'ask.example.2': 'How do I turn on online mode?',
-  'ask.example.3': 'Where are my questions stored?',
+  'ask.example.3': 'How do I add a model?',
   'ask.answers': 'Answers',
   'ask.summary': 'Summary',
   'ask.summary.waiting': 'Follows when the models have answered: {done} of {total} so far.',

@@ -19,7 +19,7 @@ export const conversation = {
   'ask.examples': 'Para empezar',
   'ask.example.1': '¿Qué es ActionBooster?',
   'ask.example.2': '¿Cómo activo el modo en línea?',
-  'ask.example.3': '¿Dónde se guardan mis preguntas?',
+  'ask.example.3': '¿Cómo añado un modelo?',
   'ask.answers': 'Respuestas',
   'ask.summary': 'Resumen',
   'ask.summary.waiting': 'Llega cuando respondan los modelos: {done} de {total} por ahora.',
