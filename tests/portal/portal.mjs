@@ -51,7 +51,7 @@ try {
   const inside = ready.claim_code ? await claim(page) : await signInFirst(page);
   if (inside) {
     await ask(page);
-    await converse({ page, context, check, seen, shot, assertAccessible });
+    await converse({ page, context, owner, check, seen, shot, assertAccessible });
     await readAnswers({ page, check, shot, assertAccessible });
     await makeAndKeep(page);
     await keepModels(page);

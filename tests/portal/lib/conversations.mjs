@@ -65,24 +65,31 @@ function sent(page, turns) {
   );
 }
 
-/** In the page: the next answer begins, and never ends. */
-function writeForEver(text) {
+/** In the page: the next answer begins, and never ends; its last piece comes again and again where that is asked for. */
+function writeForEver({ text, again = '' }) {
   const real = globalThis.fetch;
   globalThis.fetch = async (input, init) => {
     if (!String(input?.url ?? input).includes('/v1/chat/completions')) return real(input, init);
     globalThis.fetch = real;
     const body = new ReadableStream({
       start(controller) {
-        const chunk = JSON.stringify({ choices: [{ delta: { content: text } }] });
-        controller.enqueue(new TextEncoder().encode(`data: ${chunk}\n\n`));
-        init.signal.addEventListener('abort', () => controller.error(init.signal.reason));
+        const write = (content) => {
+          const chunk = JSON.stringify({ choices: [{ delta: { content } }] });
+          controller.enqueue(new TextEncoder().encode(`data: ${chunk}\n\n`));
+        };
+        write(text);
+        const writing = again === '' ? 0 : setInterval(() => write(again), 40);
+        init.signal.addEventListener('abort', () => {
+          clearInterval(writing);
+          controller.error(init.signal.reason);
+        });
       },
     });
     return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
   };
 }
 
-export async function converse({ page, context, check, seen, shot, assertAccessible }) {
+export async function converse({ page, context, owner, check, seen, shot, assertAccessible }) {
   const { questions, answers, kept, draft, send, stop } = parts(page);
   await page.getByRole('link', { name: 'Charla' }).click();
 
@@ -142,7 +149,7 @@ export async function converse({ page, context, check, seen, shot, assertAccessi
   });
 
   await check('Escape stops an answer, and what was written stays', async () => {
-    await page.evaluate(writeForEver, 'Hasta aquí llegó');
+    await page.evaluate(writeForEver, { text: 'Hasta aquí llegó' });
     await draft.fill('¿Y después?');
     await draft.press('Enter');
     await seen(answers.last().getByText('Hasta aquí llegó'));
@@ -170,7 +177,7 @@ export async function converse({ page, context, check, seen, shot, assertAccessi
     assert.deepEqual(await questions.locator('.question').allInnerTexts(), [FIRST, FIRST]);
   });
   await check('a reload in the middle of an answer keeps what was written, and one tap has it answered', async () => {
-    await page.evaluate(writeForEver, 'Esto ya estaba escrito');
+    await page.evaluate(writeForEver, { text: 'Esto ya estaba escrito' });
     await draft.fill(SECOND);
     await draft.press('Enter');
     await seen(answers.last().getByText('Esto ya estaba escrito'));
@@ -184,7 +191,7 @@ export async function converse({ page, context, check, seen, shot, assertAccessi
   });
   await check('looking at another conversation does not cut the one that is being written', async () => {
     const there = page.url();
-    await page.evaluate(writeForEver, 'Sigue sola');
+    await page.evaluate(writeForEver, { text: 'Sigue sola' });
     await draft.fill('¿Sigue?');
     await draft.press('Enter');
     await seen(answers.last().getByText('Sigue sola'));
@@ -197,16 +204,50 @@ export async function converse({ page, context, check, seen, shot, assertAccessi
     await stop.click();
     await settled(page, 4);
   });
+  await check('the page follows what is written until the reader scrolls, and Stop stays in reach', async () => {
+    const below = () => page.evaluate(() => document.documentElement.scrollHeight - innerHeight - scrollY);
+    await page.evaluate(writeForEver, { text: 'Larga.\n\n', again: 'Y otra línea más.\n\n' });
+    await draft.fill('¿Larga?');
+    await draft.press('Enter');
+    await page.waitForFunction(() => document.querySelector('[data-testid="turns"]').offsetHeight > 3 * innerHeight);
+    assert.ok((await below()) < 200, `${await below()} pixels below what is seen`);
+    await page.mouse.move(640, 300);
+    await page.mouse.wheel(0, -700);
+    await seen(page.getByRole('button', { name: 'Al final' }));
+    const [place, height] = await page.evaluate(() => [scrollY, document.documentElement.scrollHeight]);
+    await page.waitForFunction((before) => document.documentElement.scrollHeight > before + 300, height);
+    assert.ok(Math.abs((await page.evaluate(() => scrollY)) - place) < 5, 'the page went on under the reader');
+    const box = await stop.boundingBox();
+    assert.ok(box.y > 0 && box.y + box.height <= page.viewportSize().height, `Stop is at ${box.y}`);
+    await page.getByRole('button', { name: 'Al final' }).click();
+    await page.waitForFunction(() => document.documentElement.scrollHeight - innerHeight - scrollY < 200);
+    await stop.click();
+    await settled(page, 5);
+  });
   await check('what is being written survives a reload and another page', async () => {
     await draft.fill('Aún no enviado');
     await page.reload();
-    await settled(page, 4);
+    await settled(page, 5);
     assert.equal(await draft.inputValue(), 'Aún no enviado');
     await page.getByRole('link', { name: 'La caja', exact: true }).click();
     await page.goBack();
-    await settled(page, 4);
+    await settled(page, 5);
     assert.equal(await draft.inputValue(), 'Aún no enviado');
     await draft.fill('');
+  });
+
+  await check('a session that ends in the middle loses nothing, and one tap asks again', async () => {
+    await context.clearCookies();
+    await draft.fill('¿Y sin sesión?');
+    await draft.press('Enter');
+    await seen(page.getByText('Tu sesión ha terminado', { exact: false }).first());
+    await page.getByLabel('Nombre').fill(owner.name);
+    await page.getByLabel('Contraseña', { exact: true }).fill(owner.password);
+    await page.getByRole('button', { name: 'Entrar' }).click();
+    await seen(questions.last().getByText('¿Y sin sesión?'));
+    await answers.last().getByRole('button', { name: 'Reintentar' }).click();
+    await answers.last().locator('[data-state="answered"]').waitFor({ timeout: ANSWER_LIMIT_MS });
+    await sent(page, 12);
   });
 
   await twoTabs(context, page, check, seen);
