@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use actionbooster_chassis::Problem;
 use actionbooster_scheduler::{Lease, LeaseRequest, ScheduleError};
-use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_event::Event;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use actionbooster_wire::runner::v1::runner_client::RunnerClient;
+use actionbooster_wire::runner::{CONTEXT_TOKENS, PROMPT_TOKENS, v1 as wire};
 use async_stream::try_stream;
 use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
@@ -351,19 +351,17 @@ pub(crate) async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError 
     }
     let message = status.message().to_owned();
     match status.code() {
-        Code::InvalidArgument => too_long(&message).unwrap_or(AskError::Request(message)),
+        Code::InvalidArgument => too_long(status).unwrap_or(AskError::Request(message)),
         Code::Unimplemented => AskError::Request(message),
         Code::ResourceExhausted => AskError::Busy(message),
         _ => AskError::Failed { id: id.to_owned(), reason: message },
     }
 }
 
-/// Reads the two lengths out of the runner's refusal of a prompt, which has no code of its own.
-fn too_long(message: &str) -> Option<AskError> {
-    let (prompt, rest) =
-        message.strip_prefix("the prompt has ")?.split_once(" tokens and the context holds ")?;
-    let (context, _) = rest.split_once(',')?;
-    Some(AskError::TooLong { prompt: prompt.parse().ok()?, context: context.parse().ok()? })
+/// The refusal of a prompt that leaves no room for an answer tells both lengths.
+fn too_long(status: &Status) -> Option<AskError> {
+    let tokens = |name| status.metadata().get(name)?.to_str().ok()?.parse().ok();
+    Some(AskError::TooLong { prompt: tokens(PROMPT_TOKENS)?, context: tokens(CONTEXT_TOKENS)? })
 }
 
 /// A conversation of one question.

@@ -144,6 +144,9 @@ pub struct Embeddings {
     pub tokens: u32,
 }
 
+/// Requests that wait for the engine's thread at most.
+pub(crate) const QUEUE: usize = 64;
+
 /// A request on its way to the engine's thread.
 pub(crate) enum Job {
     Generate(Box<Generation>),

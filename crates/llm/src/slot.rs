@@ -1,7 +1,7 @@
 //! One sequence of the context: what it still remembers, and the request it works on.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::model::LlamaModel;
@@ -49,6 +49,10 @@ pub(crate) struct Limits {
     pub(crate) vocabulary: i32,
     /// Whether the context's memory can move when it is full.
     pub(crate) moves: bool,
+    /// Tokens of one answer at most; 0 is no limit but the context's.
+    pub(crate) answer_tokens: u32,
+    /// How long one request may hold its place; zero is no limit.
+    pub(crate) answer_time: Duration,
 }
 
 /// A request that a slot works on.
@@ -71,6 +75,8 @@ pub(crate) struct Work {
     held_logprobs: Vec<TokenLogprob>,
     generated: u32,
     limit: u32,
+    /// When it ends, whatever is said by then.
+    deadline: Option<Instant>,
     shifts: bool,
     events: mpsc::Sender<Event>,
     /// What could not be sent yet because the receiver is slow. Short: a slot with something here pauses.
@@ -91,11 +97,12 @@ impl Work {
         reply: Option<Reply>,
         limits: Limits,
     ) -> Self {
-        let Limits { context, vocabulary, moves } = limits;
+        let Limits { context, vocabulary, moves, answer_tokens, answer_time } = limits;
         let request = job.request;
         let shifts = moves && request.context_full == ContextFull::Shift;
         let room = if shifts { u32::MAX } else { context.saturating_sub(prompt.len() as u32) };
-        let wanted = if request.max_tokens == 0 { room } else { request.max_tokens };
+        let bounds = [request.max_tokens, answer_tokens].into_iter().filter(|tokens| *tokens > 0);
+        let started = Instant::now();
         Self {
             read: reused,
             reused,
@@ -109,11 +116,12 @@ impl Work {
             bytes: 0,
             held_logprobs: Vec::new(),
             generated: 0,
-            limit: wanted.min(room),
+            limit: bounds.min().unwrap_or(room).min(room),
+            deadline: Some(answer_time).filter(|time| !time.is_zero()).map(|time| started + time),
             shifts,
             events: job.events,
             unsent: VecDeque::new(),
-            started: Instant::now(),
+            started,
             prompt_read: None,
             finished: false,
         }
@@ -122,6 +130,11 @@ impl Work {
     /// Whether nobody listens any more, or everything was said.
     pub(crate) fn is_over(&self) -> bool {
         self.events.is_closed() || (self.finished && self.unsent.is_empty())
+    }
+
+    /// Whether it has had the time that one request may take.
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Tries again to hand over what the receiver had no room for.
@@ -214,7 +227,7 @@ impl Work {
             self.finish(Reason::Stop);
         } else if self.chooser.is_complete() {
             self.finish(Reason::End);
-        } else if self.generated >= self.limit {
+        } else if self.generated >= self.limit || self.is_late() {
             self.finish(Reason::Length);
         }
     }
@@ -252,7 +265,7 @@ impl Work {
             self.say(text, logprobs);
         }
         if let Some(reply) = self.reply.take() {
-            let parts = reply.finish();
+            let parts = reply.finish(reason == Reason::Length);
             self.send_parts(parts, Vec::new());
         }
         self.send(Event::Finished(account));

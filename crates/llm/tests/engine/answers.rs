@@ -1,5 +1,7 @@
 //! Sampling, probabilities, stops and the stream of an answer.
 
+use std::time::Duration;
+
 use actionbooster_llm::{
     ContextFull, Error, Event, FlashAttention, Format, KvType, Options, Reason, Request, Sampling,
 };
@@ -170,6 +172,26 @@ fn dropping_the_stream_frees_the_slot_at_once() {
     // The first one is in the middle of its answer and the second one still waits.
     drop((events, waiting));
     assert!(whole(last).expect("answered").text.contains("boosterctl"));
+}
+
+#[test]
+fn an_answer_without_end_has_one() {
+    let logit_bias: Vec<(i32, f32)> = SPECIAL.iter().map(|token| (*token, -100.0)).collect();
+    let endless = |max_tokens| {
+        let sampling = Sampling { logit_bias: logit_bias.clone(), ..Sampling::default() };
+        Request { sampling, max_tokens, context_full: ContextFull::Shift, ..question(PASSWORD) }
+    };
+    let options = Options { slots: 1, context_tokens: 128, ..Options::default() };
+    let engine = guide(Options { max_answer_tokens: 200, ..options.clone() });
+    for (wanted, told) in [(0, 200), (1000, 200), (7, 7)] {
+        let finished = ask(&engine, endless(wanted)).finished;
+        assert_eq!((finished.reason, finished.generated_tokens), (Reason::Length, told), "{wanted}");
+    }
+    let engine = guide(Options { max_answer_time: Duration::from_millis(200), ..options });
+    let finished = ask(&engine, endless(0)).finished;
+    assert_eq!(finished.reason, Reason::Length);
+    // The place is free again.
+    assert_eq!(ask(&engine, Request { max_tokens: 1, ..question(PASSWORD) }).finished.generated_tokens, 1);
 }
 
 #[test]
