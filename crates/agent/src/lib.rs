@@ -28,7 +28,6 @@ mod query;
 mod request_context;
 mod routes;
 mod state;
-mod summary;
 mod tally;
 mod usage;
 
