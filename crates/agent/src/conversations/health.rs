@@ -15,7 +15,7 @@ pub(crate) fn report_health(conversations: &Conversations, health: &Health) {
         [] => String::new(),
         names => format!(
             "a damaged file of conversations was put aside: {}; new ones are kept. Copy it if what it holds is \
-             missed, then delete it with `boosterctl conversations delete-damaged`",
+             missed, then delete it with `boosterctl storage delete-conversations damaged`",
             names.join(", ")
         ),
     };
