@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actionbooster_conversations::Conversations;
 use actionbooster_generation::Gateway;
 use axum::extract::FromRef;
 
@@ -19,6 +20,7 @@ pub(crate) struct Agent {
     pub(crate) gateway: Gateway,
     pub(crate) cameras: Arc<Cameras>,
     pub(crate) events: Arc<Events>,
+    pub(crate) conversations: Arc<Conversations>,
 }
 
 impl FromRef<Agent> for Inference {
@@ -48,6 +50,12 @@ impl FromRef<Agent> for Arc<Cameras> {
 impl FromRef<Agent> for Arc<Events> {
     fn from_ref(agent: &Agent) -> Self {
         Self::clone(&agent.events)
+    }
+}
+
+impl FromRef<Agent> for Arc<Conversations> {
+    fn from_ref(agent: &Agent) -> Self {
+        Self::clone(&agent.conversations)
     }
 }
 
