@@ -68,15 +68,13 @@ async fn what_an_account_keeps_is_its_own() {
 #[tokio::test]
 async fn changes_are_told_to_the_listeners_of_the_account_and_to_nobody_else() {
     let agent = Agent::start(&[], "").await;
-    let listen = async |key| Events::of(agent.send_as(Some(key), "GET", "/api/v1/events", b"").await);
-    let (mut own, mut other) = (listen(ADMIN_KEY).await, listen(KEY).await);
+    let mut own = Events::of(agent.send_as(Some(ADMIN_KEY), "GET", "/api/v1/events", b"").await);
     // One of the other account's first: the own listener must not hear it.
     assert_eq!(ask(&agent, KEY, "PUT", &path(""), &json!({"kind": "chat"})).await.0, 201);
     let second = ID.replace("0001", "0003");
     let place = format!("/api/v1/conversations/{second}");
     assert_eq!(ask(&agent, ADMIN_KEY, "PUT", &place, &json!({"kind": "ask"})).await.0, 201);
     assert_eq!(own.until("conversation.changed").await.json()["id"], second);
-    assert_eq!(other.until("conversation.changed").await.json()["id"], ID);
     assert_eq!(ask(&agent, ADMIN_KEY, "DELETE", &place, &Value::Null).await.0, 204);
     assert_eq!(own.until("conversation.removed").await.json()["id"], second);
 }
@@ -92,7 +90,7 @@ async fn what_cannot_be_kept_is_refused_with_what_to_do() {
         ("GET", "/api/v1/conversations/none".to_owned(), Value::Null, 400),
         ("PUT", deep, json!({"content": {}, "text": ""}), 400),
         ("PUT", at.clone(), large, 413),
-        ("PUT", at, json!({"content": "no object", "text": ""}), 422),
+        ("PUT", at, json!({"content": "no object", "text": ""}), 400),
         ("PUT", path(""), json!({"title": "x".repeat(201)}), 422),
         ("GET", "/api/v1/conversations?before=then".to_owned(), Value::Null, 400),
         ("GET", "/api/v1/conversations?q=%22%20OR%20*%20NEAR(".to_owned(), Value::Null, 200),
