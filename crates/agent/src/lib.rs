@@ -162,7 +162,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     };
     let models = Models { inference: inference.clone(), context: RequestContext::background("generations") };
     let gateway = Gateway::new(config.gateway, folders, Arc::new(models), shutdown.child_token())?;
-    let agent = Agent { inference, library, gateway, cameras, events };
+    let agent = Agent { inference, library, gateway, cameras, events, responses: Arc::default() };
     let generating = agent.gateway.clone().run();
     library::report_health(&agent.library, &health).await;
     agent.cameras.report_health(&health);
@@ -174,6 +174,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             scheduler.set_retention_policies(index.retention_policies().await);
             scheduler.measure().await;
             scheduler.unload_idle();
+            tidied.responses.tidy();
             tidied.library.tidy_uploads().await;
             sweep_cameras(&tidied.cameras).await;
             library::report_health(&tidied.library, &health).await;

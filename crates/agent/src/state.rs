@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actionbooster_generation::Gateway;
 use axum::extract::FromRef;
 
+use crate::api::openai::responses::StoredResponses;
 use crate::cameras::Cameras;
 use crate::closing::Closing;
 use crate::events::Events;
@@ -19,6 +20,7 @@ pub(crate) struct Agent {
     pub(crate) gateway: Gateway,
     pub(crate) cameras: Arc<Cameras>,
     pub(crate) events: Arc<Events>,
+    pub(crate) responses: Arc<StoredResponses>,
 }
 
 impl FromRef<Agent> for Inference {
@@ -48,6 +50,12 @@ impl FromRef<Agent> for Arc<Cameras> {
 impl FromRef<Agent> for Arc<Events> {
     fn from_ref(agent: &Agent) -> Self {
         Self::clone(&agent.events)
+    }
+}
+
+impl FromRef<Agent> for Arc<StoredResponses> {
+    fn from_ref(agent: &Agent) -> Self {
+        Self::clone(&agent.responses)
     }
 }
 

@@ -7,5 +7,6 @@ pub(crate) mod generation;
 mod lenient;
 pub(crate) mod ollama;
 pub(crate) mod openai;
+mod reasoning;
 pub(crate) mod stream;
 pub(crate) mod validation;

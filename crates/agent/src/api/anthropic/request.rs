@@ -181,7 +181,7 @@ impl MessagesRequest {
             Some(kind) => json!({"enable_thinking": kind != "disabled"}).to_string(),
         };
         Ok(wire::Chat {
-            messages: with_text(validation::conversation(messages)?)?,
+            messages: with_text(validation::conversation("messages", messages)?)?,
             tools: validation::tools(&tools)?,
             tool_choice: tool_choice.into(),
             tool_name,

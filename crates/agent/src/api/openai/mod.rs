@@ -1,9 +1,10 @@
-//! The OpenAI API as its official clients need it: models, chat and text completions, embeddings.
+//! The OpenAI API as its official clients need it: models, responses, chat and text completions, embeddings.
 
 mod completions;
 mod embeddings;
 mod reply;
 mod request;
+pub(crate) mod responses;
 mod sampling;
 
 use actionbooster_chassis::{Json, Problem};
@@ -91,5 +92,5 @@ pub(crate) async fn chat(
 pub(crate) fn accepts(bytes: &[u8]) -> usize {
     let chat = serde_json::from_slice::<ChatRequest>(bytes);
     let chat = chat.is_ok_and(|request| request.generation().is_ok() && request.keep_alive().is_ok());
-    usize::from(chat) + completions::accepts(bytes) + embeddings::accepts(bytes)
+    usize::from(chat) + completions::accepts(bytes) + embeddings::accepts(bytes) + responses::accepts(bytes)
 }

@@ -161,7 +161,7 @@ fn call(call: &wire::ToolCall) -> Value {
     json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})
 }
 
-fn tokens(logprobs: &[wire::TokenLogprob]) -> Vec<Value> {
+pub(super) fn tokens(logprobs: &[wire::TokenLogprob]) -> Vec<Value> {
     let told = |text: &str, raw: &[u8], logprob: f32| json!({"token": text, "logprob": finite(logprob), "bytes": raw});
     let token = |token: &wire::TokenLogprob| {
         let mut one = told(&token.text, &token.raw, token.logprob);

@@ -147,7 +147,7 @@ impl ChatRequest {
         let (tool_choice, tool_name) = self.choice()?;
         let kwargs = self.chat_template_kwargs.as_ref();
         let chat = wire::Chat {
-            messages: validation::conversation(messages)?,
+            messages: validation::conversation("messages", messages)?,
             tools: self.shown_tools()?,
             tool_choice: tool_choice.into(),
             tool_name,

@@ -138,6 +138,70 @@ fn openai() -> Vec<Seen> {
     ]
 }
 
+/// As Codex, the Agents SDK and Vercel's AI SDK send them.
+fn responses() -> Vec<Seen> {
+    let asked = |more: &Value| with(&json!({"model": "none", "input": "hi"}), more);
+    let item = |item: &Value| asked(&json!({"input": [{"role": "user", "content": "hi"}, item]}));
+    let path = "/v1/responses";
+    vec![
+        (
+            path,
+            asked(&json!({
+                "instructions": "You are Codex.", "tool_choice": "auto", "parallel_tool_calls": false, "store": false,
+                "stream": true, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "x",
+                "reasoning": {"effort": "medium", "summary": "auto"}, "text": {"verbosity": "low"},
+                "client_metadata": {"x": "y"}, "service_tier": "priority",
+                "tools": [
+                    {"type": "function", "name": "exec_command", "strict": false, "parameters": {"type": "object"}},
+                    {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "syntax": "lark", "definition": "start: x"}},
+                    {"type": "namespace", "name": "mcp__x", "description": "", "tools": [{"type": "function", "name": "y"}]},
+                    {"type": "web_search", "external_web_access": false}, {"type": "local_shell"}, {"type": "tool_search"},
+                ],
+            })),
+            None,
+        ),
+        (path, asked(&json!({"max_output_tokens": 4.0, "top_logprobs": 2.0, "seed": 7.0})), None),
+        (
+            path,
+            asked(&json!({"previous_response_id": null, "tools": null, "text": null, "reasoning": null})),
+            None,
+        ),
+        (
+            path,
+            item(&json!({"type": "reasoning", "summary": [], "content": null, "encrypted_content": "x"})),
+            None,
+        ),
+        (path, item(&json!({"type": "message", "role": "assistant", "content": [], "phase": null})), None),
+        (
+            path,
+            item(
+                &json!({"type": "function_call", "id": null, "call_id": "c", "name": "f", "arguments": "{\"a"}),
+            ),
+            None,
+        ),
+        (
+            path,
+            item(
+                &json!({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}]}),
+            ),
+            None,
+        ),
+        (path, item(&json!({"type": "local_shell_call", "call_id": "c", "action": {}})), None),
+        (path, item(&json!({"type": "ghost_snapshot", "ghost_commit": {}})), None),
+        (
+            path,
+            item(&json!({"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]})),
+            Some("Pictures are not read"),
+        ),
+        (path, json!({"model": "none"}), Some("`input` is missing")),
+        (
+            path,
+            asked(&json!({"tool_choice": "required", "tools": [{"type": "web_search"}]})),
+            Some("can be called here"),
+        ),
+    ]
+}
+
 fn ollama() -> Vec<Seen> {
     let options = |options: &Value| asked(&json!({"options": options}));
     let call = |arguments: &Value| {
@@ -275,7 +339,7 @@ async fn what_clients_were_seen_to_send_is_read_as_their_reference_servers_read_
     let root = tempfile::tempdir().expect("folder");
     let agent = agent(root.path()).await;
     let mut wrong = Vec::new();
-    for (path, body, refused) in openai().into_iter().chain(ollama()).chain(anthropic()) {
+    for (path, body, refused) in openai().into_iter().chain(responses()).chain(ollama()).chain(anthropic()) {
         let (status, told) = sent(&agent, path, &body).await;
         let fine = refused.map_or(status == 404, |reason| {
             let written = told.replace("\\\"", "\"");
