@@ -2,6 +2,7 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod backpressure;
+mod choices;
 mod embeddings;
 pub(crate) mod generation;
 mod lenient;

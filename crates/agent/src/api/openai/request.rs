@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::sampling::SamplingFields;
+use crate::api::choices;
 use crate::api::lenient::{Integer, nullable};
 use crate::api::validation::{self, count, invalid};
 
@@ -140,6 +141,7 @@ impl ChatRequest {
     /// The checked request in the runner's words.
     pub(super) fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
         self.refuse_unsupported()?;
+        self.choices()?;
         if self.stream_options.is_some() && !self.streams() {
             return Err(invalid("stream_options", "`stream_options` is only allowed with `stream: true`."));
         }
@@ -246,7 +248,6 @@ impl ChatRequest {
         };
         let sound = self.modalities.as_ref().is_some_and(|kinds| kinds.iter().any(|kind| kind != "text"));
         let unsupported = [
-            ("n", "more than one choice; ask several times", self.n.is_some_and(|n| n != Integer(1))),
             ("functions", "the old form of `tools`, which is what to use,", holds_something(&self.functions)),
             ("modalities", "anything but text", sound),
             ("web_search_options", "a search of the web", self.web_search_options.is_some()),
@@ -255,6 +256,11 @@ impl ChatRequest {
             Some((name, what, _)) => Err(invalid(name, format!("`{name}`: {what} cannot be done here."))),
             None => Ok(()),
         }
+    }
+
+    /// Answers that are wanted.
+    pub(super) fn choices(&self) -> Result<usize, Problem> {
+        choices::wanted(self.n)
     }
 
     pub(super) fn keep_alive(&self) -> Result<Option<KeepAlive>, Problem> {

@@ -118,7 +118,8 @@ fn openai() -> Vec<Seen> {
         (CHAT, asked(&json!({"max_tokens": 4.5})), Some("a whole number")),
         (CHAT, asked(&json!({"max_completion_tokens": "4"})), Some("max_completion_tokens: ")),
         (CHAT, asked(&json!({"top_logprobs": -1})), Some("\"param\":\"top_logprobs\"")),
-        (CHAT, asked(&json!({"n": 2})), Some("\"param\":\"n\"")),
+        (CHAT, asked(&json!({"n": 2.0})), None),
+        (CHAT, asked(&json!({"n": 129})), Some("\"param\":\"n\"")),
         ("/v1/completions", with(&text, &json!({"max_tokens": -1, "logprobs": 2.0, "best_of": 1.0})), None),
         ("/v1/completions", with(&text, &json!({"prompt": [[1, 2]]})), Some("\"param\":\"prompt\"")),
         (
