@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::sampling::SamplingFields;
 use crate::api::choices;
 use crate::api::lenient::{Integer, nullable};
+use crate::api::reasoning::{effort, template_arguments};
 use crate::api::validation::{self, count, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that
@@ -33,6 +34,7 @@ pub(crate) struct ChatRequest {
     top_logprobs: Option<Integer>,
     response_format: Option<ResponseFormat>,
     modalities: Option<Vec<String>>,
+    reasoning_effort: Option<String>,
     web_search_options: Option<Value>,
     /// Not OpenAI's: more variables for the model's chat template, such as `enable_thinking`.
     chat_template_kwargs: Option<Map<String, Value>>,
@@ -147,14 +149,14 @@ impl ChatRequest {
         }
         let messages = self.messages.iter().map(ChatMessage::checked).collect::<Result<_, _>>()?;
         let (tool_choice, tool_name) = self.choice()?;
-        let kwargs = self.chat_template_kwargs.as_ref();
+        let mut variables = effort(self.reasoning_effort.as_deref());
+        variables.extend(self.chat_template_kwargs.clone().unwrap_or_default());
         let chat = wire::Chat {
             messages: validation::conversation("messages", messages)?,
             tools: self.shown_tools()?,
             tool_choice: tool_choice.into(),
             tool_name,
-            template_arguments: kwargs
-                .map_or_else(String::new, |kwargs| Value::from(kwargs.clone()).to_string()),
+            template_arguments: template_arguments(variables),
             raw: false,
         };
         let mut generation = self.sampling.generation(Input::Chat(chat))?;
