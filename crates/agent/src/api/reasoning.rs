@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+/// The variable of a level.
+pub(crate) const LEVEL: &str = "reasoning_effort";
+
 /// Variables for an effort as OpenAI names it: `none` is no thought at all, and templates that know levels know
 /// three of them.
 pub(crate) fn effort(effort: Option<&str>) -> Map<String, Value> {
@@ -14,7 +17,7 @@ pub(crate) fn effort(effort: Option<&str>) -> Map<String, Value> {
                 "xhigh" | "max" => "high",
                 level => level,
             };
-            json!({"enable_thinking": true, "thinking": true, "reasoning_effort": level})
+            json!({"enable_thinking": true, "thinking": true, LEVEL: level})
         }
     };
     variables.as_object().cloned().unwrap_or_default()

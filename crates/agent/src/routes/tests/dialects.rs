@@ -319,6 +319,22 @@ fn anthropic() -> Vec<Seen> {
             None,
         ),
         ("/v1/messages", said(&json!([{"type": "tool_use", "id": "1", "name": "f", "input": null}])), None),
+        (
+            "/v1/messages",
+            asked(
+                &json!({"system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+                "messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}]}),
+            ),
+            None,
+        ),
+        (
+            "/v1/messages",
+            asked(
+                &json!({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t",
+                "content": [{"type": "text", "text": "x"}, {"type": "image", "source": {}}]}]}]}),
+            ),
+            Some("Pictures are not read"),
+        ),
         ("/v1/messages", tool(&json!({"type": "custom", "cache_control": {"type": "ephemeral"}})), None),
         ("/v1/messages", tool(&json!({"type": null, "name": "f".repeat(128)})), None),
         ("/v1/messages", tool(&json!({"name": "f".repeat(129)})), Some("1 to 128")),
