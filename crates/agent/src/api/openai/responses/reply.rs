@@ -86,7 +86,7 @@ impl Reply {
         let code = match problem.status() {
             _ if problem.kind() == TOO_LONG => TOO_LONG,
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_exceeded",
-            status if status.is_client_error() => "invalid_prompt",
+            StatusCode::BAD_REQUEST => "invalid_prompt",
             _ => "server_error",
         };
         let mut events = self.output.close("incomplete");
@@ -243,7 +243,10 @@ mod tests {
         let store = Arc::default();
         let died = || AskError::Died { id: "m".into(), reason: "signal: 9".into() };
         let too_long = AskError::TooLong { prompt: 9, context: 8 };
-        for (failure, code) in [(died(), "server_error"), (too_long, "context_length_exceeded")] {
+        let refused = AskError::Request("no such shape".into());
+        let cases =
+            [(died(), "server_error"), (refused, "invalid_prompt"), (too_long, "context_length_exceeded")];
+        for (failure, code) in cases {
             let events = events(reply(&store), pieces(vec![Ok(said("He")), Err(failure)]));
             let events = told(events.into_response()).await;
             let last = events.last().expect("an event");
