@@ -28,7 +28,9 @@ DEPTH = 4
 REQUIRED = (typing.Required, typing_extensions.Required)
 # What only its maker runs: tools with a date in their name, and these of OpenAI's responses. Given once.
 DATED = re.compile(r"\d{8}Param$")
-HOSTED = re.compile(r"apply_patch|code_interpreter|computer|file_search|image_gen|mcp|program|shell|tool_search|web_search")
+HOSTED = re.compile(
+    r"apply_patch|code_interpreter|computer|file_search|image_gen|mcp|program|shell|tool_search|web_search"
+)
 
 
 def fields(kind):

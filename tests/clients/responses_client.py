@@ -83,7 +83,9 @@ def a_tool_is_called(box):
     events = list(client.responses.create(**ask, tool_choice={"type": "custom", "name": "run"}, stream=True))
     for event in events:
         KNOWN.validate_python(event.model_dump(mode="json", by_alias=True, exclude_unset=True))
-    assert events[-1].response.output[-1].type == "custom_tool_call" or events[-1].type == "response.incomplete", events[-1]
+    # A text without a schema may fill all the room there is.
+    last = events[-1]
+    assert last.type == "response.incomplete" or last.response.output[-1].type == "custom_tool_call", last
 
 
 def answers_have_the_shape_asked_for(box):
