@@ -124,21 +124,28 @@ impl Answer {
     pub(crate) async fn collect(mut pieces: Pieces) -> Result<Self, AskError> {
         let mut answer = Self::default();
         while let Some(piece) = pieces.next().await {
-            match piece? {
-                Piece::Text(more) => {
-                    answer.text.push_str(&more.text);
-                    answer.logprobs.extend(more.logprobs);
-                }
-                Piece::Reasoning(more) => answer.reasoning.push_str(&more),
-                Piece::Call(call) => answer.calls.push(call),
-                Piece::End(account) => answer.account = account,
-            }
+            answer.add(piece?);
         }
         Ok(answer)
     }
+
+    /// Adds what comes next.
+    pub(crate) fn add(&mut self, piece: Piece) {
+        match piece {
+            Piece::Text(more) => {
+                self.text.push_str(&more.text);
+                self.logprobs.extend(more.logprobs);
+            }
+            Piece::Reasoning(more) => self.reasoning.push_str(&more),
+            Piece::Call(call) => self.calls.push(call),
+            Piece::End(account) => self.account = account,
+        }
+    }
 }
 
-pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Send>>;
+pub(crate) type Pieces = Told<Piece>;
+/// What is told of answers, as it comes.
+pub(crate) type Told<T> = Pin<Box<dyn Stream<Item = Result<T, AskError>> + Send>>;
 
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
 ///
@@ -219,7 +226,7 @@ fn ask_and_tell(
 
 /// Waits a while for the first piece, so that an error before it can have a status of its own; later ones
 /// come as an error in the stream.
-pub(crate) async fn begun(mut pieces: Pieces) -> Result<Pieces, AskError> {
+pub(crate) async fn begun<T: Send + 'static>(mut pieces: Told<T>) -> Result<Told<T>, AskError> {
     let first = match tokio::time::timeout(FIRST_WAIT, pieces.next()).await {
         Ok(Some(Err(error))) => return Err(error),
         Ok(first) => first,

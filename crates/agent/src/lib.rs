@@ -166,7 +166,8 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     let conversations = Conversations::new(paths.state().join("conversations"))
         .context("cannot start the thread of conversations")?;
     let conversations = Arc::new(conversations);
-    let agent = Agent { inference, library, gateway, cameras, events, conversations };
+    let agent =
+        Agent { inference, library, gateway, cameras, events, conversations, responses: Arc::default() };
     let generating = agent.gateway.clone().run();
     library::report_health(&agent.library, &health).await;
     agent.cameras.report_health(&health);
@@ -179,6 +180,7 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             scheduler.set_retention_policies(index.retention_policies().await);
             scheduler.measure().await;
             scheduler.unload_idle();
+            tidied.responses.tidy();
             tidied.library.tidy_uploads().await;
             sweep_cameras(&tidied.cameras).await;
             library::report_health(&tidied.library, &health).await;

@@ -44,6 +44,9 @@ fn table() -> Vec<Route<Agent>> {
 
         // OpenAI
         post("/v1/chat/completions", Infer, openai::chat).errors(openais),
+        post("/v1/responses", Infer, openai::responses::create).errors(openais),
+        get("/v1/responses/{id}", Infer, openai::responses::show).errors(openais),
+        delete("/v1/responses/{id}", Infer, openai::responses::remove).errors(openais),
         post("/v1/completions", Infer, openai::completions).errors(openais),
         post("/v1/embeddings", Infer, openai::embeddings).errors(openais),
         get("/v1/models", Infer, openai::models).errors(openais),

@@ -6,6 +6,7 @@ use actionbooster_conversations::Conversations;
 use actionbooster_generation::Gateway;
 use axum::extract::FromRef;
 
+use crate::api::openai::responses::StoredResponses;
 use crate::cameras::Cameras;
 use crate::closing::Closing;
 use crate::events::Events;
@@ -21,6 +22,7 @@ pub(crate) struct Agent {
     pub(crate) cameras: Arc<Cameras>,
     pub(crate) events: Arc<Events>,
     pub(crate) conversations: Arc<Conversations>,
+    pub(crate) responses: Arc<StoredResponses>,
 }
 
 impl FromRef<Agent> for Inference {
@@ -56,6 +58,12 @@ impl FromRef<Agent> for Arc<Events> {
 impl FromRef<Agent> for Arc<Conversations> {
     fn from_ref(agent: &Agent) -> Self {
         Self::clone(&agent.conversations)
+    }
+}
+
+impl FromRef<Agent> for Arc<StoredResponses> {
+    fn from_ref(agent: &Agent) -> Self {
+        Self::clone(&agent.responses)
     }
 }
 

@@ -111,7 +111,7 @@ impl ChatRequest {
         };
         let tools = self.tools.iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
         let chat = wire::Chat {
-            messages: validation::conversation(messages)?,
+            messages: validation::conversation("messages", messages)?,
             tools: validation::tools(&tools)?,
             template_arguments: thinking(self.think.as_ref()),
             ..wire::Chat::default()

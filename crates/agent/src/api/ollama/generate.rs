@@ -92,7 +92,7 @@ impl GenerateRequest {
                 .map(|text| validation::turn("system", text));
             let messages = system.chain([validation::turn("user", &self.prompt)]).collect();
             Input::Chat(wire::Chat {
-                messages: validation::conversation(messages)?,
+                messages: validation::conversation("messages", messages)?,
                 template_arguments: thinking(self.think.as_ref()),
                 ..wire::Chat::default()
             })
