@@ -34,8 +34,8 @@ pub(crate) fn ask(
     }
     let limit = |limit: u64, whose: &str| {
         full(format!(
-            "the conversations of {whose} take the {} that they may take; delete some in the portal, or with \
-             `boosterctl conversations delete`",
+            "the conversations of {whose} take the {} that they may take; delete some in the portal, or all of \
+             them with `boosterctl storage delete-conversations`",
             Size(limit)
         ))
     };

@@ -10,6 +10,8 @@ use calls::Style;
 
 /// The marks of reasoning that the catalog's families share.
 const THINK: (&str, &str) = ("<think>", "</think>");
+/// What closes thoughts that are cut off.
+pub(crate) const END_OF_REASONING: &str = "\n</think>\n\n";
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +76,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// For the answer to this prompt, as the template rendered it.
-    pub(crate) fn new(layout: Layout, conversation: &Conversation, prompt: &str) -> Self {
-        let (place, style) = if conversation.must_call() {
+    /// For the answer to this prompt, as the template rendered it. `continued`: the answer goes on with a turn that
+    /// has begun.
+    pub(crate) fn new(layout: Layout, conversation: &Conversation, prompt: &str, continued: bool) -> Self {
+        let (place, style) = if continued {
+            (Place::Text, Some(layout.style))
+        } else if conversation.must_call() {
             (Place::Calls, Some(Style::Bare))
         } else if layout.begins_inside(prompt) {
             (Place::Reasoning, Some(layout.style))
@@ -85,7 +90,12 @@ impl Reply {
         };
         let style = style.filter(|_| !conversation.shown_tools().is_empty());
         let must_call = conversation.must_call();
-        Self { reasons: layout.reasons, style, must_call, place, held: String::new(), fresh: true }
+        Self { reasons: layout.reasons, style, must_call, place, held: String::new(), fresh: !continued }
+    }
+
+    /// Whether what comes now is thought.
+    pub(crate) fn is_reasoning(&self) -> bool {
+        self.place == Place::Reasoning
     }
 
     /// Takes more of the answer and returns the parts that are certain now.
@@ -257,7 +267,7 @@ mod tests {
         size: usize,
         cut: bool,
     ) -> Vec<Part> {
-        let mut reply = Reply::new(Layout::of(Some(template)), &conversation(choice), prompt);
+        let mut reply = Reply::new(Layout::of(Some(template)), &conversation(choice), prompt, false);
         let characters: Vec<char> = answer.chars().collect();
         let mut parts: Vec<Part> =
             characters.chunks(size).flat_map(|piece| reply.push(&piece.iter().collect::<String>())).collect();
@@ -382,6 +392,15 @@ mod tests {
         }
         // Without a limit it was the model's own: nothing of it is lost.
         assert_eq!(parts(QWEN, "", ToolChoice::Auto, "ok <tool", 4), vec![text("ok <tool")]);
+    }
+
+    #[test]
+    fn a_turn_that_goes_on_keeps_its_spaces_and_begins_no_thought() {
+        let mut reply =
+            Reply::new(Layout::of(Some(QWEN)), &conversation(ToolChoice::Auto), "The sum is", true);
+        let mut parts = reply.push(" <think> four");
+        parts.extend(reply.finish(false));
+        assert_eq!(parts, [text(" <think>"), text(" four")]);
     }
 
     #[test]

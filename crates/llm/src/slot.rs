@@ -74,6 +74,13 @@ pub(crate) struct Work {
     /// Told tokens whose text is held back because it may be the beginning of a mark.
     held_logprobs: Vec<TokenLogprob>,
     generated: u32,
+    /// Tokens of it that were thoughts, and how many there may be.
+    reasoned: u32,
+    reasoning_limit: u32,
+    /// What closes thoughts, until that has happened.
+    end_of_reasoning: Vec<LlamaToken>,
+    /// Tokens that come next whatever the model would say.
+    forced: VecDeque<LlamaToken>,
     limit: u32,
     /// When it ends, whatever is said by then.
     deadline: Option<Instant>,
@@ -89,12 +96,14 @@ pub(crate) struct Work {
 impl Work {
     /// Begins with a prompt of which `reused` tokens are in memory already.
     ///
-    /// `reply` takes the answer apart; without it, the answer is told as it is.
+    /// `reply` takes the answer apart; without it, the answer is told as it is. `end_of_reasoning` closes thoughts
+    /// that grow too long.
     pub(crate) fn begin(
         job: Generation,
         prompt: Vec<LlamaToken>,
         reused: usize,
         reply: Option<Reply>,
+        end_of_reasoning: Vec<LlamaToken>,
         limits: Limits,
     ) -> Self {
         let Limits { context, vocabulary, moves, answer_tokens, answer_time } = limits;
@@ -116,6 +125,10 @@ impl Work {
             bytes: 0,
             held_logprobs: Vec::new(),
             generated: 0,
+            reasoned: 0,
+            reasoning_limit: request.max_reasoning_tokens.unwrap_or(u32::MAX),
+            end_of_reasoning,
+            forced: VecDeque::new(),
             limit: bounds.min().unwrap_or(room).min(room),
             deadline: Some(answer_time).filter(|time| !time.is_zero()).map(|time| started + time),
             shifts,
@@ -200,7 +213,15 @@ impl Work {
         index: i32,
         marks: &[LlamaToken],
     ) {
-        let token = match self.chooser.choose(context, index) {
+        let reasons = self.reply.as_ref().is_some_and(Reply::is_reasoning);
+        if reasons && self.reasoned >= self.reasoning_limit {
+            self.forced.extend(std::mem::take(&mut self.end_of_reasoning));
+        }
+        let chosen = match self.forced.pop_front() {
+            Some(token) => self.chooser.take(token).map(|()| token),
+            None => self.chooser.choose(context, index),
+        };
+        let token = match chosen {
             Ok(token) => token,
             Err(error) => return self.fail(error),
         };
@@ -210,6 +231,7 @@ impl Work {
             return;
         }
         self.generated += 1;
+        self.reasoned += u32::from(reasons);
         self.next = Some(token);
         let shown = self.reply.is_some() && marks.contains(&token);
         let piece = vocabulary.token_to_piece(token, shown, None);
@@ -258,6 +280,7 @@ impl Work {
             prompt_tokens: self.prompt.len() as u32,
             reused_tokens: self.reused as u32,
             generated_tokens: self.generated,
+            reasoning_tokens: self.reasoned,
             prompt_us: read_at.duration_since(self.started).as_micros() as u64,
             generate_us: read_at.elapsed().as_micros() as u64,
         };

@@ -186,7 +186,9 @@ impl<'model> Stepper<'model> {
             let kept = forget_after(&mut self.context, slot, keep);
             self.clock += 1;
             slot.last_used = self.clock;
-            slot.work = Some(Work::begin(generation, prompt, kept, reply, self.limits));
+            let limited = generation.request.max_reasoning_tokens.is_some();
+            let end_of_reasoning = if limited { self.prompts.end_of_reasoning() } else { Vec::new() };
+            slot.work = Some(Work::begin(generation, prompt, kept, reply, end_of_reasoning, self.limits));
         }
     }
 

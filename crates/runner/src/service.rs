@@ -79,6 +79,7 @@ impl wire::runner_server::Runner for Service {
             input,
             sampling: translate::sampling(request.sampling.unwrap_or_default(), &self.defaults),
             max_tokens: request.max_tokens,
+            max_reasoning_tokens: request.max_reasoning_tokens,
             stop: request.stop,
             logprobs: request.logprobs,
             context_full,

@@ -23,6 +23,17 @@ pub(crate) fn effort(effort: Option<&str>) -> Map<String, Value> {
     variables.as_object().cloned().unwrap_or_default()
 }
 
+/// Tokens that a model may think at an effort: templates of many models know no levels, so their thoughts are cut off.
+pub(crate) fn budget(effort: Option<&str>) -> Option<u32> {
+    match effort? {
+        "none" => Some(0),
+        "minimal" => Some(128),
+        "low" => Some(1024),
+        "medium" => Some(4096),
+        _ => None,
+    }
+}
+
 /// Variables as the runner reads them.
 pub(crate) fn template_arguments(variables: Map<String, Value>) -> String {
     if variables.is_empty() { String::new() } else { Value::from(variables).to_string() }
@@ -47,5 +58,9 @@ mod tests {
             assert_eq!(Value::from(effort(given)), expected, "{given:?}");
         }
         assert_eq!(template_arguments(effort(None)), "");
+        assert_eq!(
+            [None, Some("none"), Some("low"), Some("high")].map(budget),
+            [None, Some(0), Some(1024), None]
+        );
     }
 }

@@ -87,7 +87,7 @@ async fn keys_leave_half_of_the_room_to_the_owner_and_deleting_makes_room() {
         kept.push(count);
         assert!(matches!(full, ConversationError::Full(_)), "{full:?}");
         let told = full.to_string();
-        assert!(told.contains("delete some") && told.contains("boosterctl conversations delete"), "{told}");
+        assert!(told.contains("delete some") && told.contains("delete-conversations"), "{told}");
     }
     assert!((9..=10).contains(&kept[0]), "{kept:?}: half of 4 MiB");
     assert!((7..=10).contains(&kept[1]), "{kept:?}: the rest");

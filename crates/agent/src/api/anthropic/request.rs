@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::blocks::{Content, Message};
 use crate::api::lenient::{Integer, nullable};
-use crate::api::reasoning::{LEVEL, effort, template_arguments};
+use crate::api::reasoning::{LEVEL, budget, effort, template_arguments};
 use crate::api::validation::{self, invalid, within};
 
 /// Body of `POST /v1/messages` and `POST /v1/messages/count_tokens`. Unknown fields are ignored.
@@ -53,6 +53,7 @@ struct ToolChoice {
 struct Thinking {
     #[serde(rename = "type")]
     kind: String,
+    budget_tokens: Option<Integer>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +98,7 @@ impl MessagesRequest {
             input: Some(Input::Chat(self.chat()?)),
             sampling: Some(sampling),
             max_tokens,
+            max_reasoning_tokens: self.reasoning_limit()?,
             stop: validation::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
             format: self.format()?,
             ..wire::GenerateRequest::default()
@@ -159,6 +161,22 @@ impl MessagesRequest {
             variables.insert("thinking".into(), wanted.into());
         }
         variables
+    }
+
+    /// Tokens that the model may think: none where thinking is off, else what `thinking` or the effort says.
+    fn reasoning_limit(&self) -> Result<Option<u32>, Problem> {
+        let wanted = self.output_config.as_ref().and_then(|config| config.effort.as_deref());
+        match &self.thinking {
+            Some(Thinking { kind, .. }) if kind == "disabled" => Ok(Some(0)),
+            Some(Thinking { budget_tokens: Some(Integer(tokens)), .. }) => {
+                let tokens = u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0).ok_or_else(|| {
+                    let detail = format!("`thinking.budget_tokens` is {tokens}; it must be at least 1.");
+                    invalid("thinking.budget_tokens", detail)
+                })?;
+                Ok(Some(tokens))
+            }
+            _ => Ok(budget(wanted)),
+        }
     }
 
     fn choice(&self) -> Result<(wire::ToolChoice, String), Problem> {

@@ -206,6 +206,7 @@ pub(super) fn usage_of(account: &wire::Finished) -> Value {
         "completion_tokens": account.generated_tokens,
         "total_tokens": account.prompt_tokens + account.generated_tokens,
         "prompt_tokens_details": {"cached_tokens": account.cached_prompt_tokens},
+        "completion_tokens_details": {"reasoning_tokens": account.reasoning_tokens},
     })
 }
 

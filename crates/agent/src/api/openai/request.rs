@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::sampling::SamplingFields;
 use crate::api::choices;
 use crate::api::lenient::{Integer, nullable};
-use crate::api::reasoning::{effort, template_arguments};
+use crate::api::reasoning::{budget, effort, template_arguments};
 use crate::api::validation::{self, count, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that
@@ -163,6 +163,7 @@ impl ChatRequest {
         if let Some(limit) = validation::token_limit("max_completion_tokens", self.max_completion_tokens)? {
             generation.max_tokens = limit;
         }
+        generation.max_reasoning_tokens = budget(self.reasoning_effort.as_deref());
         generation.logprobs = self.told_logprobs()?;
         if let Some(format) = self.format()? {
             generation.format = Some(format);

@@ -156,8 +156,7 @@ fn usage(account: &wire::Finished) -> Value {
         "input_tokens": account.prompt_tokens,
         "input_tokens_details": {"cached_tokens": account.cached_prompt_tokens, "cache_write_tokens": 0},
         "output_tokens": account.generated_tokens,
-        // Thoughts are not counted apart.
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": account.reasoning_tokens},
         "total_tokens": account.prompt_tokens + account.generated_tokens,
     })
 }

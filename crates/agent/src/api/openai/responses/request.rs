@@ -12,7 +12,7 @@ use super::store::StoredResponses;
 use super::tools::Tools;
 use crate::api::lenient::Integer;
 use crate::api::openai::sampling::SamplingFields;
-use crate::api::reasoning::{effort, template_arguments};
+use crate::api::reasoning::{budget, effort, template_arguments};
 use crate::api::validation::{self, count, invalid};
 
 /// What `include` asks for that can be told.
@@ -100,7 +100,8 @@ impl ResponseRequest {
         let turns = self.turns(store, owner)?;
         let instructions = self.instructions.as_deref().unwrap_or_default();
         let messages = with_instructions(instructions, turns.clone());
-        let mut variables = effort(self.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_deref()));
+        let wanted = self.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_deref());
+        let mut variables = effort(wanted);
         variables.extend(self.chat_template_kwargs.clone().unwrap_or_default());
         let mut chat = wire::Chat {
             messages: validation::conversation("input", messages)?,
@@ -112,6 +113,7 @@ impl ResponseRequest {
         if let Some(limit) = validation::token_limit("max_output_tokens", self.max_output_tokens)? {
             generation.max_tokens = limit;
         }
+        generation.max_reasoning_tokens = budget(wanted);
         let alternatives = count("top_logprobs", self.top_logprobs, 0, 20)?.unwrap_or(0);
         let asked = self.include.iter().flatten().any(|included| included == LOGPROBS);
         generation.logprobs = (asked || alternatives > 0).then_some(alternatives);
