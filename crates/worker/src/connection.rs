@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use actionbooster_chassis::Problem;
 use actionbooster_chassis::auth::Scope;
 use actionbooster_wire::ai::v1 as ai;
 use actionbooster_wire::frames::{DEFAULT_LIMIT, FrameError, Frames};
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Shared;
 use crate::detectors::OpenError;
 use crate::line::{Answer, Failure};
-use crate::record::Record;
+use crate::quotas::ClientId;
 use crate::session::{Session, Wish};
 use crate::words;
 
@@ -46,6 +47,7 @@ where
         session: None,
         opening: None,
         began: Instant::now(),
+        address: ClientId::of_address(peer.ip()),
     };
     let why = conversation.run(answered, &shutdown).await;
     tracing::info!(%peer, why, "connection ended");
@@ -63,6 +65,8 @@ struct Conversation<S> {
     /// A model is being loaded for this client.
     opening: Option<Opening>,
     began: Instant,
+    /// Who this is as long as no key says more.
+    address: ClientId,
 }
 
 /// The conversation is over, and why.
@@ -147,19 +151,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
     }
 
     async fn init(&mut self, init: ai::Init) -> Result<(), Over> {
-        if self.worker.guarded {
-            match self.worker.auth.of_key(&init.token) {
-                Ok(Some(caller)) if caller.may(Scope::Infer) => {}
-                Ok(_) => {
-                    let message =
-                        "the token is missing, unknown or lacks the scope infer; make a key in the portal";
-                    return self.farewell(ai::ErrorCode::Unauthorised, message.to_owned()).await;
-                }
-                Err(problem) => {
-                    return self.farewell(ai::ErrorCode::Busy, problem.detail().to_owned()).await;
-                }
+        let client = match identify(Shared::clone(&self.worker), self.address.clone(), &init.token).await {
+            Ok(Some(client)) => client,
+            Ok(None) => {
+                let message =
+                    "the token is missing, unknown or lacks the scope infer; make a key in the portal";
+                return self.farewell(ai::ErrorCode::Unauthorised, message.to_owned()).await;
             }
-        }
+            Err(problem) => {
+                return self.farewell(ai::ErrorCode::Busy, problem.detail().to_owned()).await;
+            }
+        };
         // The one before ends, and so does a load that was under way for it.
         self.opening = None;
         if let Some(session) = self.session.take() {
@@ -169,7 +171,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             Ok(wish) => wish,
             Err(message) => return self.send(words::error(ai::ErrorCode::BadInit, message, 0, false)).await,
         };
-        self.opening = Some(Box::pin(open(Shared::clone(&self.worker), wish, self.answers.clone())));
+        let opening = open(Shared::clone(&self.worker), client, wish, self.answers.clone());
+        self.opening = Some(Box::pin(opening));
         Ok(())
     }
 
@@ -229,32 +232,43 @@ async fn opening(opening: &mut Option<Opening>) -> Result<Session, ai::Envelope>
     }
 }
 
-/// Opens a session, or says what the client is told instead.
-async fn open(worker: Shared, wish: Wish, answers: mpsc::Sender<Answer>) -> Result<Session, ai::Envelope> {
-    let refused = |code, message| words::error(code, message, 0, false);
-    let open: usize = worker.detectors.loaded().values().sum();
-    if open >= worker.most_sessions {
-        let message = format!("{open} sessions are open, and no more are allowed; try again later");
-        return Err(refused(ai::ErrorCode::Busy, message));
+/// Whose session an Init with this token begins; nothing where a token is needed and this is none.
+async fn identify(worker: Shared, address: ClientId, token: &str) -> Result<Option<ClientId>, Problem> {
+    if token.is_empty() {
+        return Ok((!worker.guarded).then_some(address));
     }
-    let seat = worker.detectors.seat(&wish.model, wish.input).await.map_err(|error| {
+    let (auth, token) = (worker.auth.clone(), token.to_owned());
+    // SQLite blocks, for as long as the monitor commits.
+    let asked = tokio::task::spawn_blocking(move || auth.of_key(&token)).await;
+    match asked.map_err(Problem::internal).flatten() {
+        Ok(Some(caller)) if caller.may(Scope::Infer) => Ok(Some(ClientId::of_caller(&caller))),
+        outcome if worker.guarded => outcome.map(|_| None),
+        // Nobody asked for it.
+        _ => Ok(Some(address)),
+    }
+}
+
+/// Opens a session, or says what the client is told instead.
+async fn open(
+    worker: Shared,
+    client: ClientId,
+    wish: Wish,
+    answers: mpsc::Sender<Answer>,
+) -> Result<Session, ai::Envelope> {
+    let refused = |code, message| words::error(code, message, 0, false);
+    let seat = worker.detectors.seat(&client, &wish.model, wish.input).await.map_err(|error| {
         let code = match error {
             OpenError::Unknown { .. } => ai::ErrorCode::UnknownModel,
             OpenError::Unusable { .. } => ai::ErrorCode::ModelUnusable,
+            OpenError::Refused(_) | OpenError::Full { .. } => ai::ErrorCode::Busy,
             OpenError::Closing => ai::ErrorCode::Stopping,
         };
         refused(code, error.to_string())
     })?;
-    let record = if wish.record { begin_record(&worker, &wish) } else { None };
-    Session::open(seat, wish, answers, record).map_err(|message| refused(ai::ErrorCode::BadInit, message))
-}
-
-/// The file of a session; detection goes on without it.
-fn begin_record(worker: &Shared, wish: &Wish) -> Option<Record> {
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-    let name = format!("{now}-{:08x}", rand::random::<u32>());
-    let begun = worker.records.begin(&name, &wish.client, &wish.model);
-    begun.inspect_err(|error| tracing::warn!("the session is not recorded: {error}")).ok()
+    let mut session =
+        Session::open(seat, wish, answers).map_err(|message| refused(ai::ErrorCode::BadInit, message))?;
+    session.record(&worker.records);
+    Ok(session)
 }
 
 fn millis(time: Duration) -> u32 {

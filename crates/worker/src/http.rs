@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_vision::{Error, Format, Limits};
 use axum::extract::{Multipart, Query, State};
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::Shared;
 use crate::detectors::{OpenError, Seat};
 use crate::line::{Failure, Seen, Work};
+use crate::quotas::{ClientId, Refusal};
 use crate::words;
 
 /// What is asked besides the picture.
@@ -30,6 +32,7 @@ pub(crate) struct Asked {
 /// send it, and their answer.
 pub(crate) async fn deepstack(
     State(worker): State<Shared>,
+    caller: Caller,
     mut form: Multipart,
 ) -> Result<Json<Value>, Problem> {
     let started = Instant::now();
@@ -52,7 +55,7 @@ pub(crate) async fn deepstack(
         }
     }
     let image = image.ok_or_else(|| invalid("There is no field `image`; send the picture in it."))?;
-    let (seat, seen) = look(&worker, image, &asked).await?;
+    let (seat, seen) = look(&worker, &caller, image, &asked).await?;
     let predictions: Vec<Value> = seen
         .detections
         .iter()
@@ -83,6 +86,7 @@ pub(crate) fn deepstack_error(problem: &Problem) -> Response {
 /// `POST /v1/detection?model=…&threshold=…`: a JPEG, PNG or WebP as the body.
 pub(crate) async fn detection(
     State(worker): State<Shared>,
+    caller: Caller,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
     body: Bytes,
@@ -92,7 +96,7 @@ pub(crate) async fn detection(
     if !kind.split(';').next().is_some_and(|kind| pictures.contains(&kind.trim())) {
         return Err(invalid(format!("The body is {kind}; send a JPEG, a PNG or a WebP.")));
     }
-    let (seat, seen) = look(&worker, body, &asked).await?;
+    let (seat, seen) = look(&worker, &caller, body, &asked).await?;
     let detections: Vec<Value> = seen
         .detections
         .iter()
@@ -149,7 +153,12 @@ pub(crate) async fn detectors(State(worker): State<Shared>) -> Json<Value> {
 }
 
 /// One picture, one answer. What a picture is, its first bytes say.
-async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, Seen), Problem> {
+async fn look(
+    worker: &Shared,
+    caller: &Caller,
+    image: Bytes,
+    asked: &Asked,
+) -> Result<(Seat, Seen), Problem> {
     let format = Format::of(&image)
         .ok_or_else(|| invalid("This is neither a JPEG nor a PNG nor a WebP; send one of them."))?;
     let usual = Limits::default();
@@ -167,14 +176,8 @@ async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, See
         Some(model) => model.clone(),
         None => usual_model(worker).await?,
     };
-    let seat = worker.detectors.seat(&model, None).await.map_err(|error| {
-        let (status, kind) = match error {
-            OpenError::Unknown { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
-            OpenError::Unusable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_unusable"),
-            OpenError::Closing => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        };
-        Problem::new(status, kind, "The detector cannot be used", error.to_string())
-    })?;
+    let client = ClientId::of_caller(caller);
+    let seat = worker.detectors.seat(&client, &model, None).await.map_err(|error| refusal(&error))?;
     let (sender, mut answers) = mpsc::channel(1);
     let work = Work {
         frame_id: 0,
@@ -206,6 +209,25 @@ async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, See
             let detail = format!("{why}; it is loaded again when it is asked again.");
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "detector-gone", title, detail).retry_after(1))
         }
+    }
+}
+
+fn refusal(error: &OpenError) -> Problem {
+    let (status, kind) = match error {
+        OpenError::Unknown { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
+        OpenError::Unusable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_unusable"),
+        OpenError::Refused(Refusal::Sessions { .. } | Refusal::Models { .. }) => {
+            (StatusCode::TOO_MANY_REQUESTS, "too-many")
+        }
+        OpenError::Refused(Refusal::All(_)) | OpenError::Full { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "busy")
+        }
+        OpenError::Closing => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+    };
+    let problem = Problem::new(status, kind, "The detector cannot be used", error.to_string());
+    match error {
+        OpenError::Refused(_) | OpenError::Full { .. } => problem.retry_after(1),
+        _ => problem,
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use actionbooster_vision::{Detection, Format, Preprocessing};
 use actionbooster_wire::ai::v1 as ai;
 
-use crate::detectors::Loaded;
 use crate::line::Seen;
+use crate::loaded::Loaded;
 
 pub(crate) fn response(kind: ai::response::Kind) -> ai::Envelope {
     let response = ai::Response { kind: Some(kind) };

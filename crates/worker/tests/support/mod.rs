@@ -14,6 +14,7 @@ use actionbooster_wire::frames::Frames;
 use futures::{SinkExt, StreamExt};
 use nix::unistd::Pid;
 use ports::port;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
@@ -45,6 +46,21 @@ pub fn prepare() -> tempfile::TempDir {
     }
     make_key(&root.path().join("var/lib/actionbooster/auth/auth.db"));
     root
+}
+
+/// Adds a detector to the store at a root, with these lines in its manifest.
+pub fn add_model(root: &Path, id: &str, file: &Path, lines: &str) {
+    let bytes = std::fs::read(file).expect("part of the repository");
+    let folder = root.join("var/lib/actionbooster/models").join(id);
+    std::fs::create_dir_all(&folder).expect("folder");
+    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let manifest = format!(
+        "id = \"{id}\"\nname = \"{id}\"\nfile = \"{id}.onnx\"\nsha256 = \"{sha256}\"\n\
+         size_bytes = {}\nlicence = \"MIT\"\n{lines}",
+        bytes.len()
+    );
+    std::fs::write(folder.join(format!("{id}.onnx")), bytes).expect("written");
+    std::fs::write(folder.join("manifest.toml"), manifest).expect("written");
 }
 
 /// A running worker. Ends when dropped.
