@@ -17,6 +17,7 @@ use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
+use crate::activity::Activity;
 use crate::detectors::OpenError;
 use crate::line::{Answer, Failure};
 use crate::quotas::ClientId;
@@ -27,10 +28,12 @@ use crate::words;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Silence after which the peer is given up, and the longest that it may take to read a message.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a message may take to come, however slowly: the largest one at 1.1 Mbit/s.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Results that wait to be sent; a client with window 1 has one.
 const ANSWERS: usize = 8;
 
-type Stream<S> = Framed<S, Frames<ai::Envelope, ai::Envelope>>;
+type Stream<S> = Framed<Activity<S>, Frames<ai::Envelope, ai::Envelope>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Session, ai::Envelope>> + Send>>;
 
 /// Speaks with a client until either has enough.
@@ -41,7 +44,7 @@ where
     metrics::gauge!("connections_active").increment(1.0);
     let (answers, answered) = mpsc::channel(ANSWERS);
     let mut conversation = Conversation {
-        stream: Framed::new(stream, Frames::new(DEFAULT_LIMIT)),
+        stream: Framed::new(Activity::of(stream), Frames::new(DEFAULT_LIMIT)),
         worker,
         answers,
         session: None,
@@ -77,6 +80,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
     async fn run(&mut self, mut answered: mpsc::Receiver<Answer>, shutdown: &CancellationToken) -> String {
         let (mut heard, mut said) = (Instant::now(), Instant::now());
         loop {
+            // Whoever uploads a picture slowly says nothing else meanwhile, and is not silent.
+            let silent = self.stream.get_ref().last.max(heard) + TIMEOUT;
             let outcome = tokio::select! {
                 message = self.stream.next() => {
                     heard = Instant::now();
@@ -110,9 +115,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                     let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                     self.send(words::heartbeat(now)).await
                 }
-                () = tokio::time::sleep_until(heard + TIMEOUT) => {
-                    let message = format!("nothing was heard for {} s", TIMEOUT.as_secs());
-                    self.farewell(ai::ErrorCode::Timeout, message).await
+                () = tokio::time::sleep_until(silent.min(heard + MESSAGE_TIMEOUT)) => {
+                    self.overdue(heard).await
                 }
                 () = shutdown.cancelled() => {
                     let message = "the worker is stopping; connect again in a moment".to_owned();
@@ -123,6 +127,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 return why;
             }
         }
+    }
+
+    /// Gives a client up that is silent, or too slow; one whose bytes came in between goes on.
+    async fn overdue(&mut self, heard: Instant) -> Result<(), Over> {
+        let message = if heard.elapsed() >= MESSAGE_TIMEOUT {
+            format!("no message came whole within {} s", MESSAGE_TIMEOUT.as_secs())
+        } else if self.stream.get_ref().last.max(heard).elapsed() >= TIMEOUT {
+            format!("nothing was heard for {} s", TIMEOUT.as_secs())
+        } else {
+            return Ok(());
+        };
+        self.farewell(ai::ErrorCode::Timeout, message).await
     }
 
     async fn take(&mut self, message: ai::Envelope) -> Result<(), Over> {
@@ -274,3 +290,6 @@ async fn open(
 fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 use serde::Deserialize;
 
+mod activity;
 mod connection;
 mod detector;
 mod detectors;

@@ -75,6 +75,12 @@ async fn only_the_classes_that_were_asked_for_are_told() {
     let error = client.error().await;
     assert_eq!(error.code(), ai::ErrorCode::BadInit);
     assert!(error.message.contains("unicorn") && error.message.contains("circle"), "{}", error.message);
+    // Nor is there a file of a session that never was.
+    let unknown = ai::Init { classes: vec!["unicorn".into()], record: true, ..init() };
+    client.request(ai::request::Kind::Init(unknown)).await;
+    assert_eq!(client.error().await.code(), ai::ErrorCode::BadInit);
+    let folder = worker.root().join("var/lib/actionbooster/worker/sessions");
+    assert_eq!(std::fs::read_dir(folder).expect("folder").count(), 0);
     // The connection lives, and another Init opens a session.
     client.request(ai::request::Kind::Init(init())).await;
     assert!(matches!(client.response().await, ai::response::Kind::InitOk(_)));
