@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{self, Backend, Load};
 use crate::frame::{Decoded, Decoder, Frame};
 use crate::head::{Candidate, Head, HeadKind};
-use crate::letterbox::{Letterbox, Placement, Preprocessing};
+use crate::letterbox::{Changes, Fit, Letterbox, Placement, Preprocessing};
 use crate::{Error, labels, nms};
 
 /// What the owner or the manifest knows of a model beyond what its file says. Everything may be left out.
@@ -18,9 +18,8 @@ pub struct Settings {
     /// The family of its outputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadKind>,
-    /// How pictures are prepared; else as the family usually wants it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preprocessing: Option<Preprocessing>,
+    /// How pictures are prepared, where that is not the family's usual way.
+    pub preprocessing: Changes,
     /// Names of its classes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -119,16 +118,11 @@ impl Detector {
         let input = (width as usize, height as usize);
         let head = Head::of(&about.outputs, input, settings.head, own.as_ref().map(Vec::len))?;
         let labels = own.unwrap_or_else(|| usual_labels(&head));
-        let preprocessing = match &settings.preprocessing {
-            Some(wanted) => wanted.clone(),
-            None if about.takes_bytes => Preprocessing {
-                bgr: false,
-                mean: [0.0; 3],
-                std: [1.0; 3],
-                ..usual_preprocessing(head.kind())
-            },
-            None => usual_preprocessing(head.kind()),
-        };
+        let mut usual = usual_preprocessing(head.kind());
+        if about.takes_bytes {
+            usual = Preprocessing { bgr: false, mean: [0.0; 3], std: [1.0; 3], ..usual };
+        }
+        let preprocessing = settings.preprocessing.of(&usual);
         if preprocessing.std.iter().any(|std| !std.is_normal()) {
             return Err(Error::Model("a std of its preprocessing is 0 or no number".into()));
         }
@@ -283,18 +277,29 @@ fn in_frame(found: &Candidate, place: &Place) -> Option<Detection> {
 /// How the families' authors prepare pictures.
 fn usual_preprocessing(kind: HeadKind) -> Preprocessing {
     match kind {
-        HeadKind::Yolo | HeadKind::EndToEnd => {
-            Preprocessing { bgr: false, mean: [0.0; 3], std: [255.0; 3], padding: 114, centred: true }
-        }
-        HeadKind::Yolox => {
-            Preprocessing { bgr: true, mean: [0.0; 3], std: [1.0; 3], padding: 114, centred: false }
-        }
+        HeadKind::Yolo | HeadKind::EndToEnd => Preprocessing {
+            bgr: false,
+            mean: [0.0; 3],
+            std: [255.0; 3],
+            padding: 114,
+            centred: true,
+            fit: Fit::Round,
+        },
+        HeadKind::Yolox => Preprocessing {
+            bgr: true,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            padding: 114,
+            centred: false,
+            fit: Fit::Truncate,
+        },
         HeadKind::Nanodet => Preprocessing {
             bgr: true,
             mean: [103.53, 116.28, 123.675],
             std: [57.375, 57.12, 58.395],
             padding: 0,
             centred: true,
+            fit: Fit::Round,
         },
     }
 }

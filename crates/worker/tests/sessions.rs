@@ -360,17 +360,20 @@ async fn a_model_that_takes_long_to_load_keeps_nobody_from_another() {
     let root = support::prepare();
     support::add_model(root.path(), "other", &support::shapes().join("shapes.onnx"), "");
     let worker = Worker::start_as(root, "", std::process::Command::new(support::PROGRAM)).await;
+    worker.until("who asked for the library is gone", async || worker.detectors().is_empty()).await;
     let mut slow = worker.connect().await;
     slow.request(ai::request::Kind::Init(ai::Init { model: "other".into(), ..init() })).await;
-    // Its process stands still as soon as it is there.
-    let mut loading = None;
-    worker
-        .until("it is being loaded", async || {
-            loading = worker.detectors().first().copied();
-            loading.is_some_and(|loading| kill(loading, Signal::SIGSTOP).is_ok())
-        })
-        .await;
-    let loading = loading.expect("a process");
+    // Its process stands still as soon as it is there, before it has loaded anything.
+    let loading = tokio::time::timeout(support::LIMIT, async {
+        loop {
+            if let Some(loading) = worker.detectors().first() {
+                break *loading;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let loading = loading.await.expect("it is being loaded");
+    kill(loading, Signal::SIGSTOP).expect("signal");
     let (mut client, _) = worker.session(init()).await;
     assert!(!client.look(frame(1)).await.detections.is_empty());
     assert!(
