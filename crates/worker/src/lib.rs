@@ -6,20 +6,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actionbooster_chassis::auth::{AuthReader, Scope};
+use actionbooster_chassis::auth::AuthReader;
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Boot, Service};
 use actionbooster_hardware::CpuList;
 use actionbooster_models::Store;
 use anyhow::Result;
-use axum::Router;
-use axum::routing::{delete, get, post};
 use serde::Deserialize;
 
 mod activity;
 mod connection;
+mod deepstack;
 mod detector;
 mod detectors;
+#[cfg(test)]
+mod fixture;
 mod http;
 mod line;
 mod listener;
@@ -27,6 +28,7 @@ mod loaded;
 mod quotas;
 mod record;
 mod records;
+mod routes;
 mod session;
 mod state;
 mod turns;
@@ -37,8 +39,6 @@ use loaded::Capacity;
 use quotas::{Limits, Quotas};
 use record::Records;
 
-/// Pictures of HTTP requests at most.
-const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// How often idle models are looked for, at least.
 const TIDY: Duration = Duration::from_secs(1);
 
@@ -154,27 +154,13 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             }
         })
     };
-    let router = Router::new()
-        .route("/v1/vision/detection", post(http::deepstack))
-        .route("/v1/detection", post(http::detection))
-        .route("/api/v1/detectors", get(http::detectors))
-        .route("/api/v1/detectors/records", delete(records::clear))
-        .route(records::PATH, get(records::usage))
-        .with_state(worker);
-    Ok(Service::new(router)
-        .scope(Scope::Infer, &["/v1/"])
-        .scope(Scope::Read, &["/api/v1/detectors"])
-        .scope(Scope::Admin, &["/api/v1/detectors/records"])
-        .local(&[records::PATH])
-        .body_limit(BODY_LIMIT)
-        .error_shape("/v1/vision/", http::deepstack_error)
-        .on_drain(async move {
-            listening.await;
-            if let Err(error) = housekeeping.await {
-                tracing::warn!(%error, "the housekeeping ended badly");
-            }
-            detectors.close().await;
-        }))
+    Ok(routes::service(worker).on_drain(async move {
+        listening.await;
+        if let Err(error) = housekeeping.await {
+            tracing::warn!(%error, "the housekeeping ended badly");
+        }
+        detectors.close().await;
+    }))
 }
 
 /// Says under `/health` whether models can be computed.

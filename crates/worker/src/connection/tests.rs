@@ -1,32 +1,13 @@
-use std::sync::Arc;
-
-use actionbooster_chassis::auth::AuthReader;
-use actionbooster_chassis::health::Health;
-use actionbooster_models::Store;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::Worker;
-use crate::detectors::{Computing, Detectors};
-use crate::loaded::Capacity;
-use crate::quotas::{Limits, Quotas};
-use crate::record::Records;
+use crate::fixture;
 
 /// A worker without models that speaks with whoever holds the stream.
 fn talking(folder: &std::path::Path) -> (DuplexStream, tokio::task::JoinHandle<()>) {
-    let computing = Computing { threads: 1, cpus: Vec::new(), patience: TIMEOUT };
-    let quotas = Quotas::new(Limits { sessions: 1, client_sessions: 1, client_models: 1 });
-    let store = Store::new(folder.join("vendor"), folder.join("models"));
-    let worker = Arc::new(Worker {
-        detectors: Detectors::new(store, computing, TIMEOUT, Capacity::of(1, 0), quotas),
-        records: Records::open(folder.join("records"), 1 << 20, Health::default()).expect("opens"),
-        auth: AuthReader::new(folder.join("auth.db")),
-        guarded: false,
-        model: String::new(),
-    });
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-    (ours, tokio::spawn(converse(theirs, peer, worker, CancellationToken::new())))
+    (ours, tokio::spawn(converse(theirs, peer, fixture::worker(folder), CancellationToken::new())))
 }
 
 /// The bytes of a message that holds a picture of so many bytes.
