@@ -179,6 +179,17 @@ async function chat(page) {
       count,
       { timeout: ANSWER_LIMIT_MS },
     );
+  /** So many answers, the last of them whole. */
+  const answered = (tab, count) =>
+    tab.waitForFunction(
+      (wanted) => {
+        const states = [...document.querySelectorAll('[data-testid="turns"] [data-state]')];
+        const writing = document.querySelector('[data-testid="turns"] li[aria-busy="true"]');
+        return states.length === wanted && states.at(-1).dataset.state === 'answered' && !writing;
+      },
+      count,
+      { timeout: ANSWER_LIMIT_MS },
+    );
   await check('a conversation goes on turn by turn', async () => {
     await page.getByRole('link', { name: 'Charla' }).click();
     const draft = page.getByLabel('Escribe un mensaje');
@@ -211,8 +222,9 @@ async function chat(page) {
     await other.locator('select option').first().waitFor({ state: 'attached' });
     await other.getByLabel('Escribe un mensaje').fill('¿Y desde otra pestaña?');
     await other.getByLabel('Escribe un mensaje').press('Enter');
-    await settled(3);
     await seen(page.getByText('¿Y desde otra pestaña?'));
+    await answered(other, 3);
+    await answered(page, 3);
     await other.close();
   });
   await check('Escape stops an answer, and one tap has it written anew', async () => {
@@ -222,20 +234,34 @@ async function chat(page) {
     await draft.press('Enter');
     await seen(page.getByRole('button', { name: 'Parar' }));
     await page.keyboard.press('Escape');
-    await seen(page.getByText('Parado.').first());
+    await seen(page.getByText('Parado.').last());
     await page.unroute('**/v1/chat/completions');
     await page.getByTestId('again').last().click();
-    await page.waitForFunction(
-      () => [...document.querySelectorAll('[data-state]')].at(-1)?.dataset.state === 'answered',
-      undefined,
-      { timeout: ANSWER_LIMIT_MS },
-    );
-    await settled(4);
+    await answered(page, 4);
+  });
+  await check('a reload in the middle of an answer keeps the question, and one tap has it answered', async () => {
+    await page.route('**/v1/chat/completions', () => undefined);
+    await page.getByLabel('Escribe un mensaje').fill('¿Y al recargar?');
+    await page.getByLabel('Escribe un mensaje').press('Enter');
+    await seen(page.getByRole('button', { name: 'Parar' }));
+    await page.waitForResponse((response) => response.request().method() === 'PUT' && response.url().includes('/turns/'));
+    await page.unroute('**/v1/chat/completions');
+    await page.reload();
+    await seen(page.getByText('¿Y al recargar?'));
+    await page.getByRole('button', { name: 'Responder de nuevo' }).last().click();
+    await answered(page, 5);
+  });
+  await check('the last question is changed and answered in its place', async () => {
+    await page.getByRole('button', { name: 'Cambiar la pregunta' }).last().click();
+    await page.getByLabel('La pregunta, cambiada').fill(QUESTION);
+    await page.getByRole('button', { name: 'Que la respondan' }).click();
+    await answered(page, 5);
+    assert.equal(await page.getByText('¿Y al recargar?').count(), 0);
   });
   await check('a draft is kept over a reload', async () => {
     await page.getByLabel('Escribe un mensaje').fill('a medias');
     await page.reload();
-    await settled(4);
+    await settled(5);
     assert.equal(await page.getByLabel('Escribe un mensaje').inputValue(), 'a medias');
   });
 }
