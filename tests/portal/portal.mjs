@@ -128,7 +128,7 @@ async function ask(page) {
   await check('a question goes to every chosen model and each one’s answer can be read', async () => {
     await prompt.fill(QUESTION);
     await prompt.press('Enter');
-    await seen(page.getByRole('heading', { name: QUESTION }));
+    await seen(page.getByRole('heading', { name: QUESTION }).first());
     const answers = page.locator('[data-testid^="answer-"][data-state]');
     assert.equal(await answers.count(), chosen);
     await shot(page, 'ask-writing');
@@ -164,7 +164,6 @@ async function ask(page) {
     await page.getByRole('button', { name: 'Preguntar' }).click();
     await page.getByRole('button', { name: 'Parar' }).click();
     await seen(page.getByText('Parado.').first());
-    await seen(page.getByRole('heading', { name: 'Preguntas anteriores' }));
     await page.unroute('**/query');
   });
 }
@@ -180,6 +179,17 @@ async function chat(page) {
       count,
       { timeout: ANSWER_LIMIT_MS },
     );
+  /** So many answers, the last of them whole. */
+  const answered = (tab, count) =>
+    tab.waitForFunction(
+      (wanted) => {
+        const states = [...document.querySelectorAll('[data-testid="turns"] [data-state]')];
+        const writing = document.querySelector('[data-testid="turns"] li[aria-busy="true"]');
+        return states.length === wanted && states.at(-1).dataset.state === 'answered' && !writing;
+      },
+      count,
+      { timeout: ANSWER_LIMIT_MS },
+    );
   await check('a conversation goes on turn by turn', async () => {
     await page.getByRole('link', { name: 'Charla' }).click();
     const draft = page.getByLabel('Escribe un mensaje');
@@ -191,18 +201,68 @@ async function chat(page) {
     assert.match(await answers().first().innerText(), /ActionBooster/);
     await shot(page, 'chat');
   });
-  await check('it is kept in the browser, renamed and deleted', async () => {
+  await check('it is kept on the box, found again after a reload, renamed, deleted and had back', async () => {
+    const address = page.url();
     await page.reload();
+    await settled(2);
     const kept = page.getByRole('navigation', { name: 'Conversaciones' });
-    await kept.getByRole('button', { name: QUESTION }).click();
-    assert.equal(await answers().count(), 2);
     await page.getByRole('button', { name: 'Cambiar nombre' }).click();
     await page.getByLabel('Nombre de la conversación').fill('Sobre la caja');
-    await page.getByRole('button', { name: 'Guardar' }).click();
-    await seen(kept.getByRole('button', { name: 'Sobre la caja' }));
+    await page.getByRole('button', { name: 'Guardar', exact: true }).click();
+    await seen(kept.getByRole('link', { name: 'Sobre la caja' }));
     await page.getByRole('button', { name: 'Borrar', exact: true }).click();
-    await page.getByRole('dialog').getByRole('button', { name: 'Borrar' }).click();
-    await page.waitForFunction(() => !document.querySelector('[data-testid="turns"]'));
+    await page.getByTestId('undo').getByRole('button', { name: 'Deshacer' }).click();
+    await settled(2);
+    assert.equal(page.url(), address);
+  });
+  await check('another tab has the same conversation, and each sees what the other asks', async () => {
+    const other = await page.context().newPage();
+    await other.goto(page.url());
+    await other.locator('[data-testid="turns"] li.assistant').nth(1).waitFor();
+    await other.locator('select option').first().waitFor({ state: 'attached' });
+    await other.getByLabel('Escribe un mensaje').fill('¿Y desde otra pestaña?');
+    await other.getByLabel('Escribe un mensaje').press('Enter');
+    await seen(page.getByText('¿Y desde otra pestaña?'));
+    await answered(other, 3);
+    await answered(page, 3);
+    await other.close();
+  });
+  await check('Escape stops an answer, and one tap has it written anew', async () => {
+    const draft = page.getByLabel('Escribe un mensaje');
+    await page.route('**/v1/chat/completions', () => undefined);
+    await draft.fill('¿Y esto otro?');
+    await draft.press('Enter');
+    await seen(page.getByRole('button', { name: 'Parar' }));
+    await page.keyboard.press('Escape');
+    await seen(page.getByText('Parado.').last());
+    await page.unroute('**/v1/chat/completions');
+    await page.getByTestId('again').last().click();
+    await answered(page, 4);
+  });
+  await check('a reload in the middle of an answer keeps the question, and one tap has it answered', async () => {
+    await page.route('**/v1/chat/completions', () => undefined);
+    await page.getByLabel('Escribe un mensaje').fill('¿Y al recargar?');
+    await page.getByLabel('Escribe un mensaje').press('Enter');
+    await seen(page.getByRole('button', { name: 'Parar' }));
+    await page.waitForResponse((response) => response.request().method() === 'PUT' && response.url().includes('/turns/'));
+    await page.unroute('**/v1/chat/completions');
+    await page.reload();
+    await seen(page.getByText('¿Y al recargar?'));
+    await page.getByRole('button', { name: 'Responder de nuevo' }).last().click();
+    await answered(page, 5);
+  });
+  await check('the last question is changed and answered in its place', async () => {
+    await page.getByRole('button', { name: 'Cambiar la pregunta' }).last().click();
+    await page.getByLabel('La pregunta, cambiada').fill(QUESTION);
+    await page.getByRole('button', { name: 'Que la respondan' }).click();
+    await answered(page, 5);
+    assert.equal(await page.getByText('¿Y al recargar?').count(), 0);
+  });
+  await check('a draft is kept over a reload', async () => {
+    await page.getByLabel('Escribe un mensaje').fill('a medias');
+    await page.reload();
+    await settled(5);
+    assert.equal(await page.getByLabel('Escribe un mensaje').inputValue(), 'a medias');
   });
 }
 
@@ -489,6 +549,8 @@ async function signInAgain(page, context) {
     await seen(page.getByRole('heading', { level: 1, name: 'Sign in' }));
     await shot(page, 'login');
     assert.equal(await page.evaluate(async () => (await fetch('/api/v1/keys')).status), 401);
+    const left = await page.evaluate(() => Object.keys(localStorage).filter((key) => /draft|chats/.test(key)));
+    assert.deepEqual(left, []);
   });
   await check('the sign-in form is accessible', () => assertAccessible(page, 'login'));
   await check('a wrong password is refused in words', async () => {
@@ -621,7 +683,11 @@ async function settle(page, path) {
   await page.goto(base + path);
   await seen(page.getByRole('heading', { level: 1 }));
   // The cameras' page keeps listening, so the network is never idle there.
-  if (path === VIEWS.cameras) await seen(page.locator('[data-testid="cameras"][aria-busy="false"]'));
+  if (path === VIEWS.ask || path === VIEWS.chat) {
+    // These listen to what other tabs write, so the network is never idle there either.
+    await page.locator('[data-testid="conversations"][aria-busy="false"]').waitFor({ state: 'attached' });
+    await page.locator('[data-testid="composer"] button[type="submit"]:enabled').waitFor();
+  } else if (path === VIEWS.cameras) await seen(page.locator('[data-testid="cameras"][aria-busy="false"]'));
   else await page.waitForLoadState('networkidle');
 }
 

@@ -123,21 +123,20 @@ export async function readAnswers({ page, check, shot, assertAccessible }) {
   await check('a conversation with a long answer opens in tasks as short', async () => {
     await answer(page, LONG['ordinary Markdown'], { pieces: 4 });
     await page.evaluate(watchTasks);
-    await page.getByRole('button', { name: 'Nueva conversación' }).click();
-    await page.getByRole('navigation', { name: 'Conversaciones' }).locator('li button').first().click();
+    await page.getByTestId('new-conversation').click();
+    await page.getByRole('navigation', { name: 'Conversaciones' }).locator('li a').first().click();
     await drawn(page);
     const longest = Math.max(0, ...(await page.evaluate(() => globalThis.tasks)));
     assert.ok(longest <= LONGEST_TASK_MS * (await slowness()), `${longest} ms`);
   });
-  await page.evaluate(() => localStorage.removeItem('actionbooster.chats'));
+  await page.evaluate(() => fetch('/api/v1/conversations', { method: 'DELETE' }));
   await page.reload();
 }
 
 /** Has an answer come to a new conversation, and tells how the page fared meanwhile. */
 async function answer(page, text, { pieces }) {
   // A page of its own for each answer: nothing of the last one is cleared away or stored meanwhile.
-  await page.evaluate(() => localStorage.removeItem('actionbooster.chats'));
-  await page.reload();
+  await page.goto(new URL('/chat', page.url()).href);
   await page.locator('select option').first().waitFor({ state: 'attached' });
   await page.evaluate(standIn, { text, pieces });
   await page.evaluate(watchTasks);

@@ -3,7 +3,6 @@
  * Refusals are RFC 9457 problems and become `ApiError`; a box that does not answer becomes one
  * with status 0.
  */
-import { events } from './sse';
 import type { Storage } from './storage';
 
 /** A text in both of the product's languages. */
@@ -110,30 +109,6 @@ export interface Import {
   reason: string | null;
 }
 
-export interface Answer {
-  model: string;
-  text: string | null;
-  error: string | Problem | null;
-  prompt_tokens: number | null;
-  generated_tokens: number | null;
-  duration_ms: number | null;
-}
-
-export interface Summary {
-  text: string;
-  model: string | null;
-  method: 'model' | 'single' | 'extractive';
-}
-
-/** What `POST /query` streams. */
-export type QueryEvent =
-  | { kind: 'start'; id: string; models: string[] }
-  | { kind: 'token'; model: string; text: string }
-  | { kind: 'answer'; answer: Answer }
-  | { kind: 'summary_token'; text: string }
-  | { kind: 'summary'; summary: Summary }
-  | { kind: 'done' };
-
 export type Scope = 'infer' | 'jobs' | 'read' | 'admin';
 
 export interface ApiKey {
@@ -167,15 +142,6 @@ export interface Clock {
   believed: boolean;
   synchronised: boolean;
 }
-
-/** A turn of a conversation. */
-export interface Turn {
-  role: 'user' | 'assistant';
-  content: string;
-}
-
-/** What a conversation streams. */
-export type ChatEvent = { kind: 'text' | 'reasoning'; text: string };
 
 export interface Asset {
   id: string;
@@ -348,6 +314,28 @@ export async function call<T>(method: Method, path: string, body?: unknown, init
   }
 }
 
+/** The same where only whether it was done counts. */
+export async function tell(method: Method, path: string, body?: unknown, init?: RequestInit): Promise<void> {
+  try {
+    await (await send(method, path, body, init)).body?.cancel();
+  } catch (cause) {
+    if (sessionEnded(cause)) onSignedOut();
+    throw cause;
+  }
+}
+
+/** A request whose answer comes piece by piece. */
+export async function stream(method: Method, path: string, body: unknown, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+  try {
+    const response = await send(method, path, body, { signal, headers: { accept: 'text/event-stream' } });
+    if (response.body) return response.body;
+  } catch (cause) {
+    if (sessionEnded(cause)) onSignedOut();
+    throw cause;
+  }
+  throw new ApiError(0, { type: 'unreachable' });
+}
+
 /** A request that needs no session. */
 async function open<T>(method: Method, path: string, body?: unknown, init?: RequestInit): Promise<T> {
   return (await (await send(method, path, body, init)).json()) as T;
@@ -411,7 +399,6 @@ export const api = {
   settings: () => call<Settings>('GET', '/api/v1/settings'),
   changeSettings: (change: Partial<Omit<Settings, 'applied'>>) => call<Settings>('PATCH', '/api/v1/settings', change),
   power: (action: 'reboot' | 'poweroff') => call<unknown>('POST', '/api/v1/power', { action }),
-  chat,
   assets: (before: string | null) =>
     call<{ assets: Asset[]; next_before: string | null }>(
       'GET',
@@ -428,86 +415,4 @@ export const api = {
   makeVideo: (prompt: string) => call<Generation>('POST', '/video/gen', { prompt }),
   generation: (id: string) => call<Generation>('GET', `/api/v1/generations/${encodeURIComponent(id)}`),
   cancelGeneration: (id: string) => call<unknown>('DELETE', `/api/v1/generations/${encodeURIComponent(id)}`),
-  ask,
 };
-
-/** Goes on with a conversation and yields what the model says as it comes. */
-async function* chat(model: string, messages: Turn[], signal: AbortSignal): AsyncGenerator<ChatEvent> {
-  let response: Response;
-  try {
-    response = await send('POST', '/v1/chat/completions', { model, messages, stream: true }, {
-      signal,
-      headers: { accept: 'text/event-stream' },
-    });
-  } catch (cause) {
-    if (sessionEnded(cause)) onSignedOut();
-    throw cause;
-  }
-  if (!response.body) throw new ApiError(0, { type: 'unreachable' });
-  try {
-    for await (const { data } of events(response.body)) {
-      if (data === '[DONE]') return;
-      const chunk = JSON.parse(data);
-      if (chunk.error) throw new ApiError(500, { type: chunk.error.code, detail: chunk.error.message });
-      const delta = chunk.choices[0]?.delta;
-      if (delta?.reasoning_content) yield { kind: 'reasoning', text: delta.reasoning_content };
-      if (delta?.content) yield { kind: 'text', text: delta.content };
-    }
-  } catch (cause) {
-    if (cause instanceof ApiError || signal.aborted) throw cause;
-  }
-  throw new ApiError(0, { type: 'interrupted' });
-}
-
-/** Asks the models and yields what they say as it comes. */
-async function* ask(prompt: string, models: string[], signal: AbortSignal): AsyncGenerator<QueryEvent> {
-  let response: Response;
-  try {
-    response = await send('POST', '/query', { prompt, models, stream: true }, {
-      signal,
-      headers: { accept: 'text/event-stream' },
-    });
-  } catch (cause) {
-    if (sessionEnded(cause)) onSignedOut();
-    throw cause;
-  }
-  if (!response.body) throw new ApiError(0, { type: 'unreachable' });
-  let finished = false;
-  try {
-    for await (const { event, data } of events(response.body)) {
-      const next = queryEvent(event, data);
-      if (!next) continue;
-      finished = next.kind === 'done';
-      yield next;
-    }
-  } catch (cause) {
-    if (cause instanceof ApiError || signal.aborted) throw cause;
-    throw new ApiError(0, { type: 'interrupted' });
-  }
-  if (!finished) throw new ApiError(0, { type: 'interrupted' });
-}
-
-/** One event of the stream; null for a kind this version does not know. */
-export function queryEvent(event: string, data: string): QueryEvent | null {
-  const value = JSON.parse(data);
-  switch (event) {
-    case 'start':
-      return { kind: 'start', id: value.id, models: value.models };
-    case 'token':
-      return { kind: 'token', model: value.model, text: value.text };
-    case 'answer':
-      return { kind: 'answer', answer: value };
-    case 'summary_token':
-      return { kind: 'summary_token', text: value.text };
-    case 'summary':
-      return { kind: 'summary', summary: value };
-    case 'done':
-      return { kind: 'done' };
-    case 'error': {
-      const problem: Problem = value.problem ?? value;
-      throw new ApiError(problem.status ?? 500, problem);
-    }
-    default:
-      return null;
-  }
-}

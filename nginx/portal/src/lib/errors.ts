@@ -9,6 +9,8 @@ import { i18n, maybe, t } from './i18n/index.svelte';
 export function explain(cause: unknown): string {
   if (!(cause instanceof ApiError)) return cause instanceof Error ? cause.message : String(cause);
   if (cause.status === 0) return t(cause.kind === 'interrupted' ? 'error.interrupted' : 'error.unreachable');
+  // What the box says then is meant for programs.
+  if (cause.status === 401 && cause.kind !== 'wrong-credentials') return t('login.expired');
   const { detail, title, missing_bytes } = cause.problem;
   if (cause.kind === 'disk-full' && missing_bytes) {
     return t('problem.disk-full.missing', { size: bytes(missing_bytes, i18n.language) });

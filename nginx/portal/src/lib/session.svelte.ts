@@ -13,9 +13,13 @@ class SessionState {
   expired = $state(false);
   /** Whether the box was claimed just now, in this tab. */
   fresh = $state(false);
+  /** Takes away what an account leaves in this tab, whichever tab signed out. */
+  onsignout: () => void = () => undefined;
   #back = '/';
+  #tabs = new BroadcastChannel('actionbooster.session');
 
   constructor() {
+    this.#tabs.onmessage = () => this.#signedOut();
     whenSignedOut(() => {
       if (this.standing !== 'signed-in') return;
       this.expired = true;
@@ -61,8 +65,14 @@ class SessionState {
     } catch (cause) {
       if (!(cause instanceof ApiError && cause.status === 401)) throw cause;
     }
+    this.#tabs.postMessage('signed-out');
+    this.#signedOut();
+  }
+
+  #signedOut(): void {
+    this.onsignout();
     this.expired = false;
-    this.#leave();
+    if (this.standing === 'signed-in') this.#leave();
     this.#back = '/';
   }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { en } from './en';
 import { es } from './es';
-import { fill, preferred } from './index.svelte';
+import { fill, plural, preferred } from './index.svelte';
 
 const placeholders = (text: string) => [...text.matchAll(/\{\w+\}/g)].map(String).sort();
 
@@ -32,8 +32,9 @@ describe('the translations', () => {
       .join('\n');
     // A key is used by its full name, or through a template that starts with its beginning.
     const beginnings = [...source.matchAll(/`([a-zA-Z.]+\.)\$\{/g)].map((match) => match[1]!);
+    const named = (key: string) => source.includes(`'${key}'`) || source.includes(`'${key.replace(/\.(?:one|other)$/, '')}'`);
     const unused = Object.keys(en).filter(
-      (key) => !source.includes(`'${key}'`) && !beginnings.some((beginning) => key.startsWith(beginning)),
+      (key) => !named(key) && !beginnings.some((beginning) => key.startsWith(beginning)),
     );
     expect(unused).toEqual([]);
   });
@@ -48,6 +49,23 @@ describe('the language', () => {
     [[], 'en'],
   ] as const)('of a browser that wants %j is %s', (wanted, expected) => {
     expect(preferred(wanted)).toBe(expected);
+  });
+});
+
+describe('the plural', () => {
+  it('is the one that the language uses', () => {
+    expect(plural('conversation.leave', 1)).toContain('1 conversation is');
+    expect(plural('conversation.leave', 0)).toContain('0 conversations are');
+    expect(plural('conversation.leave', 1200)).toContain('1,200 conversations are');
+  });
+
+  it('has both of its texts in both languages', () => {
+    for (const table of [en, es]) {
+      const forms = (form: string) =>
+        Object.keys(table).filter((key) => key.endsWith(form)).map((key) => key.slice(0, -form.length));
+      expect(forms('.one')).not.toEqual([]);
+      expect(forms('.other')).toEqual(expect.arrayContaining(forms('.one')));
+    }
   });
 });
 

@@ -4,6 +4,12 @@ import { es } from './es';
 
 export type { Key } from './en';
 export type Language = 'en' | 'es';
+/** Keys that have a text for one thing and one for several. */
+export type PluralKey<Each = Key> = Each extends `${infer Beginning}.one`
+  ? `${Beginning}.other` extends Key
+    ? Beginning
+    : never
+  : never;
 export type Values = Record<string, string | number>;
 
 const STORED = 'actionbooster.language';
@@ -53,6 +59,12 @@ class I18n {
 
   t = (key: Key, values?: Values): string => fill(tables[this.#language][key], values);
 
+  /** The text for a number of things: the form that the language uses for it, with `{count}` in its place. */
+  plural = (key: PluralKey, count: number, values?: Values): string => {
+    const form = new Intl.PluralRules(this.#language).select(count) === 'one' ? 'one' : 'other';
+    return this.t(`${key}.${form}` as Key, { count: new Intl.NumberFormat(this.#language).format(count), ...values });
+  };
+
   /** The text for a key that may not exist, such as one made from a server's word. */
   maybe = (key: string, values?: Values): string | null =>
     Object.hasOwn(en, key) ? this.t(key as Key, values) : null;
@@ -71,4 +83,4 @@ function read(): Language | null {
 }
 
 export const i18n = new I18n();
-export const { t, maybe, pick } = i18n;
+export const { t, plural, maybe, pick } = i18n;
