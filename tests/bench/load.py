@@ -2,9 +2,9 @@
 
 Usage: python load.py PLAN.json
 
-The plan is {"servers": [{"name", "socket" or "port", "key", "model"}, …], "rounds": N, "scenarios": […]}.
-Prints one JSON object: scenario -> server -> list of measurements, one a round. Every scenario runs on
-each server once per round, so that what the machine does meanwhile happens to both.
+The plan is {"servers": [{"name", "socket" or "port", "key", "model"}, …]}. For every line of its input, a scenario
+such as {"kind": "decode", "round": 0, "tokens": 96}, it asks each server once, right after the other, and prints one
+line: a JSON object with the measurement of each. Who goes first changes from round to round.
 """
 
 import http.client
@@ -170,19 +170,17 @@ def main(arguments):
         return 64
     with open(arguments[0], encoding="utf-8") as file:
         plan = json.load(file)
-    results = {}
     for server in plan["servers"]:
         Answer(server, user("wake up"), 4)
-    for number in range(plan["rounds"]):
-        for scenario in plan["scenarios"]:
-            work = SCENARIOS[scenario["kind"]]
-            # Who goes first changes from round to round.
-            servers = plan["servers"] if number % 2 == 0 else plan["servers"][::-1]
-            for server in servers:
-                measured = work(server, f"{number} {scenario['name']}", scenario)
-                results.setdefault(scenario["name"], {}).setdefault(server["name"], []).append(measured)
-                print(f"{scenario['name']} {server['name']} {measured:.3f}", file=sys.stderr, flush=True)
-    print(json.dumps(results))
+    asked = 0
+    for line in sys.stdin:
+        scenario = json.loads(line)
+        # A round that is measured again must not be remembered either.
+        mark = f"{asked} {scenario['kind']}"
+        asked += 1
+        servers = plan["servers"] if scenario["round"] % 2 == 0 else plan["servers"][::-1]
+        measured = {server["name"]: SCENARIOS[scenario["kind"]](server, mark, scenario) for server in servers}
+        print(json.dumps(measured), flush=True)
     return 0
 
 

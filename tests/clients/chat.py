@@ -117,9 +117,9 @@ def an_unknown_model_is_named(box):
 
 
 def what_cannot_be_done_is_refused(box):
-    """openai: more than one choice, impossible numbers and empty conversations are refused, not ignored."""
+    """openai: too many choices, impossible numbers and empty conversations are refused, not ignored."""
     client, model = box.openai(), box.model()
-    wishes = [("n", {"n": 2}), ("temperature", {"temperature": 5}), ("messages", {"messages": []})]
+    wishes = [("n", {"n": 200}), ("temperature", {"temperature": 5}), ("messages", {"messages": []})]
     for name, wish in wishes:
         arguments = {"model": model, "messages": QUESTION, **wish}
         error = raises(openai.BadRequestError, lambda: client.chat.completions.create(**arguments))
@@ -172,6 +172,20 @@ def probabilities_are_told(box):
     tokens = done.choices[0].logprobs.content
     equal("".join(token.token for token in tokens), done.choices[0].message.content, "text")
     assert all(token.logprob <= 0 and len(token.top_logprobs) == 2 for token in tokens), tokens
+
+
+def several_answers_are_given(box):
+    """openai: n answers have the next seeds, and many prompts are continued side by side."""
+    client, model = box.openai(), box.model()
+    ask = {"model": model, "messages": QUESTION, "temperature": 1.5, "max_tokens": 8}
+    done = client.chat.completions.create(**ask, n=3, seed=7)
+    equal([choice.index for choice in done.choices], [0, 1, 2], "choices")
+    second = client.chat.completions.create(**ask, seed=8)
+    equal(done.choices[1].message.content, second.choices[0].message.content, "text of the second one")
+    prompts = [f"Box number {number}" for number in range(32)]
+    chunks = client.completions.create(model=model, prompt=prompts, max_tokens=2, stream=True)
+    ended = {chunk.choices[0].index for chunk in chunks if chunk.choices[0].finish_reason}
+    equal(ended, set(range(32)), "choices")
 
 
 def plain_prompts_are_continued(box):
@@ -262,6 +276,7 @@ CHECKS = [
     a_tool_is_called,
     answers_have_the_shape_asked_for,
     probabilities_are_told,
+    several_answers_are_given,
     plain_prompts_are_continued,
     texts_become_vectors,
     too_long_a_prompt_is_refused,

@@ -18,6 +18,7 @@ import typing_extensions
 from anthropic.types import message_create_params
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.responses import response_create_params
 from pydantic import BaseModel
 
 MODEL = "none"
@@ -25,6 +26,11 @@ TURN = [{"role": "user", "content": "x"}]
 # What is nested deeper is given once, not with every value it may have.
 DEPTH = 4
 REQUIRED = (typing.Required, typing_extensions.Required)
+# What only its maker runs: tools with a date in their name, and these of OpenAI's responses. Given once.
+DATED = re.compile(r"\d{8}Param$")
+HOSTED = re.compile(
+    r"apply_patch|code_interpreter|computer|file_search|image_gen|mcp|program|shell|tool_search|web_search"
+)
 
 
 def fields(kind):
@@ -74,8 +80,7 @@ def objects(kind, depth):
     """One with what is required, then one for every value of each field."""
     known = fields(kind)
     plain = {name: values_of(name, of, DEPTH)[0] for name, of, required in known if required}
-    # Tools with a date in their name are run by their maker alone.
-    if re.search(r"\d{8}Param$", kind.__name__):
+    if DATED.search(kind.__name__) or HOSTED.match(str(plain.get("type"))):
         return [plain]
     if depth >= DEPTH:
         return [plain]
@@ -98,6 +103,11 @@ def table():
     yield from rows("/v1/chat/completions", chat, {**model, "messages": TURN})
     yield from rows("/v1/completions", completion_create_params.CompletionCreateParamsBase, {**model, "prompt": "x"})
     yield from rows("/v1/embeddings", embedding_create_params.EmbeddingCreateParams, {**model, "input": "x"})
+    responses = response_create_params.ResponseCreateParamsBase
+    for path, body in rows("/v1/responses", responses, {**model, "input": "x"}):
+        # Most items are no question.
+        asked = isinstance(body["input"], list) and body["input"]
+        yield [path, {**body, "input": TURN + body["input"]} if asked else body]
     messages = message_create_params.MessageCreateParamsBase
     yield from rows("/v1/messages", messages, {**model, "max_tokens": 1, "messages": TURN})
     yield from rows("/api/chat", ollama.ChatRequest, {**model, "messages": TURN})

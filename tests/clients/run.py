@@ -16,9 +16,18 @@ import chat
 import detection
 import ollama_client
 import readme
+import responses_client
 from box import Box
 
-CHECKS = [*api.CHECKS, *chat.CHECKS, *ollama_client.CHECKS, *anthropic_client.CHECKS, *readme.CHECKS, *detection.CHECKS]
+CHECKS = [
+    *api.CHECKS,
+    *chat.CHECKS,
+    *responses_client.CHECKS,
+    *ollama_client.CHECKS,
+    *anthropic_client.CHECKS,
+    *readme.CHECKS,
+    *detection.CHECKS,
+]
 
 
 def main(arguments):

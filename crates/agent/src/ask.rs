@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use actionbooster_chassis::Problem;
 use actionbooster_scheduler::{Lease, LeaseRequest, ScheduleError};
-use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_event::Event;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use actionbooster_wire::runner::v1::runner_client::RunnerClient;
+use actionbooster_wire::runner::{CONTEXT_TOKENS, PROMPT_TOKENS, v1 as wire};
 use async_stream::try_stream;
 use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
@@ -124,21 +124,28 @@ impl Answer {
     pub(crate) async fn collect(mut pieces: Pieces) -> Result<Self, AskError> {
         let mut answer = Self::default();
         while let Some(piece) = pieces.next().await {
-            match piece? {
-                Piece::Text(more) => {
-                    answer.text.push_str(&more.text);
-                    answer.logprobs.extend(more.logprobs);
-                }
-                Piece::Reasoning(more) => answer.reasoning.push_str(&more),
-                Piece::Call(call) => answer.calls.push(call),
-                Piece::End(account) => answer.account = account,
-            }
+            answer.add(piece?);
         }
         Ok(answer)
     }
+
+    /// Adds what comes next.
+    pub(crate) fn add(&mut self, piece: Piece) {
+        match piece {
+            Piece::Text(more) => {
+                self.text.push_str(&more.text);
+                self.logprobs.extend(more.logprobs);
+            }
+            Piece::Reasoning(more) => self.reasoning.push_str(&more),
+            Piece::Call(call) => self.calls.push(call),
+            Piece::End(account) => self.account = account,
+        }
+    }
 }
 
-pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, AskError>> + Send>>;
+pub(crate) type Pieces = Told<Piece>;
+/// What is told of answers, as it comes.
+pub(crate) type Told<T> = Pin<Box<dyn Stream<Item = Result<T, AskError>> + Send>>;
 
 /// Asks `id` and returns its answer as it comes; the model is loaded when the stream begins.
 ///
@@ -219,7 +226,7 @@ fn ask_and_tell(
 
 /// Waits a while for the first piece, so that an error before it can have a status of its own; later ones
 /// come as an error in the stream.
-pub(crate) async fn begun(mut pieces: Pieces) -> Result<Pieces, AskError> {
+pub(crate) async fn begun<T: Send + 'static>(mut pieces: Told<T>) -> Result<Told<T>, AskError> {
     let first = match tokio::time::timeout(FIRST_WAIT, pieces.next()).await {
         Ok(Some(Err(error))) => return Err(error),
         Ok(first) => first,
@@ -351,19 +358,17 @@ pub(crate) async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError 
     }
     let message = status.message().to_owned();
     match status.code() {
-        Code::InvalidArgument => too_long(&message).unwrap_or(AskError::Request(message)),
+        Code::InvalidArgument => too_long(status).unwrap_or(AskError::Request(message)),
         Code::Unimplemented => AskError::Request(message),
         Code::ResourceExhausted => AskError::Busy(message),
         _ => AskError::Failed { id: id.to_owned(), reason: message },
     }
 }
 
-/// Reads the two lengths out of the runner's refusal of a prompt, which has no code of its own.
-fn too_long(message: &str) -> Option<AskError> {
-    let (prompt, rest) =
-        message.strip_prefix("the prompt has ")?.split_once(" tokens and the context holds ")?;
-    let (context, _) = rest.split_once(',')?;
-    Some(AskError::TooLong { prompt: prompt.parse().ok()?, context: context.parse().ok()? })
+/// The refusal of a prompt that leaves no room for an answer tells both lengths.
+fn too_long(status: &Status) -> Option<AskError> {
+    let tokens = |name| status.metadata().get(name)?.to_str().ok()?.parse().ok();
+    Some(AskError::TooLong { prompt: tokens(PROMPT_TOKENS)?, context: tokens(CONTEXT_TOKENS)? })
 }
 
 /// A conversation of one question.

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use actionbooster_chassis::auth::Caller;
+use actionbooster_conversations::Account;
 use actionbooster_scheduler::{EventSink, ModelEvent};
 use async_stream::stream;
 use axum::extract::State;
@@ -18,6 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::api::stream::server_sent;
 use crate::closing::Closing;
+use crate::conversations::account_of;
 
 /// Events that are remembered for listeners that come back, and that a slow one may leave lying.
 const KEPT: usize = 256;
@@ -33,6 +36,9 @@ pub(crate) struct Event {
     /// What the kind of event tells besides: `model` and `reason`, for example.
     #[serde(flatten)]
     pub(crate) about: Value,
+    /// Who hears it; everybody unless it says so.
+    #[serde(skip)]
+    to: Option<Account>,
 }
 
 /// Publishes events to every listener, and the last ones to those who come back.
@@ -61,17 +67,22 @@ impl Default for Events {
 impl Events {
     /// Publishes an event; `about` is an object.
     pub(crate) fn publish(&self, kind: &'static str, about: Value) {
-        self.send(kind, about, true);
+        self.send(kind, about, true, None);
     }
 
     /// Publishes an event that nobody who comes later needs to hear.
     pub(crate) fn publish_passing(&self, kind: &'static str, about: Value) {
-        self.send(kind, about, false);
+        self.send(kind, about, false, None);
     }
 
-    fn send(&self, kind: &'static str, about: Value, keep: bool) {
+    /// Publishes an event to one account. It is not remembered: a busy one would push out what others missed.
+    pub(crate) fn publish_to(&self, account: Account, kind: &'static str, about: Value) {
+        self.send(kind, about, false, Some(account));
+    }
+
+    fn send(&self, kind: &'static str, about: Value, keep: bool, to: Option<Account>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = Event { id: kept.next, kind, at: Timestamp::now(), about };
+        let event = Event { id: kept.next, kind, at: Timestamp::now(), about, to };
         kept.next += 1;
         if keep {
             if kept.events.len() == KEPT {
@@ -100,7 +111,7 @@ impl EventSink for Events {
             Some(reason) => json!({"model": model, "reason": reason}),
             None => json!({"model": model}),
         };
-        self.send(kind.name(), about, true);
+        self.send(kind.name(), about, true, None);
     }
 }
 
@@ -109,8 +120,10 @@ impl EventSink for Events {
 pub(crate) async fn events(
     State(events): State<Arc<Events>>,
     State(Closing(closing)): State<Closing>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> impl IntoResponse {
+    let account = account_of(&caller);
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let (missed, mut receiver) = events.listen(seen);
     let events = stream! {
@@ -123,6 +136,7 @@ pub(crate) async fn events(
                 () = closing.cancelled() => return,
             };
             yield Ok(match event {
+                Ok(event) if event.to.as_ref().is_some_and(|to| *to != account) => continue,
                 Ok(event) => message(&event),
                 Err(RecvError::Lagged(missed)) => {
                     Message::default().event("missed").data(json!({"missed": missed}).to_string())

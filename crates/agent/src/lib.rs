@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::{Boot, Paths, Service};
+use actionbooster_conversations::Conversations;
 use actionbooster_generation::{Folders, Gateway};
 use actionbooster_models::{Catalog, Incoming, Store};
 use actionbooster_scheduler::{
@@ -17,6 +18,7 @@ mod api;
 mod ask;
 mod cameras;
 mod closing;
+mod conversations;
 mod count;
 mod events;
 #[doc(hidden)]
@@ -28,7 +30,6 @@ mod query;
 mod request_context;
 mod routes;
 mod state;
-mod summary;
 mod tally;
 mod usage;
 
@@ -162,10 +163,15 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
     };
     let models = Models { inference: inference.clone(), context: RequestContext::background("generations") };
     let gateway = Gateway::new(config.gateway, folders, Arc::new(models), shutdown.child_token())?;
-    let agent = Agent { inference, library, gateway, cameras, events };
+    let conversations = Conversations::new(paths.state().join("conversations"))
+        .context("cannot start the thread of conversations")?;
+    let conversations = Arc::new(conversations);
+    let agent =
+        Agent { inference, library, gateway, cameras, events, conversations, responses: Arc::default() };
     let generating = agent.gateway.clone().run();
     library::report_health(&agent.library, &health).await;
     agent.cameras.report_health(&health);
+    conversations::report_health(&agent.conversations, &health);
     let tidied = agent.clone();
     let housekeeping = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(keep_alive.clamp(TIDY.0, TIDY.1));
@@ -174,10 +180,12 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             scheduler.set_retention_policies(index.retention_policies().await);
             scheduler.measure().await;
             scheduler.unload_idle();
+            tidied.responses.tidy();
             tidied.library.tidy_uploads().await;
             sweep_cameras(&tidied.cameras).await;
             library::report_health(&tidied.library, &health).await;
             tidied.cameras.report_health(&health);
+            conversations::report_health(&tidied.conversations, &health);
         }
     });
     let ended = agent.clone();
@@ -186,8 +194,12 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             tracing::warn!(%error, "the housekeeping ended badly");
         }
         // The ComfyUI server is told to stop; a server that does not answer must not keep runners.
-        let (generated, (), ()) =
-            tokio::join!(generating, ended.inference.scheduler.close(), ended.cameras.close());
+        let (generated, (), (), ()) = tokio::join!(
+            generating,
+            ended.inference.scheduler.close(),
+            ended.cameras.close(),
+            ended.conversations.close()
+        );
         if let Err(error) = generated {
             tracing::warn!(%error, "the generations ended badly");
         }

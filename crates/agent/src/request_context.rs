@@ -26,6 +26,11 @@ impl RequestContext {
         Self { caller: what.to_owned(), priority: Priority::Background }
     }
 
+    /// Who asks, as everything of theirs is labelled.
+    pub(crate) fn caller(&self) -> &str {
+        &self.caller
+    }
+
     /// A request for a lease of a model, which waits for so long for memory and for other loads.
     pub(crate) fn lease_request(&self, model: &str, load_timeout: Duration) -> LeaseRequest {
         let (model, caller) = (model.to_owned(), self.caller.clone());

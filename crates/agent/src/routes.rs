@@ -12,10 +12,12 @@ use crate::api::{anthropic, ollama, openai};
 use crate::cameras::{kept, routes as cameras};
 use crate::library::{self, PIECE, catalog, detectors, imports, manage, uploads};
 use crate::state::Agent;
-use crate::{events, query, usage};
+use crate::{conversations, events, query, usage};
 
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
+/// Bytes of a turn of a conversation, as they are sent: more than are kept, since JSON may write a letter with six.
+const TURN: usize = 2 * 1024 * 1024;
 
 /// The service of this table. Where it has no route, a key needs the scope `infer` below the paths of dialects and
 /// generations, and `read` elsewhere, to be told so.
@@ -23,7 +25,7 @@ pub(crate) fn service(agent: Agent) -> Service {
     Service::of(table(), agent)
         .body_limit(BODY_LIMIT)
         .scope(Infer, &["/v1/", "/text/", "/image/", "/video/", "/agent/"])
-        .scope(Infer, &["/api/v1/assets/", "/api/v1/generations/"])
+        .scope(Infer, &["/api/v1/assets/", "/api/v1/conversations/", "/api/v1/generations/"])
         // The first that fits counts.
         .error_shape("/v1/messages", anthropic::error_shape)
         .error_shape("/v1/", openai::error_shape)
@@ -42,6 +44,9 @@ fn table() -> Vec<Route<Agent>> {
 
         // OpenAI
         post("/v1/chat/completions", Infer, openai::chat).errors(openais),
+        post("/v1/responses", Infer, openai::responses::create).errors(openais),
+        get("/v1/responses/{id}", Infer, openai::responses::show).errors(openais),
+        delete("/v1/responses/{id}", Infer, openai::responses::remove).errors(openais),
         post("/v1/completions", Infer, openai::completions).errors(openais),
         post("/v1/embeddings", Infer, openai::embeddings).errors(openais),
         get("/v1/models", Infer, openai::models).errors(openais),
@@ -99,6 +104,17 @@ fn table() -> Vec<Route<Agent>> {
         get("/api/v1/cameras/{id}/sessions/{session}", Read, kept::show),
         delete("/api/v1/cameras/{id}/sessions/{session}", Admin, kept::remove),
         get("/api/v1/cameras/{id}/sessions/{session}/{file}", Read, kept::file),
+
+        // Conversations, each account its own
+        get("/api/v1/conversations", Infer, conversations::list),
+        delete("/api/v1/conversations", Infer, conversations::clear),
+        get("/api/v1/conversations/export", Infer, conversations::export),
+        delete("/api/v1/conversations/damaged", Admin, conversations::remove_damaged),
+        get("/api/v1/conversations/{id}", Infer, conversations::show),
+        put("/api/v1/conversations/{id}", Infer, conversations::put),
+        delete("/api/v1/conversations/{id}", Infer, conversations::remove),
+        put("/api/v1/conversations/{id}/turns/{turn}", Infer, conversations::put_turn).body_limit(TURN),
+        delete("/api/v1/conversations/{id}/turns/{turn}", Infer, conversations::remove_turn),
 
         // Generations, and what they made
         post("/text/gen", Infer, text::text),

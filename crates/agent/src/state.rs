@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use actionbooster_conversations::Conversations;
 use actionbooster_generation::Gateway;
 use axum::extract::FromRef;
 
+use crate::api::openai::responses::StoredResponses;
 use crate::cameras::Cameras;
 use crate::closing::Closing;
 use crate::events::Events;
@@ -19,6 +21,8 @@ pub(crate) struct Agent {
     pub(crate) gateway: Gateway,
     pub(crate) cameras: Arc<Cameras>,
     pub(crate) events: Arc<Events>,
+    pub(crate) conversations: Arc<Conversations>,
+    pub(crate) responses: Arc<StoredResponses>,
 }
 
 impl FromRef<Agent> for Inference {
@@ -48,6 +52,18 @@ impl FromRef<Agent> for Arc<Cameras> {
 impl FromRef<Agent> for Arc<Events> {
     fn from_ref(agent: &Agent) -> Self {
         Self::clone(&agent.events)
+    }
+}
+
+impl FromRef<Agent> for Arc<Conversations> {
+    fn from_ref(agent: &Agent) -> Self {
+        Self::clone(&agent.conversations)
+    }
+}
+
+impl FromRef<Agent> for Arc<StoredResponses> {
+    fn from_ref(agent: &Agent) -> Self {
+        Self::clone(&agent.responses)
     }
 }
 

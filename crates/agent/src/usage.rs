@@ -10,6 +10,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::cameras::Recordings;
+use crate::conversations;
 use crate::state::Agent;
 
 /// Counting ends after this; what was not counted is told as missing.
@@ -17,6 +18,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 /// `GET /usage`.
 pub(crate) async fn usage(State(agent): State<Agent>) -> Result<Json<Value>, Problem> {
+    // What cannot be asked now is missing here; health says why.
+    let held = agent.conversations.held().await.unwrap_or_default();
     let counting = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + LIMIT;
         json!({"parts": [
@@ -24,6 +27,7 @@ pub(crate) async fn usage(State(agent): State<Agent>) -> Result<Json<Value>, Pro
             uploads(&agent.library.incoming, deadline),
             recordings(agent.cameras.recordings(deadline)),
             assets(agent.gateway.assets()),
+            part("conversations", conversations::usage(&agent.conversations, &held, deadline)),
         ]})
     });
     counting.await.map(Json).map_err(Problem::internal)

@@ -30,11 +30,14 @@ async fn two_models_answer_one_question_and_their_answers_are_integrated() {
         assert_eq!(answer["generated_tokens"], 8, "{reply}");
         assert!(answer["prompt_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{reply}");
         assert!(!answer["text"].as_str().expect("text").is_empty(), "{reply}");
+        assert_eq!(answer["finish_reason"], "length", "{reply}");
     }
     assert_eq!(answers[0]["text"], answers[1]["text"], "greedy answers of the same model");
-    // Both models claim the role "general", so one of them writes the summary.
-    assert_eq!(reply["summary"]["method"], "model", "{reply}");
-    assert_eq!(reply["summary"]["model"], "two", "{reply}");
+    // One of them writes the summary, and is cut off: what both say stands in its place.
+    let summary = &reply["summary"];
+    assert_eq!((&summary["method"], &summary["model"]), (&json!("extractive"), &Value::Null), "{reply}");
+    assert_eq!(summary["points"][0]["models"], json!(["two", "one"]), "{reply}");
+    assert_eq!(summary["left_out"], json!([]), "{reply}");
 
     // No models named means all; one answer is its own summary.
     let (_, reply) = agent.ask("POST", "/query", &json!({"prompt": "Hi", "max_tokens": 2}).to_string()).await;
@@ -69,11 +72,12 @@ async fn a_streamed_query_tells_everything_as_it_happens() {
         let answer = answers.into_iter().find(|data| data["model"] == id).expect("answer");
         assert_eq!(answer["text"], said, "the pieces make up the answer of {id}");
     }
-    let pieces =
-        events.iter().filter(|event| event.name == "summary_token").map(support::events::Event::json);
-    let said: String = pieces.map(|data| text(&data)).collect();
+    let pieces = events.iter().filter(|event| event.name == "summary_token");
+    let said: String = pieces.map(support::events::Event::json).map(|data| text(&data)).collect();
     let summary = events.iter().find(|event| event.name == "summary").expect("summary").json();
-    assert_eq!(summary["text"], said);
+    // What the writer began was cut off, and is replaced.
+    assert_eq!(summary["method"], "extractive");
+    assert!(said.ends_with(&text(&summary)) && said.len() > text(&summary).len(), "{said}");
 }
 
 #[tokio::test]
@@ -86,9 +90,24 @@ async fn one_model_that_cannot_be_used_does_not_fail_the_rest() {
     assert!(text_of(&reply["answers"][0]["error"]).contains("its manifest says"), "{reply}");
     assert_eq!(reply["answers"][1]["error"], Value::Null, "{reply}");
     assert_eq!(reply["summary"]["method"], "single", "{reply}");
+    assert_eq!(reply["summary"]["left_out"], json!([{"model": "bad", "reason": "failed"}]), "{reply}");
     // Nobody asked for it by name, so it is left out.
     let (_, reply) = agent.ask("POST", "/query", &json!({"prompt": "Hi", "max_tokens": 4}).to_string()).await;
     assert_eq!(reply["answers"].as_array().map(Vec::len), Some(1), "{reply}");
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_can_answer_is_refused_and_not_summed_up() {
+    let agent = Agent::start(&["one", "two"], "").await;
+    let long = "once upon a time ".repeat(6000);
+    let body = json!({"prompt": long, "models": ["one", "two"]});
+    let (status, reply) = agent.ask("POST", "/query", &body.to_string()).await;
+    assert_eq!((status, text_of(&reply["type"]).contains("context_length_exceeded")), (400, true), "{reply}");
+    assert!(reply["prompt_tokens"].as_u64() > reply["context_tokens"].as_u64(), "{reply}");
+    let body = json!({"prompt": long, "models": ["one", "two"], "stream": true});
+    let events = Events::of(agent.send("POST", "/query", &body.to_string()).await).rest().await;
+    let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, ["start", "answer", "answer", "error", "done"]);
 }
 
 #[tokio::test]

@@ -227,6 +227,44 @@ async fn a_detector_is_shown_checked_asked_for_its_classes_and_kept_while_camera
 }
 
 #[tokio::test]
+async fn a_detector_that_cannot_work_is_told_as_one_when_it_comes_and_when_it_is_checked() {
+    let worker = Worker::start().await;
+    let agent = Agent::start(&["one"], &format!("[cameras]\nworker = \"127.0.0.1:{}\"\n", worker.port)).await;
+    worker.share(agent.model_folder("one").parent().expect("the store"));
+    let models = shapes().join("..");
+    for (path, word) in
+        [(shapes().join("shapes.onnx"), None), (models.join("colours/colours-newer.onnx"), Some("opset"))]
+    {
+        let asked = json!({"path": path}).to_string();
+        let (status, import) = agent.manage("POST", "/api/v1/models/import", &asked).await;
+        assert_eq!(status, 202, "{import}");
+        let import = import["import"].as_str().expect("a number").to_owned();
+        let path = format!("/api/v1/models/imports/{import}");
+        let ended = async {
+            loop {
+                let (_, told) = agent.manage("GET", &path, "").await;
+                if told["state"] != "running" && told["state"] != "checking" {
+                    break told;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let told = tokio::time::timeout(support::LIMIT, ended).await.expect("in time");
+        let id = told["id"].as_str().expect("an id");
+        let (status, verified) = agent.manage("POST", &format!("/api/v1/models/{id}/verify"), "").await;
+        match word {
+            None => assert_eq!((status, &told["state"]), (200, &json!("done")), "{told} {verified}"),
+            Some(word) => {
+                assert_eq!((&told["state"], &verified["type"]), (&json!("failed"), &json!("model_unusable")));
+                for reason in [&told["reason"], &verified["detail"]] {
+                    assert!(reason.as_str().is_some_and(|reason| reason.contains(word)), "{reason}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn classes_that_nobody_can_tell_are_refused_with_the_reason() {
     let agent = Agent::start(&["one"], "[cameras]\nworker = \"127.0.0.1:9\"\n").await;
     let folder = agent.model_folder("shapes");

@@ -6,6 +6,9 @@ mod support;
 use serde_json::{Value, json};
 use support::{Agent, Events};
 
+/// Less than a request waits for what can only be told at its end.
+const FIRST_BYTE: std::time::Duration = std::time::Duration::from_secs(15);
+
 fn weather() -> Value {
     let parameters = json!({
         "type": "object",
@@ -154,4 +157,65 @@ async fn texts_become_vectors_of_length_one() {
     let (_, reply) = agent.ask("POST", "/v1/embeddings", &body.to_string()).await;
     // 16 bytes.
     assert_eq!(reply["data"][0]["embedding"].as_str().map(str::len), Some(24), "{reply}");
+}
+
+#[tokio::test]
+async fn many_prompts_are_continued_side_by_side() {
+    let agent = Agent::start(&["one"], "").await;
+    // A runner answers two at a time: those two are told at once, whatever the third one waits for.
+    let body =
+        json!({"model": "one", "prompt": ["Once", "Twice", "Thrice"], "max_tokens": -1, "stream": true});
+    let body = body.to_string();
+    let sent = agent.send("POST", "/v1/completions", &body);
+    let mut events = Events::of(tokio::time::timeout(FIRST_BYTE, sent).await.expect("a first byte in time"));
+    let mut begun = std::collections::BTreeSet::new();
+    while begun.len() < 2 {
+        let event = events.next().await.expect("an event").json();
+        assert_eq!(event["choices"][0]["finish_reason"], Value::Null, "one ended before the other began");
+        begun.insert(event["choices"][0]["index"].as_u64());
+    }
+    drop(events);
+    let prompts: Vec<String> = (0..32).map(|number| format!("Once {number}")).collect();
+    let body = json!({"model": "one", "prompt": prompts, "max_tokens": 3, "stream": true, "stream_options": {"include_usage": true}});
+    let events = Events::of(agent.send("POST", "/v1/completions", &body.to_string()).await).rest().await;
+    let chunks: Vec<Value> =
+        events.iter().filter(|event| event.data != "[DONE]").map(support::events::Event::json).collect();
+    let ends = chunks.iter().filter(|chunk| chunk["choices"][0]["finish_reason"] == "length").count();
+    assert_eq!((ends, &chunks.last().expect("usage")["usage"]["completion_tokens"]), (32, &json!(96)));
+}
+
+#[tokio::test]
+async fn each_of_several_answers_has_the_next_seed() {
+    let agent = Agent::start(&["one"], "").await;
+    let asked = |more: &Value| {
+        let mut more = more.clone();
+        more["temperature"] = 1.5.into();
+        more["max_tokens"] = 12.into();
+        chat(&more)
+    };
+    let (status, both) = agent.ask("POST", "/v1/chat/completions", &asked(&json!({"n": 2, "seed": 7}))).await;
+    assert_eq!(status, 200, "{both}");
+    let told: Vec<&Value> = both["choices"]
+        .as_array()
+        .expect("choices")
+        .iter()
+        .map(|choice| &choice["message"]["content"])
+        .collect();
+    assert_eq!((told.len(), &both["usage"]["completion_tokens"]), (2, &json!(24)), "{both}");
+    assert_ne!(told[0], told[1], "{both}");
+    for (seed, text) in [(7, told[0]), (8, told[1])] {
+        let (_, one) = agent.ask("POST", "/v1/chat/completions", &asked(&json!({"seed": seed}))).await;
+        assert_eq!(&one["choices"][0]["message"]["content"], text, "{seed}");
+        assert_eq!(one["usage"]["prompt_tokens"], both["usage"]["prompt_tokens"], "the prompt is read once");
+    }
+    let body = json!({"model": "one", "prompt": ["Once", "Twice"], "n": 2, "echo": true, "max_tokens": 2});
+    let (status, reply) = agent.ask("POST", "/v1/completions", &body.to_string()).await;
+    assert_eq!(status, 200, "{reply}");
+    let begins: Vec<bool> = reply["choices"]
+        .as_array()
+        .expect("choices")
+        .iter()
+        .filter_map(|choice| Some(choice["text"].as_str()?.starts_with("Once")))
+        .collect();
+    assert_eq!(begins, [true, true, false, false], "{reply}");
 }

@@ -143,8 +143,8 @@ struct Pipeline {
     ring: Ring,
     /// What was seen last, and when.
     lately: Option<(Instant, Vec<Detection>)>,
-    /// What was seen in a dwell.
-    pending: VecDeque<Answer>,
+    /// What was seen in a dwell, and when that was known.
+    pending: VecDeque<(Duration, Answer)>,
     session: Option<String>,
     source: CameraState,
     detector: Link,
@@ -211,7 +211,14 @@ impl Pipeline {
         answer.detections.retain(|seen| counts(&self.camera.masks, seen));
         answer.detections.truncate(MOST_DETECTIONS);
         let seen = !answer.detections.is_empty();
-        let effects = self.machine.observe(self.began.elapsed(), seen);
+        let now = self.began.elapsed();
+        if seen {
+            if self.pending.len() == MOST_PENDING {
+                self.pending.pop_front();
+            }
+            self.pending.push_back((now, answer.clone()));
+        }
+        let effects = self.machine.observe(now, seen);
         self.follow(effects);
         if self.machine.state() == State::Idle {
             self.pending.clear();
@@ -226,14 +233,7 @@ impl Pipeline {
             detections: answer.detections.clone(),
             session: self.session.clone(),
         });
-        if self.session.is_some() {
-            self.see(answer);
-        } else {
-            if self.pending.len() == MOST_PENDING {
-                self.pending.pop_front();
-            }
-            self.pending.push_back(answer);
-        }
+        self.see_pending();
     }
 
     fn tick(&mut self) {
@@ -256,7 +256,10 @@ impl Pipeline {
     }
 
     fn start(&mut self, at: Duration, since: Duration) {
-        let began = self.wall(since);
+        // What was seen before a gap does not belong to it.
+        self.pending.retain(|(at, _)| *at >= since);
+        // Answers come later than their pictures were taken.
+        let began = self.pending.front().map_or_else(|| self.wall(since), |(_, answer)| answer.picture.at);
         let session = session::name(&self.folder, began);
         self.too_slow = false;
         self.not_recorded = None;
@@ -268,10 +271,8 @@ impl Pipeline {
         for picture in self.ring.drain() {
             self.record(Command::Record(picture.jpeg));
         }
-        for answer in std::mem::take(&mut self.pending) {
-            self.see(answer);
-        }
         self.session = Some(session.clone());
+        self.see_pending();
         let at = self.wall(at);
         self.tell(CameraEvent::SessionStarted { camera: self.camera.id.clone(), at, since: began, session });
     }
@@ -288,9 +289,14 @@ impl Pipeline {
         self.tell(CameraEvent::SessionEnded { camera, at, last_seen, session, reason });
     }
 
-    fn see(&mut self, answer: Answer) {
-        let Answer { picture, detections, .. } = answer;
-        self.record(Command::See { at: picture.at, jpeg: picture.jpeg, detections });
+    /// Writes down what was seen, once there is a session for it.
+    fn see_pending(&mut self) {
+        if self.session.is_none() {
+            return;
+        }
+        for (_, Answer { picture, detections, .. }) in std::mem::take(&mut self.pending) {
+            self.record(Command::See { at: picture.at, jpeg: picture.jpeg, detections });
+        }
     }
 
     fn record(&mut self, command: Command) {

@@ -37,7 +37,7 @@ mod window;
 
 pub use camera::run;
 pub use capture::Capture;
-pub use classes::classes;
+pub use classes::{ClassesError, classes};
 pub use client::{Answer, Client, Link};
 pub use event::{CameraEvent, Live, Part};
 pub use masks::Mask;

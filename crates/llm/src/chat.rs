@@ -82,6 +82,20 @@ impl Conversation {
         }
     }
 
+    /// The last turn where the model has begun it: its answer goes on from there.
+    pub(crate) fn begun_turn(&self) -> Option<&Message> {
+        let last = self.messages.last()?;
+        let begun = last.role == "assistant" && last.calls.is_empty() && !last.content.trim().is_empty();
+        (begun && !self.must_call()).then_some(last)
+    }
+
+    /// The same without its last turn.
+    pub(crate) fn without_last(&self) -> Self {
+        let mut shorter = self.clone();
+        shorter.messages.pop();
+        shorter
+    }
+
     /// The tools that the model is shown.
     pub(crate) fn shown_tools(&self) -> &[Value] {
         if self.choice == ToolChoice::Never { &[] } else { &self.tools }

@@ -10,11 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Error;
 use crate::grammar::{Compiler, Format, Grammar};
 use crate::options::{Description, Options};
-use crate::request::{Embeddings, Event, Generation, Job, Request};
+use crate::request::{Embeddings, Event, Generation, Job, QUEUE, Request};
 use crate::thread::own;
 
-/// Requests that wait for the engine's thread at most.
-pub(crate) const QUEUE: usize = 64;
 /// Events that a slow receiver may leave lying.
 const EVENTS: usize = 64;
 /// Room for the recursion of grammars, which are followed on the engine's thread.

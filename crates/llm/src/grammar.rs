@@ -3,6 +3,8 @@
 //! llguidance works out which tokens may come next; the others are taken out of the choice before
 //! llama.cpp's samplers see them. Shapes are compiled by whoever asks, not by the engine's thread.
 
+mod closed;
+
 use std::sync::Arc;
 
 use llama_cpp_2::model::LlamaModel;
@@ -134,7 +136,11 @@ impl Compiler {
             Format::JsonObject => {
                 TopLevelGrammar::from_json_schema(with_whitespace(json!({"type": "object"})))
             }
-            Format::JsonSchema(text) => TopLevelGrammar::from_json_schema(with_whitespace(schema(text)?)),
+            Format::JsonSchema(text) => {
+                let mut schema = schema(text)?;
+                closed::close(&mut schema);
+                TopLevelGrammar::from_json_schema(with_whitespace(schema))
+            }
             Format::Grammar(text) => TopLevelGrammar::from_lark(lark(text)?),
         };
         let parser = self.0.create_parser(grammar).map_err(|error| refused(&error))?;
@@ -240,6 +246,43 @@ mod tests {
             [("{}", true), (r#"{"a":[1,{"b":null}]}"#, true), ("[1]", false), ("{", false)]
         {
             assert_eq!(fits(&object, text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_says_nothing_of_other_keys_allows_none() {
+        let compiler = bytes();
+        let base = r##"{"$defs":{"base":{"type":"object","properties":{"a":{"type":"integer"}}}},"##;
+        for (schema, text, expected) in [
+            (r#"{"type":"object","properties":{"a":{"type":"integer"}}}"#.to_owned(), r#"{"a":1}"#, true),
+            (
+                r#"{"type":"object","properties":{"a":{"type":"integer"}}}"#.to_owned(),
+                r#"{"a":1,"b":2}"#,
+                false,
+            ),
+            (
+                r#"{"properties":{"a":{"type":"integer"}},"additionalProperties":true}"#.to_owned(),
+                r#"{"a":1,"b":2}"#,
+                true,
+            ),
+            (
+                r#"{"type":"array","items":{"type":"object","properties":{}}}"#.to_owned(),
+                r#"[{"x":1}]"#,
+                false,
+            ),
+            (r#"{"type":"object"}"#.to_owned(), r#"{"x":1}"#, true),
+            // What several parts say together is closed by none of them.
+            (
+                format!(
+                    r##"{base}"allOf":[{{"$ref":"#/$defs/base"}},{{"properties":{{"b":{{"type":"integer"}}}},"required":["b"]}}]}}"##
+                ),
+                r#"{"a":1,"b":2}"#,
+                true,
+            ),
+            (format!(r##"{base}"$ref":"#/$defs/base"}}"##), r#"{"a":1,"b":2}"#, false),
+        ] {
+            let grammar = compiler.compile(&Format::JsonSchema(schema.clone())).expect(&schema);
+            assert_eq!(fits(&grammar, text), expected, "{schema} {text}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use llama_cpp_2::context::params::KvCacheType;
 
@@ -20,6 +21,10 @@ pub struct Options {
     pub kv_type: KvType,
     /// Whether attention is computed in one fused step.
     pub flash_attention: FlashAttention,
+    /// Tokens of one answer at most, also where the context moves; 0 is no limit but the context's.
+    pub max_answer_tokens: u32,
+    /// How long one request may hold its place, reading its prompt included; zero is no limit.
+    pub max_answer_time: Duration,
     /// Folder with `libggml-cpu-*.so`; beside the installed program when absent.
     pub backends: Option<PathBuf>,
 }

@@ -5,7 +5,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::Error;
 use crate::chat::Conversation;
-use crate::reply::{Layout, Reply};
+use crate::reply::{END_OF_REASONING, Layout, Reply};
 use crate::request::Input;
 use crate::template::render;
 
@@ -56,15 +56,28 @@ impl<'model> PromptReader<'model> {
             |token| String::from_utf8_lossy(&vocabulary.token_to_piece(token, true, None)).into_owned();
         let bos = if vocabulary.bos().0 < 0 { String::new() } else { piece(vocabulary.bos()) };
         let eos = if vocabulary.eos().0 < 0 { String::new() } else { piece(vocabulary.eos()) };
-        let mut text = render(self.template.as_deref(), conversation, &bos, &eos)?;
+        let begun = if shaped { None } else { conversation.begun_turn() };
+        let whole = begun.is_none().then_some(conversation);
+        let asked = begun.map(|_| conversation.without_last());
+        let asked = whole.or(asked.as_ref()).unwrap_or(conversation);
+        let mut text = render(self.template.as_deref(), asked, &bos, &eos)?;
         // The shape is that of the answer, not of thoughts about it.
-        if let Some(end) = self.layout.end_of_reasoning(&text).filter(|_| shaped) {
+        if let Some(end) = self.layout.end_of_reasoning(&text).filter(|_| shaped || begun.is_some()) {
             text.push_str(end);
+        }
+        if let Some(begun) = begun {
+            text.push_str(&begun.content);
         }
         let begins_itself = !bos.is_empty() && text.starts_with(&bos);
         let tokens = vocabulary.tokenize(text.as_bytes(), !begins_itself, true);
-        let reply = (!conversation.raw).then(|| Reply::new(self.layout, conversation, &text));
+        let reply =
+            (!conversation.raw).then(|| Reply::new(self.layout, conversation, &text, begun.is_some()));
         Ok(Prompt { tokens, reply })
+    }
+
+    /// The tokens that close thoughts.
+    pub(crate) fn end_of_reasoning(&self) -> Vec<LlamaToken> {
+        self.model.vocab().tokenize(END_OF_REASONING.as_bytes(), false, true)
     }
 
     /// Tokens that mark parts of an answer, although the file may call them special.

@@ -1,7 +1,7 @@
 //! An answer taken apart while it comes: what was thought, what is said, which functions are called.
 //!
 //! Every family of models marks these in its own way; which one a model uses is seen from its chat template.
-//! What cannot be understood is told as text, so that nothing is lost.
+//! What cannot be understood is told as text, so that nothing is lost; but a call that was cut off is nobody's text.
 
 mod calls;
 
@@ -10,6 +10,8 @@ use calls::Style;
 
 /// The marks of reasoning that the catalog's families share.
 const THINK: (&str, &str) = ("<think>", "</think>");
+/// What closes thoughts that are cut off.
+pub(crate) const END_OF_REASONING: &str = "\n</think>\n\n";
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub(crate) struct Reply {
     reasons: bool,
     /// Absent when no function may be called.
     style: Option<Style>,
+    /// The whole answer has to be a call.
+    must_call: bool,
     place: Place,
     held: String,
     /// Nothing of the current reasoning or text was told yet: spaces before it are dropped.
@@ -72,9 +76,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// For the answer to this prompt, as the template rendered it.
-    pub(crate) fn new(layout: Layout, conversation: &Conversation, prompt: &str) -> Self {
-        let (place, style) = if conversation.must_call() {
+    /// For the answer to this prompt, as the template rendered it. `continued`: the answer goes on with a turn that
+    /// has begun.
+    pub(crate) fn new(layout: Layout, conversation: &Conversation, prompt: &str, continued: bool) -> Self {
+        let (place, style) = if continued {
+            (Place::Text, Some(layout.style))
+        } else if conversation.must_call() {
             (Place::Calls, Some(Style::Bare))
         } else if layout.begins_inside(prompt) {
             (Place::Reasoning, Some(layout.style))
@@ -82,7 +89,13 @@ impl Reply {
             (Place::Beginning, Some(layout.style))
         };
         let style = style.filter(|_| !conversation.shown_tools().is_empty());
-        Self { reasons: layout.reasons, style, place, held: String::new(), fresh: true }
+        let must_call = conversation.must_call();
+        Self { reasons: layout.reasons, style, must_call, place, held: String::new(), fresh: !continued }
+    }
+
+    /// Whether what comes now is thought.
+    pub(crate) fn is_reasoning(&self) -> bool {
+        self.place == Place::Reasoning
     }
 
     /// Takes more of the answer and returns the parts that are certain now.
@@ -93,11 +106,14 @@ impl Reply {
         parts
     }
 
-    /// The rest, when the answer has ended.
-    pub(crate) fn finish(mut self) -> Vec<Part> {
+    /// The rest, when the answer has ended. `cut` says that a limit ended it: an unfinished call is dropped then.
+    pub(crate) fn finish(mut self, cut: bool) -> Vec<Part> {
         let mut parts = Vec::new();
         let held = std::mem::take(&mut self.held);
+        let style = self.style.filter(|_| cut);
         match self.place {
+            Place::Calls if style.is_some_and(|style| style.is_unfinished(&held, self.must_call)) => {}
+            Place::Beginning | Place::Text if style.is_some_and(|style| style.begins_mark(&held)) => {}
             Place::Calls => self.tell_calls(&held, &mut parts),
             Place::Reasoning => self.tell(Part::Reasoning, held.trim_end(), &mut parts),
             Place::Beginning | Place::Text => self.tell(Part::Text, &held, &mut parts),
@@ -240,11 +256,22 @@ mod tests {
 
     /// The parts of an answer that comes in pieces of so many characters, neighbours of a kind joined.
     fn parts(template: &str, prompt: &str, choice: ToolChoice, answer: &str, size: usize) -> Vec<Part> {
-        let mut reply = Reply::new(Layout::of(Some(template)), &conversation(choice), prompt);
+        taken_apart(template, prompt, choice, answer, size, false)
+    }
+
+    fn taken_apart(
+        template: &str,
+        prompt: &str,
+        choice: ToolChoice,
+        answer: &str,
+        size: usize,
+        cut: bool,
+    ) -> Vec<Part> {
+        let mut reply = Reply::new(Layout::of(Some(template)), &conversation(choice), prompt, false);
         let characters: Vec<char> = answer.chars().collect();
         let mut parts: Vec<Part> =
             characters.chunks(size).flat_map(|piece| reply.push(&piece.iter().collect::<String>())).collect();
-        parts.extend(reply.finish());
+        parts.extend(reply.finish(cut));
         parts.into_iter().fold(Vec::new(), |mut joined, part| {
             match (joined.last_mut(), part) {
                 (Some(Part::Text(left)), Part::Text(right))
@@ -335,8 +362,45 @@ mod tests {
         let answer = "{\"name\":\"f\",\"arguments\":{\"a\":[1,2]}}";
         let expected = vec![call("f", "{\"a\":[1,2]}")];
         assert_eq!(parts(QWEN, "<think>\n", ToolChoice::Required, answer, 4), expected);
-        let cut = "{\"name\":\"f\",\"argum";
-        assert_eq!(parts(QWEN, "", ToolChoice::Required, cut, 4), vec![text(cut)]);
+    }
+
+    #[test]
+    fn a_call_that_a_limit_cuts_off_is_no_text() {
+        let whole = "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1}}</tool_call>";
+        let bare = "{\"name\": \"f\", \"argum";
+        let cases: Vec<(&str, ToolChoice, String, Vec<Part>)> = vec![
+            (QWEN, ToolChoice::Auto, format!("ok {}", &whole[..20]), vec![text("ok")]),
+            (QWEN, ToolChoice::Auto, format!("ok {}", &whole[..6]), vec![text("ok")]),
+            (QWEN, ToolChoice::Auto, whole[..6].to_owned(), vec![]),
+            (QWEN, ToolChoice::Auto, [whole, &whole[..30]].concat(), vec![call("f", "{\"a\":1}")]),
+            // Whole but for the mark that closes it.
+            (QWEN, ToolChoice::Auto, whole[..whole.len() - 3].to_owned(), vec![]),
+            (QWEN, ToolChoice::Required, bare.to_owned(), vec![]),
+            (QWEN, ToolChoice::Required, "{\"na".to_owned(), vec![]),
+            (LLAMA, ToolChoice::Auto, bare.to_owned(), vec![]),
+            (LLAMA, ToolChoice::Auto, "{\"type\": \"function\", \"na".to_owned(), vec![]),
+            (LLAMA, ToolChoice::Auto, "{\"no\": \"ca".to_owned(), vec![text("{\"no\": \"ca")]),
+            (MISTRAL, ToolChoice::Auto, "[TOOL_CALLS][{\"name\":".to_owned(), vec![]),
+            (QWEN, ToolChoice::Never, whole[..20].to_owned(), vec![text(&whole[..20])]),
+            (QWEN, ToolChoice::Auto, "1 < 2".to_owned(), vec![text("1 < 2")]),
+        ];
+        for (template, choice, answer, expected) in cases {
+            for size in [1, 4, 1000] {
+                let seen = taken_apart(template, "", choice.clone(), &answer, size, true);
+                assert_eq!(seen, expected, "{answer:?} by {size}");
+            }
+        }
+        // Without a limit it was the model's own: nothing of it is lost.
+        assert_eq!(parts(QWEN, "", ToolChoice::Auto, "ok <tool", 4), vec![text("ok <tool")]);
+    }
+
+    #[test]
+    fn a_turn_that_goes_on_keeps_its_spaces_and_begins_no_thought() {
+        let mut reply =
+            Reply::new(Layout::of(Some(QWEN)), &conversation(ToolChoice::Auto), "The sum is", true);
+        let mut parts = reply.push(" <think> four");
+        parts.extend(reply.finish(false));
+        assert_eq!(parts, [text(" <think>"), text(" four")]);
     }
 
     #[test]

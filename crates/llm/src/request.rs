@@ -14,6 +14,9 @@ pub struct Request {
     pub sampling: Sampling,
     /// Tokens to generate at most; 0 means until the context is full.
     pub max_tokens: u32,
+    /// Tokens that the model may think before it answers, where its thoughts are told apart; then they are closed
+    /// and it goes on with the answer. No limit of its own when absent.
+    pub max_reasoning_tokens: Option<u32>,
     /// The answer ends before any of these.
     pub stop: Vec<String>,
     /// Every token's probability is told, with this many alternatives, at most [`MOST_ALTERNATIVES`].
@@ -34,6 +37,7 @@ impl Request {
             input,
             sampling: Sampling::default(),
             max_tokens: 0,
+            max_reasoning_tokens: None,
             stop: Vec::new(),
             logprobs: None,
             context_full: ContextFull::End,
@@ -116,8 +120,10 @@ pub struct Finished {
     pub prompt_tokens: u32,
     /// Tokens of the prompt that were in memory already, from an earlier request or another one's prompt.
     pub reused_tokens: u32,
-    /// Tokens of the answer.
+    /// Tokens of the answer, thoughts included.
     pub generated_tokens: u32,
+    /// Tokens of it that were thoughts.
+    pub reasoning_tokens: u32,
     /// Time from the first to the last token of the prompt, in microseconds.
     pub prompt_us: u64,
     /// Time spent on the answer, in microseconds.
@@ -143,6 +149,9 @@ pub struct Embeddings {
     /// Tokens of all inputs together.
     pub tokens: u32,
 }
+
+/// Requests that wait for the engine's thread at most.
+pub(crate) const QUEUE: usize = 64;
 
 /// A request on its way to the engine's thread.
 pub(crate) enum Job {

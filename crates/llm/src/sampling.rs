@@ -174,6 +174,12 @@ impl Chooser {
         Ok(token)
     }
 
+    /// Takes a token that was not chosen as if it had been.
+    pub(crate) fn take(&mut self, token: LlamaToken) -> Result<(), Error> {
+        self.chain.accept(token);
+        self.grammar.as_mut().map_or(Ok(()), |grammar| grammar.take(token))
+    }
+
     /// Whether the wanted shape is complete and nothing may follow.
     pub(crate) fn is_complete(&self) -> bool {
         self.grammar.as_ref().is_some_and(Grammar::is_complete)

@@ -1,7 +1,7 @@
 //! One sequence of the context: what it still remembers, and the request it works on.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::model::LlamaModel;
@@ -49,6 +49,10 @@ pub(crate) struct Limits {
     pub(crate) vocabulary: i32,
     /// Whether the context's memory can move when it is full.
     pub(crate) moves: bool,
+    /// Tokens of one answer at most; 0 is no limit but the context's.
+    pub(crate) answer_tokens: u32,
+    /// How long one request may hold its place; zero is no limit.
+    pub(crate) answer_time: Duration,
 }
 
 /// A request that a slot works on.
@@ -70,7 +74,16 @@ pub(crate) struct Work {
     /// Told tokens whose text is held back because it may be the beginning of a mark.
     held_logprobs: Vec<TokenLogprob>,
     generated: u32,
+    /// Tokens of it that were thoughts, and how many there may be.
+    reasoned: u32,
+    reasoning_limit: u32,
+    /// What closes thoughts, until that has happened.
+    end_of_reasoning: Vec<LlamaToken>,
+    /// Tokens that come next whatever the model would say.
+    forced: VecDeque<LlamaToken>,
     limit: u32,
+    /// When it ends, whatever is said by then.
+    deadline: Option<Instant>,
     shifts: bool,
     events: mpsc::Sender<Event>,
     /// What could not be sent yet because the receiver is slow. Short: a slot with something here pauses.
@@ -83,19 +96,22 @@ pub(crate) struct Work {
 impl Work {
     /// Begins with a prompt of which `reused` tokens are in memory already.
     ///
-    /// `reply` takes the answer apart; without it, the answer is told as it is.
+    /// `reply` takes the answer apart; without it, the answer is told as it is. `end_of_reasoning` closes thoughts
+    /// that grow too long.
     pub(crate) fn begin(
         job: Generation,
         prompt: Vec<LlamaToken>,
         reused: usize,
         reply: Option<Reply>,
+        end_of_reasoning: Vec<LlamaToken>,
         limits: Limits,
     ) -> Self {
-        let Limits { context, vocabulary, moves } = limits;
+        let Limits { context, vocabulary, moves, answer_tokens, answer_time } = limits;
         let request = job.request;
         let shifts = moves && request.context_full == ContextFull::Shift;
         let room = if shifts { u32::MAX } else { context.saturating_sub(prompt.len() as u32) };
-        let wanted = if request.max_tokens == 0 { room } else { request.max_tokens };
+        let bounds = [request.max_tokens, answer_tokens].into_iter().filter(|tokens| *tokens > 0);
+        let started = Instant::now();
         Self {
             read: reused,
             reused,
@@ -109,11 +125,16 @@ impl Work {
             bytes: 0,
             held_logprobs: Vec::new(),
             generated: 0,
-            limit: wanted.min(room),
+            reasoned: 0,
+            reasoning_limit: request.max_reasoning_tokens.unwrap_or(u32::MAX),
+            end_of_reasoning,
+            forced: VecDeque::new(),
+            limit: bounds.min().unwrap_or(room).min(room),
+            deadline: Some(answer_time).filter(|time| !time.is_zero()).map(|time| started + time),
             shifts,
             events: job.events,
             unsent: VecDeque::new(),
-            started: Instant::now(),
+            started,
             prompt_read: None,
             finished: false,
         }
@@ -122,6 +143,11 @@ impl Work {
     /// Whether nobody listens any more, or everything was said.
     pub(crate) fn is_over(&self) -> bool {
         self.events.is_closed() || (self.finished && self.unsent.is_empty())
+    }
+
+    /// Whether it has had the time that one request may take.
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Tries again to hand over what the receiver had no room for.
@@ -187,7 +213,15 @@ impl Work {
         index: i32,
         marks: &[LlamaToken],
     ) {
-        let token = match self.chooser.choose(context, index) {
+        let reasons = self.reply.as_ref().is_some_and(Reply::is_reasoning);
+        if reasons && self.reasoned >= self.reasoning_limit {
+            self.forced.extend(std::mem::take(&mut self.end_of_reasoning));
+        }
+        let chosen = match self.forced.pop_front() {
+            Some(token) => self.chooser.take(token).map(|()| token),
+            None => self.chooser.choose(context, index),
+        };
+        let token = match chosen {
             Ok(token) => token,
             Err(error) => return self.fail(error),
         };
@@ -197,6 +231,7 @@ impl Work {
             return;
         }
         self.generated += 1;
+        self.reasoned += u32::from(reasons);
         self.next = Some(token);
         let shown = self.reply.is_some() && marks.contains(&token);
         let piece = vocabulary.token_to_piece(token, shown, None);
@@ -214,7 +249,7 @@ impl Work {
             self.finish(Reason::Stop);
         } else if self.chooser.is_complete() {
             self.finish(Reason::End);
-        } else if self.generated >= self.limit {
+        } else if self.generated >= self.limit || self.is_late() {
             self.finish(Reason::Length);
         }
     }
@@ -245,6 +280,7 @@ impl Work {
             prompt_tokens: self.prompt.len() as u32,
             reused_tokens: self.reused as u32,
             generated_tokens: self.generated,
+            reasoning_tokens: self.reasoned,
             prompt_us: read_at.duration_since(self.started).as_micros() as u64,
             generate_us: read_at.elapsed().as_micros() as u64,
         };
@@ -252,7 +288,7 @@ impl Work {
             self.say(text, logprobs);
         }
         if let Some(reply) = self.reply.take() {
-            let parts = reply.finish();
+            let parts = reply.finish(reason == Reason::Length);
             self.send_parts(parts, Vec::new());
         }
         self.send(Event::Finished(account));

@@ -16,12 +16,11 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::Error;
 use crate::embed::Embedder;
-use crate::engine::QUEUE;
 use crate::grammar::Vocabulary;
 use crate::memory::{Abilities, best_slot, forget_after, lend, make_room, should_wait};
-use crate::options::Description;
+use crate::options::{Description, Options};
 use crate::prompt::{Prompt, PromptReader};
-use crate::request::{Event, Generation, Job};
+use crate::request::{Event, Generation, Job, QUEUE};
 use crate::slot::{Limits, Slot, Work, common_prefix};
 
 /// Tokens decoded in one step at most.
@@ -50,7 +49,7 @@ pub(crate) struct Stepper<'model> {
     abilities: Abilities,
     slots: Vec<Slot>,
     waiting: VecDeque<Generation>,
-    context_tokens: u32,
+    limits: Limits,
     /// Which slot's prompt goes first in the next step.
     turn: usize,
     clock: u64,
@@ -62,8 +61,17 @@ impl<'model> Stepper<'model> {
         context: LlamaContext<'model>,
         embedder: Embedder<'model>,
         description: &Description,
+        options: &Options,
     ) -> Self {
         let prompts = PromptReader::new(model, description.context_tokens);
+        let abilities = Abilities::of(model, &description.architecture);
+        let limits = Limits {
+            context: description.context_tokens,
+            vocabulary: model.n_vocab(),
+            moves: abilities.moves,
+            answer_tokens: options.max_answer_tokens,
+            answer_time: options.max_answer_time,
+        };
         Self {
             model,
             context,
@@ -71,10 +79,10 @@ impl<'model> Stepper<'model> {
             batch: LlamaBatch::new(BATCH, 1),
             marks: prompts.marks(),
             prompts,
-            abilities: Abilities::of(model, &description.architecture),
+            abilities,
             slots: (0..description.slots).map(|number| Slot::new(number.cast_signed())).collect(),
             waiting: VecDeque::new(),
-            context_tokens: description.context_tokens,
+            limits,
             turn: 0,
             clock: 0,
         }
@@ -178,12 +186,9 @@ impl<'model> Stepper<'model> {
             let kept = forget_after(&mut self.context, slot, keep);
             self.clock += 1;
             slot.last_used = self.clock;
-            let limits = Limits {
-                context: self.context_tokens,
-                vocabulary: self.model.n_vocab(),
-                moves: self.abilities.moves,
-            };
-            slot.work = Some(Work::begin(generation, prompt, kept, reply, limits));
+            let limited = generation.request.max_reasoning_tokens.is_some();
+            let end_of_reasoning = if limited { self.prompts.end_of_reasoning() } else { Vec::new() };
+            slot.work = Some(Work::begin(generation, prompt, kept, reply, end_of_reasoning, self.limits));
         }
     }
 
@@ -236,11 +241,11 @@ impl<'model> Stepper<'model> {
         if !work.flush() {
             return None;
         }
-        if slot.cached.len() < self.context_tokens as usize {
+        if slot.cached.len() < self.limits.context as usize {
             return Some(token);
         }
         let shifts = work.shifts();
-        if shifts && make_room(&mut self.context, slot, self.context_tokens as usize) {
+        if shifts && make_room(&mut self.context, slot, self.limits.context as usize) {
             return Some(token);
         }
         slot.work.as_mut()?.end_full();

@@ -56,13 +56,9 @@ impl TextStream {
         self.stopped.as_deref()
     }
 
-    /// What is left at the end. Bytes that never became a character are replaced.
-    pub fn finish(mut self) -> String {
-        if self.stopped.is_some() {
-            return String::new();
-        }
-        self.held.push_str(&String::from_utf8_lossy(&self.bytes));
-        self.held
+    /// What is left at the end. The bytes of a character that was cut off are dropped.
+    pub fn finish(self) -> String {
+        if self.stopped.is_some() { String::new() } else { self.held }
     }
 
     /// How many bytes at the end of the held text are the beginning of a stop string.
@@ -123,7 +119,8 @@ mod tests {
             (&[b"a\xc3", b"\xb1o"], &[], "año", false),
             (&[b"x\xf0\x9f", b"\xa6", b"\xab"], &[], "x🦫", false),
             (&[b"bad \xff byte"], &[], "bad \u{fffd} byte", false),
-            (&[b"cut \xc3"], &[], "cut \u{fffd}", false),
+            (&[b"cut \xc3"], &[], "cut ", false),
+            (&[b"cut \xf0\x9f", b"\xa6"], &[], "cut ", false),
             (&[b"one ST", b"OP two"], &["STOP"], "one ", true),
             (&[b"one ST", b"ILL two"], &["STOP"], "one STILL two", false),
             (&[b"a\n", b"\nb"], &["\n\n"], "a", true),

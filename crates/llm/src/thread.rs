@@ -32,7 +32,7 @@ pub(crate) fn own(
         if ready.send(Ok(description.clone())).is_err() {
             return;
         }
-        Stepper::new(model, context, embedder, &description).run(queue);
+        Stepper::new(model, context, embedder, &description, options).run(queue);
     });
     if let Err(error) = outcome {
         // Nobody waits any more when this fails.

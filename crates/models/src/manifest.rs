@@ -68,6 +68,9 @@ pub struct Manifest {
     /// What it is, in the portal's languages.
     #[serde(default)]
     pub description: Description,
+    /// What the model says when it does not know, word for word: such an answer is no part of a summary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declines: Vec<String>,
     /// Sampling when a request does not say.
     #[serde(default)]
     pub sampling: Sampling,

@@ -102,9 +102,12 @@ fn send(monitor: &Monitor, line: &str, from: Option<&str>, headers: &[(&str, &st
     for (name, value) in headers.iter().copied().chain(from.map(|address| ("x-forwarded-for", address))) {
         write!(text, "{name}: {value}\r\n").unwrap();
     }
-    write!(stream, "{text}\r\n{body}").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    // A refusal may come, and the connection close, before the whole is written.
+    let _ = stream.write_all(format!("{text}\r\n{body}").as_bytes());
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    assert!(read.is_ok() || !answer.is_empty(), "{read:?}");
+    let answer = String::from_utf8(answer).unwrap();
     let (headers, body) = answer.split_once("\r\n\r\n").unwrap();
     Answer {
         status: headers.split(' ').nth(1).unwrap().parse().unwrap(),

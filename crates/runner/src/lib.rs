@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use actionbooster_chassis::Paths;
 use actionbooster_hardware::CpuList;
@@ -56,7 +57,7 @@ pub struct ModelArguments {
 }
 
 /// Settings of `[runner]`, which the provisioner fits to the machine. Arguments win.
-#[derive(serde::Deserialize, Debug, Default)]
+#[derive(serde::Deserialize, Debug)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Threads that compute; 0 is one per processor.
@@ -71,6 +72,24 @@ pub struct Config {
     /// Attention in one fused step, which needs less memory for intermediate results: `auto`, the default,
     /// where llama.cpp finds it possible, `on` (loading fails where it is not) or `off`.
     pub flash_attention: String,
+    /// Tokens of one answer at most, whatever its request says; 0 is no limit but the context's.
+    pub max_answer_tokens: u32,
+    /// Seconds after which an answer ends as one that has reached its limit; 0 is no limit.
+    pub max_answer_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            cpus: String::new(),
+            slots: 0,
+            kv_type: String::new(),
+            flash_attention: String::new(),
+            max_answer_tokens: 32_768,
+            max_answer_s: 3600,
+        }
+    }
 }
 
 impl ModelArguments {
@@ -110,6 +129,8 @@ impl ModelArguments {
             cpus: Vec::new(),
             kv_type: choice("kv_type", self.kv_type, &config.kv_type)?,
             flash_attention: choice("flash_attention", self.flash_attention, &config.flash_attention)?,
+            max_answer_tokens: config.max_answer_tokens,
+            max_answer_time: Duration::from_secs(config.max_answer_s),
             backends: None,
         };
         Ok(Engine::load(&model.file(), options)?)

@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use actionbooster_llm::{Engine, Error, Format, Grammar, Input, Request, Sampling};
-use actionbooster_wire::runner::v1 as wire;
+use actionbooster_wire::runner::{CONTEXT_TOKENS, PROMPT_TOKENS, v1 as wire};
 use futures::{Stream, StreamExt};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Response, Status};
 
 use crate::translate;
 
@@ -78,6 +79,7 @@ impl wire::runner_server::Runner for Service {
             input,
             sampling: translate::sampling(request.sampling.unwrap_or_default(), &self.defaults),
             max_tokens: request.max_tokens,
+            max_reasoning_tokens: request.max_reasoning_tokens,
             stop: request.stop,
             logprobs: request.logprobs,
             context_full,
@@ -118,8 +120,13 @@ impl wire::runner_server::Runner for Service {
 fn status(error: &Error) -> Status {
     let message = error.to_string();
     match error {
-        Error::PromptTooLong { .. }
-        | Error::PromptEmpty
+        Error::PromptTooLong { prompt, context } => {
+            let mut metadata = MetadataMap::new();
+            metadata.insert(PROMPT_TOKENS, (*prompt as u64).into());
+            metadata.insert(CONTEXT_TOKENS, (*context).into());
+            Status::with_metadata(Code::InvalidArgument, message, metadata)
+        }
+        Error::PromptEmpty
         | Error::Template(_)
         | Error::InputTooLong { .. }
         | Error::LogitBias { .. }

@@ -121,6 +121,7 @@ fn account(finished: Finished) -> wire::Finished {
         stop: finished.stop.unwrap_or_default(),
         prompt_tokens: finished.prompt_tokens,
         generated_tokens: finished.generated_tokens,
+        reasoning_tokens: finished.reasoning_tokens,
         prompt_us: finished.prompt_us,
         generate_us: finished.generate_us,
         cached_prompt_tokens: finished.reused_tokens,

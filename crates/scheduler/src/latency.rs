@@ -11,9 +11,16 @@ const NEWEST: f64 = 0.3;
 /// Bytes of a token of a prompt, about; only for the estimate.
 const BYTES_OF_TOKEN: f64 = 4.0;
 
+/// How many times longer or shorter than estimated a query can be taken to be.
+const MOST_CORRECTION: f64 = 8.0;
+
 /// Estimates the latency of answers from what was measured since the program started.
 #[derive(Debug, Default)]
-pub struct LatencyEstimator(Mutex<HashMap<String, Latency>>);
+pub struct LatencyEstimator {
+    latencies: Mutex<HashMap<String, Latency>>,
+    /// Logarithm of how many times longer than estimated queries took, smoothed.
+    error: Mutex<f64>,
+}
 
 /// Smoothed measurements of one model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +63,27 @@ impl LatencyEstimator {
         }
     }
 
+    /// Notes how long a query to several models took that was estimated, before any correction, at so many seconds.
+    ///
+    /// What it learns is whatever the sum of single answers does not know: waiting, memory, models that slow each
+    /// other down, longer answers.
+    pub fn record_query(&self, estimate_s: Option<f64>, took: Duration) {
+        let Some(estimate) = estimate_s.filter(|seconds| *seconds > 0.0) else { return };
+        let times = (took.as_secs_f64() / estimate).clamp(1.0 / MOST_CORRECTION, MOST_CORRECTION);
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        *error = *error * (1.0 - NEWEST) + times.ln() * NEWEST;
+    }
+
+    /// How many times longer than estimated queries to several models take.
+    pub fn correction(&self) -> f64 {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).exp()
+    }
+
+    /// Bytes of a usual answer, about; 0 for a model that was never asked.
+    pub fn answer_bytes(&self, id: &str) -> usize {
+        self.lock().get(id).map_or(0, |latency| (latency.tokens_of_answer * BYTES_OF_TOKEN) as usize)
+    }
+
     /// Seconds that an answer to a prompt of so many bytes will take, with the load unless it is `loaded`.
     /// Nothing for a model that was never asked.
     pub fn estimate(&self, id: &str, bytes: usize, most_tokens: u32, loaded: bool) -> Option<f64> {
@@ -70,7 +98,7 @@ impl LatencyEstimator {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Latency>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,5 +130,19 @@ mod tests {
         assert!((whole - 7.0).abs() < 1e-6, "{whole}");
         let cut = latency.estimate("m", 400, 10, false).expect("known");
         assert!((cut - 6.0).abs() < 1e-6, "{cut}");
+        assert_eq!((latency.answer_bytes("m"), latency.answer_bytes("other")), (200, 0));
+    }
+
+    #[test]
+    fn queries_that_always_take_longer_are_told_to_take_longer() {
+        let latency = LatencyEstimator::default();
+        assert!((latency.correction() - 1.0).abs() < 1e-9);
+        latency.record_query(None, Duration::from_secs(9));
+        for _ in 0..20 {
+            latency.record_query(Some(2.0), Duration::from_secs(6));
+        }
+        assert!((latency.correction() - 3.0).abs() < 0.01, "{}", latency.correction());
+        latency.record_query(Some(0.001), Duration::from_secs(600));
+        assert!(latency.correction() < 4.1, "one that hung changes little: {}", latency.correction());
     }
 }

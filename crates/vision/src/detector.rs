@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{self, Backend, Load};
 use crate::frame::{Decoded, Decoder, Frame};
 use crate::head::{Candidate, Head, HeadKind};
-use crate::letterbox::{Letterbox, Placement, Preprocessing};
+use crate::letterbox::{Changes, Fit, Letterbox, Placement, Preprocessing};
 use crate::{Error, labels, nms};
 
 /// What the owner or the manifest knows of a model beyond what its file says. Everything may be left out.
@@ -18,9 +18,8 @@ pub struct Settings {
     /// The family of its outputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadKind>,
-    /// How pictures are prepared; else as the family usually wants it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preprocessing: Option<Preprocessing>,
+    /// How pictures are prepared, where that is not the family's usual way.
+    pub preprocessing: Changes,
     /// Names of its classes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -108,7 +107,7 @@ impl std::fmt::Debug for Detector {
 impl Detector {
     /// Loads a model and runs it once, so that the first picture is as quick as the others.
     pub fn open(file: &Path, settings: &Settings, load: &Load) -> Result<Self, Error> {
-        let backend = backend::open(file, load)?;
+        let mut backend = backend::open(file, load)?;
         let about = backend.about();
         let own = if settings.labels.is_empty() {
             about.names.as_deref().and_then(labels::from_metadata)
@@ -118,28 +117,29 @@ impl Detector {
         let (width, height) = about.input;
         let input = (width as usize, height as usize);
         let head = Head::of(&about.outputs, input, settings.head, own.as_ref().map(Vec::len))?;
-        let labels = own.unwrap_or_else(|| usual_labels(&head));
-        let preprocessing = match &settings.preprocessing {
-            Some(wanted) => wanted.clone(),
-            None if about.takes_bytes => Preprocessing {
-                bgr: false,
-                mean: [0.0; 3],
-                std: [1.0; 3],
-                ..usual_preprocessing(head.kind())
-            },
-            None => usual_preprocessing(head.kind()),
+        let takes_bytes = about.takes_bytes;
+        let input = vec![0.0; input.0 * input.1 * 3];
+        // Whoever names the head knows it.
+        let head = match settings.head {
+            Some(_) => head,
+            None => settled(head, backend.as_mut(), &input)?,
         };
+        let labels = own.unwrap_or_else(|| usual_labels(&head));
+        let mut usual = usual_preprocessing(head.kind());
+        if takes_bytes {
+            usual = Preprocessing { bgr: false, mean: [0.0; 3], std: [1.0; 3], ..usual };
+        }
+        let preprocessing = settings.preprocessing.of(&usual);
         if preprocessing.std.iter().any(|std| !std.is_normal()) {
             return Err(Error::Model("a std of its preprocessing is 0 or no number".into()));
         }
-        if about.takes_bytes && (preprocessing.mean, preprocessing.std) != ([0.0; 3], [1.0; 3]) {
+        if takes_bytes && (preprocessing.mean, preprocessing.std) != ([0.0; 3], [1.0; 3]) {
             let why = "it normalises pictures itself; leave mean and std out of its preprocessing";
             return Err(Error::Model(why.into()));
         }
-        let letterbox = Letterbox::new(about.input, preprocessing.clone());
-        let size = input.0 * input.1 * 3;
+        let letterbox = Letterbox::new((width, height), preprocessing.clone());
         Ok(Self {
-            input: vec![0.0; size],
+            input,
             backend,
             head,
             preprocessing,
@@ -265,6 +265,13 @@ impl Detector {
     }
 }
 
+/// A head that has seen what the model says of an empty picture.
+fn settled(head: Head, backend: &mut dyn Backend, empty: &[f32]) -> Result<Head, Error> {
+    let mut seen = None;
+    backend.run(empty, 1, &mut |_, outputs| seen = Some(head.clone().after(outputs)))?;
+    Ok(seen.unwrap_or(head))
+}
+
 /// A box in pixels of the picture; nothing where it lies outside.
 fn in_frame(found: &Candidate, place: &Place) -> Option<Detection> {
     let scaled = |(x, y): (f32, f32)| (x * place.scale.0, y * place.scale.1);
@@ -283,18 +290,29 @@ fn in_frame(found: &Candidate, place: &Place) -> Option<Detection> {
 /// How the families' authors prepare pictures.
 fn usual_preprocessing(kind: HeadKind) -> Preprocessing {
     match kind {
-        HeadKind::Yolo | HeadKind::EndToEnd => {
-            Preprocessing { bgr: false, mean: [0.0; 3], std: [255.0; 3], padding: 114, centred: true }
-        }
-        HeadKind::Yolox => {
-            Preprocessing { bgr: true, mean: [0.0; 3], std: [1.0; 3], padding: 114, centred: false }
-        }
+        HeadKind::Yolo | HeadKind::Yolov5 | HeadKind::EndToEnd => Preprocessing {
+            bgr: false,
+            mean: [0.0; 3],
+            std: [255.0; 3],
+            padding: 114,
+            centred: true,
+            fit: Fit::Round,
+        },
+        HeadKind::Yolox | HeadKind::YoloxDecoded => Preprocessing {
+            bgr: true,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+            padding: 114,
+            centred: false,
+            fit: Fit::Truncate,
+        },
         HeadKind::Nanodet => Preprocessing {
             bgr: true,
             mean: [103.53, 116.28, 123.675],
             std: [57.375, 57.12, 58.395],
             padding: 0,
             centred: true,
+            fit: Fit::Round,
         },
     }
 }

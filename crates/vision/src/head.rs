@@ -4,6 +4,7 @@ mod anchors;
 mod end_to_end;
 mod nanodet;
 mod planes;
+mod rows;
 mod yolo;
 mod yolox;
 
@@ -17,8 +18,12 @@ use crate::Error;
 pub enum HeadKind {
     /// YOLOv8, YOLO11: `[1, 4 + classes, boxes]`, boxes as centre and size in pixels of the input.
     Yolo,
+    /// YOLOv5, YOLOv7: `[1, boxes, 5 + classes]`, boxes as centre and size in pixels of the input, three a point.
+    Yolov5,
     /// YOLOX as exported by its authors: `[1, boxes, 5 + classes]` on grids of strides 8, 16 and 32.
     Yolox,
+    /// The same with boxes in pixels of the input, as exported with `--decode_in_inference`.
+    YoloxDecoded,
     /// NanoDet: scores and distances (generalised focal loss), in one output or one of each per stride.
     Nanodet,
     /// Exports that suppress doubles themselves: `[1, boxes, 6]`, corners, score, class.
@@ -32,6 +37,30 @@ pub struct Shape {
     pub name: String,
     /// Without the batch: what follows the first dimension.
     pub dimensions: Vec<usize>,
+}
+
+impl Shape {
+    /// Numbers of an outline that belong to each box, where this output is what outlines are made of.
+    fn outlines(&self) -> Option<usize> {
+        match self.dimensions[..] {
+            [outlines, height, width] if height > 1 && width > 1 => Some(outlines),
+            _ => None,
+        }
+    }
+}
+
+/// What else a model with these outputs may be, to go on with after "no family that is known here".
+fn suspicion(outputs: &[Shape]) -> &'static str {
+    match outputs {
+        [Shape { dimensions, .. }] => match dimensions[..] {
+            [_] => ": this looks like a classifier, which says what a whole picture shows and not where",
+            [_, height, width] if height > 1 && width > 1 => {
+                ": this looks like a segmentation, which colours pixels and tells no boxes"
+            }
+            _ => "",
+        },
+        _ => "",
+    }
 }
 
 /// One output of a run, of one picture.
@@ -57,8 +86,19 @@ pub(crate) struct Candidate {
 /// A family with what its outputs' shapes say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Head {
-    Yolo { classes: usize },
-    Yolox { classes: usize, input: (usize, usize) },
+    Yolo {
+        classes: usize,
+    },
+    Yolox {
+        classes: usize,
+        input: (usize, usize),
+    },
+    /// Rows of `row` numbers, boxes in pixels.
+    Rows {
+        classes: usize,
+        row: usize,
+        kind: HeadKind,
+    },
     Nanodet(nanodet::Layout),
     EndToEnd,
     Planes(planes::Planes),
@@ -82,6 +122,8 @@ impl Head {
             (HeadKind::EndToEnd, end_to_end::fits(outputs, input)),
             (HeadKind::Nanodet, nanodet::fits(outputs, input, labels)),
             (HeadKind::Yolox, yolox::fits(outputs, input, labels)),
+            (HeadKind::YoloxDecoded, yolox::fits(outputs, input, labels).map(rows::decoded)),
+            (HeadKind::Yolov5, rows::fits(outputs, input, labels)),
             (HeadKind::Yolo, yolo::fits(outputs, labels)),
         ];
         let planes = planes::fits(outputs, input, labels);
@@ -92,12 +134,21 @@ impl Head {
             Error::Model(match kind {
                 Some(kind) => format!("its outputs ({}) are not those of {}", told(), kind.name()),
                 None => format!(
-                    "its outputs ({}) are of no family that is known here; set its head to yolo, yolox, nanodet \
-                     or end-to-end if it is one of these",
-                    told()
+                    "its outputs ({}) are of no family that is known here{}; set its head to yolo, yolov5, yolox, \
+                     yolox-decoded, nanodet or end-to-end if it is one of these",
+                    told(),
+                    suspicion(outputs)
                 ),
             })
         })
+    }
+
+    /// The head after a look at outputs of an empty picture: their shapes do not tell everything.
+    pub(crate) fn after(self, outputs: &[Output<'_>]) -> Self {
+        match &self {
+            Self::Yolox { classes, .. } if rows::is_decoded(outputs[0], *classes) => rows::decoded(self),
+            _ => self,
+        }
     }
 
     /// Boxes with a score of at least `threshold`.
@@ -106,6 +157,7 @@ impl Head {
         match self {
             Self::Yolo { classes } => yolo::read(outputs[0], *classes, threshold, found),
             Self::Yolox { classes, input } => yolox::read(outputs[0], *classes, *input, threshold, found),
+            Self::Rows { classes, row, .. } => rows::read(outputs[0], *classes, *row, threshold, found),
             Self::Nanodet(layout) => layout.read(outputs, threshold, found),
             Self::EndToEnd => end_to_end::read(outputs[0], threshold, found),
             Self::Planes(planes) => planes.read(outputs, threshold, found),
@@ -128,7 +180,9 @@ impl Head {
     /// Classes that the outputs tell apart, where their shape says so.
     pub(crate) fn classes(&self) -> Option<usize> {
         match self {
-            Self::Yolo { classes } | Self::Yolox { classes, .. } => Some(*classes),
+            Self::Yolo { classes } | Self::Yolox { classes, .. } | Self::Rows { classes, .. } => {
+                Some(*classes)
+            }
             Self::Nanodet(layout) => Some(layout.classes),
             Self::EndToEnd => None,
             Self::Planes(planes) => planes.rows().classes(),
@@ -140,6 +194,7 @@ impl Head {
         match self {
             Self::Yolo { .. } => HeadKind::Yolo,
             Self::Yolox { .. } => HeadKind::Yolox,
+            Self::Rows { kind, .. } => *kind,
             Self::Nanodet(_) => HeadKind::Nanodet,
             Self::EndToEnd => HeadKind::EndToEnd,
             Self::Planes(planes) => planes.kind,
@@ -152,7 +207,9 @@ impl HeadKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Yolo => "yolo",
+            Self::Yolov5 => "yolov5",
             Self::Yolox => "yolox",
+            Self::YoloxDecoded => "yolox-decoded",
             Self::Nanodet => "nanodet",
             Self::EndToEnd => "end-to-end",
         }
@@ -186,7 +243,7 @@ mod tests {
     fn the_family_is_found_by_the_shapes() {
         let nanodet: &[&[usize]] =
             &[&[1600, 80], &[400, 80], &[100, 80], &[1600, 32], &[400, 32], &[100, 32]];
-        let cases: [Case<'_>; 12] = [
+        let cases: [Case<'_>; 15] = [
             (&[&[84, 8400]], 640, None, Some(HeadKind::Yolo)),
             (&[&[6, 2100]], 320, Some(2), Some(HeadKind::Yolo)),
             (&[&[3549, 85]], 416, None, Some(HeadKind::Yolox)),
@@ -198,11 +255,18 @@ mod tests {
             (&[&[1000]], 224, None, None),
             (&[&[300, 5]], 640, None, None),
             (&[], 640, None, None),
-            (&[&[84, 8400], &[32, 160, 160]], 640, None, None),
+            (&[&[116, 8400], &[32, 160, 160]], 640, None, Some(HeadKind::Yolo)),
+            (&[&[116, 8400], &[32, 160, 160]], 640, Some(79), None),
+            (&[&[25200, 85]], 640, None, Some(HeadKind::Yolov5)),
+            (&[&[25200, 117], &[32, 160, 160]], 640, Some(80), Some(HeadKind::Yolov5)),
         ];
         for (dimensions, side, labels, expected) in cases {
             let head = Head::of(&shapes(dimensions), (side, side), None, labels);
             assert_eq!(head.as_ref().ok().map(Head::kind), expected, "{dimensions:?}: {head:?}");
+        }
+        for (dimensions, word) in [(&[1000][..], "classifier"), (&[19, 512, 1024], "segmentation")] {
+            let told = Head::of(&shapes(&[dimensions]), (224, 224), None, None).expect_err("no detector");
+            assert!(told.to_string().contains(word), "{told}");
         }
         let told = Head::of(&shapes(&[&[3549, 85]]), (416, 416), Some(HeadKind::EndToEnd), None);
         assert!(told.expect_err("it is not").to_string().contains("not those of end-to-end"));

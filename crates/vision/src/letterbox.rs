@@ -1,12 +1,21 @@
 //! A picture into a model's input: scaled to fit, padded, normalised and laid out in planes, in one pass.
-//!
-//! Scaling is bilinear between pixel centres without smoothing, as OpenCV's `INTER_LINEAR` does it, because
-//! that is what detectors of these families were trained and measured with.
 
 use serde::{Deserialize, Serialize};
-use wide::f32x4;
 
 use crate::frame::Pixels;
+use crate::resize::Resizer;
+
+/// How a picture is scaled to the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// Its shape stays; the size is rounded to whole pixels, half ones to even ones. Ultralytics and NanoDet.
+    Round,
+    /// Its shape stays; parts of a pixel are cut off. YOLOX's authors.
+    Truncate,
+    /// It is stretched over the whole input.
+    Stretch,
+}
 
 /// What a model wants its input to be like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +31,40 @@ pub struct Preprocessing {
     pub padding: u8,
     /// Whether the picture lies in the middle of the input; else at the top left.
     pub centred: bool,
+    /// How it is scaled.
+    pub fit: Fit,
+}
+
+/// What the owner knows better than the family's usual way; everything may be left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Changes {
+    /// As in [`Preprocessing`], and so are the others.
+    pub bgr: Option<bool>,
+    /// The mean of each channel.
+    pub mean: Option<[f32; 3]>,
+    /// Its deviation.
+    pub std: Option<[f32; 3]>,
+    /// The byte around the picture.
+    pub padding: Option<u8>,
+    /// Whether it lies in the middle.
+    pub centred: Option<bool>,
+    /// How it is scaled.
+    pub fit: Option<Fit>,
+}
+
+impl Changes {
+    /// The family's usual way with these changes.
+    pub(crate) fn of(self, usual: &Preprocessing) -> Preprocessing {
+        Preprocessing {
+            bgr: self.bgr.unwrap_or(usual.bgr),
+            mean: self.mean.unwrap_or(usual.mean),
+            std: self.std.unwrap_or(usual.std),
+            padding: self.padding.unwrap_or(usual.padding),
+            centred: self.centred.unwrap_or(usual.centred),
+            fit: self.fit.unwrap_or(usual.fit),
+        }
+    }
 }
 
 /// Where a picture lies in the input.
@@ -36,12 +79,16 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    fn of(frame: (u32, u32), input: (u32, u32), centred: bool) -> Self {
+    fn of(frame: (u32, u32), input: (u32, u32), preprocessing: &Preprocessing) -> Self {
         let scale = (f64::from(input.0) / f64::from(frame.0)).min(f64::from(input.1) / f64::from(frame.1));
-        let scaled = |side: u32, most: u32| ((f64::from(side) * scale).round() as u32).clamp(1, most);
+        let scaled = |side: u32, most: u32| match preprocessing.fit {
+            Fit::Round => ((f64::from(side) * scale).round_ties_even() as u32).clamp(1, most),
+            Fit::Truncate => ((f64::from(side) * scale) as u32).clamp(1, most),
+            Fit::Stretch => most,
+        };
         let size = (scaled(frame.0, input.0), scaled(frame.1, input.1));
-        let at = if centred { ((input.0 - size.0) / 2, (input.1 - size.1) / 2) } else { (0, 0) };
-        Self { frame, size, at }
+        let middle = ((input.0 - size.0) / 2, (input.1 - size.1) / 2);
+        Self { frame, size, at: if preprocessing.centred { middle } else { (0, 0) } }
     }
 
     /// A point of the input in pixels of the frame, inside of it.
@@ -53,33 +100,18 @@ impl Placement {
     }
 }
 
-/// Between which pixels of a line a pixel of the output lies: the left one, and the right one's share.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Tap {
-    left: usize,
-    share: f32,
-}
-
-/// Shares between lines are parts of this, so that a byte times a share has 16 bits.
-const LINE_WHOLE: u16 = 1 << 8;
-/// Values that are read for a pixel: its own three, its neighbour's, and one that fills the register.
-const REACH: usize = 7;
-
 /// Scales pictures into inputs. Keeps its tables while pictures keep their size.
 #[derive(Debug)]
 pub(crate) struct Letterbox {
     input: (u32, u32),
     preprocessing: Preprocessing,
     placement: Option<Placement>,
-    columns: Vec<Tap>,
-    /// A row of the picture between two of its rows, times [`LINE_WHOLE`].
-    /// Ends with its last pixel twice, which so has a neighbour.
-    row: Vec<f32>,
+    resizer: Resizer,
 }
 
 impl Letterbox {
-    pub(crate) const fn new(input: (u32, u32), preprocessing: Preprocessing) -> Self {
-        Self { input, preprocessing, placement: None, columns: Vec::new(), row: Vec::new() }
+    pub(crate) fn new(input: (u32, u32), preprocessing: Preprocessing) -> Self {
+        Self { input, preprocessing, placement: None, resizer: Resizer::default() }
     }
 
     /// Fills `tensor`, three planes of the input's size, and says where the picture lies in it. What lay in it
@@ -96,20 +128,13 @@ impl Letterbox {
         let Preprocessing { bgr, mean, std, padding, .. } = self.preprocessing;
         // Which byte of a pixel goes into which plane.
         let byte_of = if bgr == pixels.red_first { [2, 1, 0] } else { [0, 1, 2] };
-        let (mut scale, mut shift) = ([1.0; 3], [0.0; 3]);
-        for (channel, byte) in byte_of.into_iter().enumerate() {
-            scale[byte] = 1.0 / std[channel];
-            shift[byte] = -mean[channel] / std[channel];
-        }
         let (first_row, rows) = (placement.at.1 as usize, placement.size.1 as usize);
         let (first_column, columns) = (placement.at.0 as usize, placement.size.0 as usize);
-        let stride = pixels.width as usize * 3;
-        let mut row_now = None;
         let (first, rest) = tensor.split_at_mut(width * height);
         let (second, third) = rest.split_at_mut(width * height);
         let mut planes = [first, second, third];
-        for (plane, byte) in planes.iter_mut().zip(byte_of).filter(|_| !padded) {
-            let empty = f32::from(padding) * scale[byte] + shift[byte];
+        for (channel, plane) in planes.iter_mut().enumerate().filter(|_| !padded) {
+            let empty = (f32::from(padding) - mean[channel]) / std[channel];
             plane[..first_row * width].fill(empty);
             plane[(first_row + rows) * width..].fill(empty);
             for line in plane[first_row * width..(first_row + rows) * width].chunks_exact_mut(width) {
@@ -117,20 +142,14 @@ impl Letterbox {
                 line[first_column + columns..].fill(empty);
             }
         }
+        let mut resizing = self.resizer.begin(pixels);
         for line in 0..rows {
-            let tap = tap(line, pixels.height as usize, rows);
-            let share = (tap.share * f32::from(LINE_WHOLE)) as u16;
-            if row_now != Some((tap.left, share)) {
-                row_now = Some((tap.left, share));
-                let below = (tap.left + 1).min(pixels.height as usize - 1);
-                let row = |line: usize| &pixels.data[line * stride..][..stride];
-                blend(row(tap.left), row(below), share, &mut self.row);
-            }
+            let resized = resizing.line(line);
             let at = (first_row + line) * width + first_column;
-            let [first, second, third] = planes.each_mut().map(|plane| &mut plane[at..][..columns]);
-            // The planes in the order of the bytes.
-            let out = if byte_of[0] == 0 { [first, second, third] } else { [third, second, first] };
-            spread(&self.row, &self.columns, scale, shift, out);
+            for (channel, (plane, byte)) in planes.iter_mut().zip(byte_of).enumerate() {
+                let scale = 1.0 / std[channel];
+                resized.write(byte, scale, -mean[channel] * scale, &mut plane[at..][..columns]);
+            }
         }
         placement
     }
@@ -139,85 +158,10 @@ impl Letterbox {
         if let Some(placement) = self.placement.filter(|placement| placement.frame == frame) {
             return placement;
         }
-        let placement = Placement::of(frame, self.input, self.preprocessing.centred);
-        self.columns.clear();
-        let columns = placement.size.0 as usize;
-        self.columns.extend((0..columns).map(|column| tap(column, frame.0 as usize, columns)));
-        self.row.resize(frame.0 as usize * 3 + REACH - 3, 0.0);
+        let placement = Placement::of(frame, self.input, &self.preprocessing);
+        self.resizer.prepare(frame, placement.size);
         self.placement = Some(placement);
         placement
-    }
-}
-
-/// The pixels between whose centres the centre of pixel `index` of `out` lies, of a line of `length`.
-fn tap(index: usize, length: usize, out: usize) -> Tap {
-    let at = ((index as f64 + 0.5) * length as f64 / out as f64 - 0.5).clamp(0.0, (length - 1) as f64);
-    let left = at.floor() as usize;
-    Tap { left, share: (at - left as f64) as f32 }
-}
-
-/// A row between two rows, times [`LINE_WHOLE`].
-fn blend(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        #[expect(unsafe_code, reason = "the compiler cannot know the processor it will run on")]
-        // SAFETY: the processor has it.
-        unsafe {
-            blend_wide(above, below, share, row);
-        }
-        return;
-    }
-    blend_with(above, below, share, row);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn blend_wide(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
-    blend_with(above, below, share, row);
-}
-
-#[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "only as a part of its caller it is compiled for the caller's registers"
-)]
-fn blend_with(above: &[u8], below: &[u8], share: u16, row: &mut [f32]) {
-    let rest = LINE_WHOLE - share;
-    for ((out, above), below) in row.iter_mut().zip(above).zip(below) {
-        // At most 255 * 256.
-        let sum = u16::from(*above).wrapping_mul(rest).wrapping_add(u16::from(*below).wrapping_mul(share));
-        *out = f32::from(sum);
-    }
-    let last = above.len();
-    row.copy_within(last - 3..last, last);
-}
-
-/// A row of the picture into a row of each plane; planes, scale and shift in the order of the picture's bytes.
-///
-/// The three values of a pixel are reckoned together, and those of four pixels turned into planes together.
-fn spread(row: &[f32], columns: &[Tap], scale: [f32; 3], shift: [f32; 3], planes: [&mut [f32]; 3]) {
-    let pixel = |tap: &Tap| {
-        let both = row.get(tap.left * 3..).and_then(<[f32]>::first_chunk::<REACH>);
-        let [l0, l1, l2, r0, r1, r2, rest] = *both.unwrap_or(&[0.0; REACH]);
-        let (left, right) = (f32x4::new([l0, l1, l2, r0]), f32x4::new([r0, r1, r2, rest]));
-        left + (right - left) * f32x4::splat(tap.share)
-    };
-    let scale = scale.map(|scale| scale / f32::from(LINE_WHOLE));
-    let (scales, shifts) = (scale.map(f32x4::splat), shift.map(f32x4::splat));
-    let (fours, rest) = columns.as_chunks::<4>();
-    let [first, second, third] = planes.map(<[f32]>::as_chunks_mut::<4>);
-    let out = first.0.iter_mut().zip(second.0).zip(third.0);
-    for (((first, second), third), taps) in out.zip(fours) {
-        let planes = f32x4::transpose(taps.each_ref().map(pixel));
-        *first = (planes[0] * scales[0] + shifts[0]).to_array();
-        *second = (planes[1] * scales[1] + shifts[1]).to_array();
-        *third = (planes[2] * scales[2] + shifts[2]).to_array();
-    }
-    let out = first.1.iter_mut().zip(second.1).zip(third.1);
-    for (((first, second), third), tap) in out.zip(rest) {
-        let [a, b, c, _] = pixel(tap).to_array();
-        (*first, *second, *third) =
-            (a * scale[0] + shift[0], b * scale[1] + shift[1], c * scale[2] + shift[2]);
     }
 }
 
@@ -225,8 +169,14 @@ fn spread(row: &[f32], columns: &[Tap], scale: [f32; 3], shift: [f32; 3], planes
 mod tests {
     use super::*;
 
-    const PLAIN: Preprocessing =
-        Preprocessing { bgr: false, mean: [0.0; 3], std: [1.0; 3], padding: 114, centred: false };
+    const PLAIN: Preprocessing = Preprocessing {
+        bgr: false,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+        padding: 114,
+        centred: false,
+        fit: Fit::Round,
+    };
 
     fn fill(input: (u32, u32), preprocessing: Preprocessing, pixels: Pixels<'_>) -> (Vec<f32>, Placement) {
         let mut tensor = vec![f32::NAN; input.0 as usize * input.1 as usize * 3];
@@ -270,58 +220,34 @@ mod tests {
         assert_eq!(fill((1, 1), PLAIN, thin).1.size, (1, 1));
     }
 
-    /// The same by the formula, one value at a time.
-    fn plain(pixels: &Pixels<'_>, size: (usize, usize)) -> Vec<f64> {
-        let (width, height) = (pixels.width as usize, pixels.height as usize);
-        let between = |index: usize, length: usize, out: usize| {
-            let at = (index as f64 + 0.5) * length as f64 / out as f64 - 0.5;
-            let at = at.clamp(0.0, (length - 1) as f64);
-            (at as usize, (at as usize + 1).min(length - 1), at.fract())
-        };
-        let mut values = Vec::new();
-        for channel in 0..3 {
-            for line in 0..size.1 {
-                let (above, below, down) = between(line, height, size.1);
-                for column in 0..size.0 {
-                    let (left, right, along) = between(column, width, size.0);
-                    let byte = |x: usize, y: usize| f64::from(pixels.data[(y * width + x) * 3 + channel]);
-                    let row = |y: usize| byte(left, y) * (1.0 - along) + byte(right, y) * along;
-                    values.push(row(above) * (1.0 - down) + row(below) * down);
-                }
+    #[test]
+    fn the_size_is_what_the_families_authors_make_of_it() {
+        // Sizes by Python's `int(round(side * ratio))` and `int(side * ratio)`.
+        for (frame, side, rounded, truncated) in [
+            ((768, 576), 416, (416, 312), (416, 312)),
+            ((640, 427), 416, (416, 278), (416, 277)),
+            ((500, 375), 416, (416, 312), (416, 312)),
+            // Exactly half a pixel.
+            ((640, 485), 320, (320, 242), (320, 242)),
+            ((640, 487), 320, (320, 244), (320, 243)),
+            ((1000, 3), 320, (320, 1), (320, 1)),
+        ] {
+            for (fit, size) in
+                [(Fit::Round, rounded), (Fit::Truncate, truncated), (Fit::Stretch, (side, side))]
+            {
+                let own = Preprocessing { fit, ..PLAIN };
+                assert_eq!(Placement::of(frame, (side, side), &own).size, size, "{frame:?} {fit:?}");
             }
         }
-        values
+        let stretched = Placement::of((200, 100), (100, 100), &Preprocessing { fit: Fit::Stretch, ..PLAIN });
+        assert_eq!(stretched.to_frame(50.0, 50.0), (100.0, 50.0));
     }
 
     #[test]
-    fn every_value_is_the_formula_s_whatever_the_sizes() {
-        let mut noise = 1_u32;
-        let data: Vec<u8> = std::iter::repeat_with(|| {
-            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (noise >> 24) as u8
-        })
-        .take(64 * 64 * 3)
-        .collect();
-        for (frame, input) in
-            [((64, 48), (41, 64)), ((37, 29), (64, 64)), ((5, 64), (64, 7)), ((1, 1), (6, 6))]
-        {
-            let pixels = Pixels {
-                width: frame.0,
-                height: frame.1,
-                red_first: true,
-                data: &data[..(frame.0 * frame.1 * 3) as usize],
-            };
-            let (tensor, placement) = fill(input, PLAIN, pixels);
-            let (columns, rows) = (placement.size.0 as usize, placement.size.1 as usize);
-            let expected = plain(&pixels, (columns, rows));
-            let plane = (input.0 * input.1) as usize;
-            for (index, expected) in expected.into_iter().enumerate() {
-                let (channel, at) = (index / (columns * rows), index % (columns * rows));
-                let value = tensor[channel * plane + at / columns * input.0 as usize + at % columns];
-                // Shares between lines have eight bits.
-                assert!((f64::from(value) - expected).abs() < 1.01, "{frame:?} {index}: {value} {expected}");
-            }
-        }
+    fn what_the_owner_changes_leaves_the_rest_as_the_family_has_it() {
+        let changes = Changes { fit: Some(Fit::Truncate), mean: Some([1.0; 3]), ..Changes::default() };
+        assert_eq!(changes.of(&PLAIN), Preprocessing { fit: Fit::Truncate, mean: [1.0; 3], ..PLAIN });
+        assert_eq!(Changes::default().of(&PLAIN), PLAIN);
     }
 
     #[test]

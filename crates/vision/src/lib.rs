@@ -11,13 +11,14 @@ mod jpeg;
 pub mod labels;
 mod letterbox;
 mod nms;
+mod resize;
 mod runtime;
 
 pub use backend::Load;
 pub use detector::{Detection, Detector, Limits, Settings, Spent};
 pub use frame::{Format, Frame, MOST_JPEG_PIXELS, MOST_PIXELS, MOST_SIDE};
 pub use head::HeadKind;
-pub use letterbox::Preprocessing;
+pub use letterbox::{Changes, Fit, Preprocessing};
 pub use runtime::Runtime;
 
 /// Why there are no detections.

@@ -7,6 +7,11 @@ pub mod runner {
     pub mod v1 {
         tonic::include_proto!("actionbooster.runner.v1");
     }
+
+    /// Metadata of the refusal of a prompt that is too long: its tokens.
+    pub const PROMPT_TOKENS: &str = "prompt-tokens";
+    /// The tokens of the context, of which at least one is for the answer.
+    pub const CONTEXT_TOKENS: &str = "context-tokens";
 }
 
 /// How a client of detection talks to the worker (`proto/ai.proto`).

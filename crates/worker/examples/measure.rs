@@ -1,8 +1,8 @@
 //! Measures a running worker beside the bare model: `measure PLAN.json`, prints one JSON object.
 //!
 //! The plan: `{"worker": "127.0.0.1:7001", "peer": "127.0.0.1:…" or null, "model": id, "file": ONNX file, "jpeg": file,
-//! "rgb": file of 640x480 pixels, "rounds": N, "camera_s": seconds, 0 for no cameras}`. Everything is measured in turn
-//! in one run.
+//! "rgb": file of 640x480 pixels, "frames": of a kind, "camera_s": seconds, 0 for no cameras}`. Everything is measured
+//! in turn in one run, in short blocks; `rates` are pairs of frames a second, ours and the peer's.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ use tokio_util::codec::Framed;
 /// Pixels of the pictures.
 const SIZE: (u32, u32) = (640, 480);
 /// Measurements of a kind in a row, and those before them that do not count.
-const BLOCK: usize = 20;
-const WARM: usize = 3;
+const BLOCK: usize = 6;
+const WARM: usize = 2;
 /// Pictures a second of a camera.
 const CAMERA_FPS: u32 = 12;
 
@@ -33,7 +33,7 @@ struct Plan {
     file: PathBuf,
     jpeg: PathBuf,
     rgb: PathBuf,
-    rounds: usize,
+    frames: usize,
     camera_s: u64,
 }
 
@@ -140,7 +140,7 @@ async fn measure(plan: &Plan) -> Result<Value> {
     let (mut alone, mut with_jpeg, mut with_rgb) = (Vec::new(), Vec::new(), Vec::new());
     let mut parts = [const { Vec::new() }; 4];
     // In turn, some of each at a time: what the machine does meanwhile happens to all, and each has its caches warm.
-    for _ in 0..plan.rounds.div_ceil(BLOCK) {
+    for _ in 0..plan.frames.div_ceil(BLOCK) {
         for number in 0..WARM + BLOCK {
             let took = bare.run()?;
             if number >= WARM {
@@ -178,17 +178,11 @@ async fn measure(plan: &Plan) -> Result<Value> {
     });
     if let Some(peer) = &plan.peer {
         let mut other = Client::open(peer, &plan.model).await?;
-        let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
-        for round in 0..plan.rounds + 5 {
-            let (here, _) = client.look(ai::PixelFormat::Jpeg, jpeg.clone()).await?;
-            let (there, _) = other.look(ai::PixelFormat::Jpeg, jpeg.clone()).await?;
-            if round >= 5 {
-                ours += here;
-                theirs += there;
-            }
+        let mut rates = Vec::new();
+        for _ in 0..plan.frames.div_ceil(BLOCK) {
+            rates.push((rate(&mut client, &jpeg).await?, rate(&mut other, &jpeg).await?));
         }
-        told["fps"] = json!(plan.rounds as f64 / ours.as_secs_f64());
-        told["peer_fps"] = json!(plan.rounds as f64 / theirs.as_secs_f64());
+        told["rates"] = json!(rates);
     }
     drop(client);
     let cameras: &[usize] = if plan.camera_s > 0 { &[1, 4] } else { &[] };
@@ -207,6 +201,18 @@ async fn measure(plan: &Plan) -> Result<Value> {
         });
     }
     Ok(told)
+}
+
+/// Frames a second of a block, one after the other.
+async fn rate(client: &mut Client, jpeg: &Bytes) -> Result<f64> {
+    let mut whole = Duration::ZERO;
+    for number in 0..WARM + BLOCK {
+        let (took, _) = client.look(ai::PixelFormat::Jpeg, jpeg.clone()).await?;
+        if number >= WARM {
+            whole += took;
+        }
+    }
+    Ok(BLOCK as f64 / whole.as_secs_f64())
 }
 
 struct Seen {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use actionbooster_chassis::Problem;
 use actionbooster_chassis::auth::Scope;
 use actionbooster_wire::ai::v1 as ai;
 use actionbooster_wire::frames::{DEFAULT_LIMIT, FrameError, Frames};
@@ -16,9 +17,10 @@ use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
+use crate::activity::Activity;
 use crate::detectors::OpenError;
 use crate::line::{Answer, Failure};
-use crate::record::Record;
+use crate::quotas::ClientId;
 use crate::session::{Session, Wish};
 use crate::words;
 
@@ -26,10 +28,12 @@ use crate::words;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Silence after which the peer is given up, and the longest that it may take to read a message.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a message may take to come, however slowly: the largest one at 1.1 Mbit/s.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Results that wait to be sent; a client with window 1 has one.
 const ANSWERS: usize = 8;
 
-type Stream<S> = Framed<S, Frames<ai::Envelope, ai::Envelope>>;
+type Stream<S> = Framed<Activity<S>, Frames<ai::Envelope, ai::Envelope>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Session, ai::Envelope>> + Send>>;
 
 /// Speaks with a client until either has enough.
@@ -40,12 +44,13 @@ where
     metrics::gauge!("connections_active").increment(1.0);
     let (answers, answered) = mpsc::channel(ANSWERS);
     let mut conversation = Conversation {
-        stream: Framed::new(stream, Frames::new(DEFAULT_LIMIT)),
+        stream: Framed::new(Activity::of(stream), Frames::new(DEFAULT_LIMIT)),
         worker,
         answers,
         session: None,
         opening: None,
         began: Instant::now(),
+        address: ClientId::of_address(peer.ip()),
     };
     let why = conversation.run(answered, &shutdown).await;
     tracing::info!(%peer, why, "connection ended");
@@ -63,6 +68,8 @@ struct Conversation<S> {
     /// A model is being loaded for this client.
     opening: Option<Opening>,
     began: Instant,
+    /// Who this is as long as no key says more.
+    address: ClientId,
 }
 
 /// The conversation is over, and why.
@@ -73,6 +80,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
     async fn run(&mut self, mut answered: mpsc::Receiver<Answer>, shutdown: &CancellationToken) -> String {
         let (mut heard, mut said) = (Instant::now(), Instant::now());
         loop {
+            // Whoever uploads a picture slowly says nothing else meanwhile, and is not silent.
+            let silent = self.stream.get_ref().last.max(heard) + TIMEOUT;
             let outcome = tokio::select! {
                 message = self.stream.next() => {
                     heard = Instant::now();
@@ -106,9 +115,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                     let now = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                     self.send(words::heartbeat(now)).await
                 }
-                () = tokio::time::sleep_until(heard + TIMEOUT) => {
-                    let message = format!("nothing was heard for {} s", TIMEOUT.as_secs());
-                    self.farewell(ai::ErrorCode::Timeout, message).await
+                () = tokio::time::sleep_until(silent.min(heard + MESSAGE_TIMEOUT)) => {
+                    self.overdue(heard).await
                 }
                 () = shutdown.cancelled() => {
                     let message = "the worker is stopping; connect again in a moment".to_owned();
@@ -119,6 +127,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
                 return why;
             }
         }
+    }
+
+    /// Gives a client up that is silent, or too slow; one whose bytes came in between goes on.
+    async fn overdue(&mut self, heard: Instant) -> Result<(), Over> {
+        let message = if heard.elapsed() >= MESSAGE_TIMEOUT {
+            format!("no message came whole within {} s", MESSAGE_TIMEOUT.as_secs())
+        } else if self.stream.get_ref().last.max(heard).elapsed() >= TIMEOUT {
+            format!("nothing was heard for {} s", TIMEOUT.as_secs())
+        } else {
+            return Ok(());
+        };
+        self.farewell(ai::ErrorCode::Timeout, message).await
     }
 
     async fn take(&mut self, message: ai::Envelope) -> Result<(), Over> {
@@ -147,19 +167,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
     }
 
     async fn init(&mut self, init: ai::Init) -> Result<(), Over> {
-        if self.worker.guarded {
-            match self.worker.auth.of_key(&init.token) {
-                Ok(Some(caller)) if caller.may(Scope::Infer) => {}
-                Ok(_) => {
-                    let message =
-                        "the token is missing, unknown or lacks the scope infer; make a key in the portal";
-                    return self.farewell(ai::ErrorCode::Unauthorised, message.to_owned()).await;
-                }
-                Err(problem) => {
-                    return self.farewell(ai::ErrorCode::Busy, problem.detail().to_owned()).await;
-                }
+        let client = match identify(Shared::clone(&self.worker), self.address.clone(), &init.token).await {
+            Ok(Some(client)) => client,
+            Ok(None) => {
+                let message =
+                    "the token is missing, unknown or lacks the scope infer; make a key in the portal";
+                return self.farewell(ai::ErrorCode::Unauthorised, message.to_owned()).await;
             }
-        }
+            Err(problem) => {
+                return self.farewell(ai::ErrorCode::Busy, problem.detail().to_owned()).await;
+            }
+        };
         // The one before ends, and so does a load that was under way for it.
         self.opening = None;
         if let Some(session) = self.session.take() {
@@ -169,7 +187,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Conversation<S> {
             Ok(wish) => wish,
             Err(message) => return self.send(words::error(ai::ErrorCode::BadInit, message, 0, false)).await,
         };
-        self.opening = Some(Box::pin(open(Shared::clone(&self.worker), wish, self.answers.clone())));
+        let opening = open(Shared::clone(&self.worker), client, wish, self.answers.clone());
+        self.opening = Some(Box::pin(opening));
         Ok(())
     }
 
@@ -229,34 +248,48 @@ async fn opening(opening: &mut Option<Opening>) -> Result<Session, ai::Envelope>
     }
 }
 
-/// Opens a session, or says what the client is told instead.
-async fn open(worker: Shared, wish: Wish, answers: mpsc::Sender<Answer>) -> Result<Session, ai::Envelope> {
-    let refused = |code, message| words::error(code, message, 0, false);
-    let open: usize = worker.detectors.loaded().values().sum();
-    if open >= worker.most_sessions {
-        let message = format!("{open} sessions are open, and no more are allowed; try again later");
-        return Err(refused(ai::ErrorCode::Busy, message));
+/// Whose session an Init with this token begins; nothing where a token is needed and this is none.
+async fn identify(worker: Shared, address: ClientId, token: &str) -> Result<Option<ClientId>, Problem> {
+    if token.is_empty() {
+        return Ok((!worker.guarded).then_some(address));
     }
-    let seat = worker.detectors.seat(&wish.model, wish.input).await.map_err(|error| {
+    let (auth, token) = (worker.auth.clone(), token.to_owned());
+    // SQLite blocks, for as long as the monitor commits.
+    let asked = tokio::task::spawn_blocking(move || auth.of_key(&token)).await;
+    match asked.map_err(Problem::internal).flatten() {
+        Ok(Some(caller)) if caller.may(Scope::Infer) => Ok(Some(ClientId::of_caller(&caller))),
+        outcome if worker.guarded => outcome.map(|_| None),
+        // Nobody asked for it.
+        _ => Ok(Some(address)),
+    }
+}
+
+/// Opens a session, or says what the client is told instead.
+async fn open(
+    worker: Shared,
+    client: ClientId,
+    wish: Wish,
+    answers: mpsc::Sender<Answer>,
+) -> Result<Session, ai::Envelope> {
+    let refused = |code, message| words::error(code, message, 0, false);
+    let seat = worker.detectors.seat(&client, &wish.model, wish.input).await.map_err(|error| {
         let code = match error {
             OpenError::Unknown { .. } => ai::ErrorCode::UnknownModel,
             OpenError::Unusable { .. } => ai::ErrorCode::ModelUnusable,
+            OpenError::Refused(_) | OpenError::Full { .. } => ai::ErrorCode::Busy,
             OpenError::Closing => ai::ErrorCode::Stopping,
         };
         refused(code, error.to_string())
     })?;
-    let record = if wish.record { begin_record(&worker, &wish) } else { None };
-    Session::open(seat, wish, answers, record).map_err(|message| refused(ai::ErrorCode::BadInit, message))
-}
-
-/// The file of a session; detection goes on without it.
-fn begin_record(worker: &Shared, wish: &Wish) -> Option<Record> {
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-    let name = format!("{now}-{:08x}", rand::random::<u32>());
-    let begun = worker.records.begin(&name, &wish.client, &wish.model);
-    begun.inspect_err(|error| tracing::warn!("the session is not recorded: {error}")).ok()
+    let mut session =
+        Session::open(seat, wish, answers).map_err(|message| refused(ai::ErrorCode::BadInit, message))?;
+    session.record(&worker.records);
+    Ok(session)
 }
 
 fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,26 +3,23 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use actionbooster_models::{Kind, Model, Store, StoreError};
 use actionbooster_vision::{Settings, labels};
-use tokio::sync::Mutex as AsyncMutex;
-use tokio::task::JoinHandle;
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
-use crate::detector::{About, Process, Start};
-use crate::line::Line;
+use crate::detector::{Process, Start};
+use crate::loaded::{Capacity, Key, Loaded, candidates, choose};
+use crate::quotas::{ClientId, Permit, Quotas, Refusal};
 use crate::state::State;
 
 /// Names of classes, one a line, beside a model's file.
 const LABELS: &str = "labels.txt";
 /// Bytes of it that are read.
 const LABELS_LIMIT: u64 = 256 << 10;
-/// How long a model's keeper may take to end.
-const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +28,10 @@ pub(crate) enum OpenError {
     Unknown { id: String, known: Vec<String> },
     #[error("the detector {id} cannot be used: {reason}")]
     Unusable { id: String, reason: String },
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("the detector {id} cannot be loaded now: {reason}")]
+    Full { id: String, reason: String },
     #[error("the worker is stopping; try again when it is back")]
     Closing,
 }
@@ -39,33 +40,13 @@ fn others(known: &[String]) -> String {
     if known.is_empty() { "; add one first".into() } else { format!("; there are {}", known.join(", ")) }
 }
 
-/// What tells loaded models apart: the file as it was, and the size of the input.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    file: PathBuf,
-    stamp: (u64, SystemTime),
-    input: Option<(u32, u32)>,
-}
-
-/// A loaded model.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) id: String,
-    /// SHA-256 of the file, in hexadecimal.
-    pub(crate) model_id: String,
-    pub(crate) about: About,
-    pub(crate) line: Arc<Line>,
-    /// When its last session ended.
-    idle_since: Mutex<Instant>,
-    serving: Mutex<Option<JoinHandle<()>>>,
-}
-
 /// The right to send pictures to a loaded model.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) loaded: Arc<Loaded>,
     pub(crate) session: u64,
     detectors: Arc<Detectors>,
+    _permit: Permit,
 }
 
 impl Drop for Seat {
@@ -77,29 +58,41 @@ impl Drop for Seat {
 }
 
 /// A load that is under way. Who wanted it may leave at any time.
-struct Loading<'a>(&'a Detectors);
-
-impl<'a> Loading<'a> {
-    fn begin(detectors: &'a Detectors) -> Self {
-        lock(&detectors.books).loading += 1;
-        detectors.publish();
-        Self(detectors)
-    }
+struct Loading<'a> {
+    detectors: &'a Detectors,
+    bytes: u64,
 }
 
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
-        lock(&self.0.books).loading -= 1;
-        self.0.publish();
+        let mut books = lock(&self.detectors.books);
+        books.loading -= 1;
+        books.loading_bytes -= self.bytes;
+        drop(books);
+        self.detectors.publish();
     }
 }
 
 #[derive(Debug, Default)]
 struct Books {
     loaded: HashMap<Key, Arc<Loaded>>,
+    /// Loads that are under way, and bytes that they are likely to take.
     loading: usize,
+    loading_bytes: u64,
     state: Option<State>,
     closed: bool,
+}
+
+impl Books {
+    fn remove(&mut self, keys: &[Key]) -> Vec<Arc<Loaded>> {
+        keys.iter().filter_map(|key| self.loaded.remove(key)).collect()
+    }
+}
+
+async fn end(gone: Vec<Arc<Loaded>>) {
+    for loaded in gone {
+        loaded.end().await;
+    }
 }
 
 /// How models are computed.
@@ -119,20 +112,30 @@ pub(crate) struct Detectors {
     store: Store,
     computing: Computing,
     idle: Duration,
+    capacity: Capacity,
+    quotas: Arc<Quotas>,
     books: Mutex<Books>,
-    /// One model loads at a time, and who wants the same one finds it loaded.
-    turn: AsyncMutex<()>,
+    /// A model is loaded once, and who wants the same one finds it loaded. Others are loaded meanwhile.
+    turns: Mutex<HashMap<Key, Weak<AsyncMutex<()>>>>,
     sessions: AtomicU64,
 }
 
 impl Detectors {
-    pub(crate) fn new(store: Store, computing: Computing, idle: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        store: Store,
+        computing: Computing,
+        idle: Duration,
+        capacity: Capacity,
+        quotas: Arc<Quotas>,
+    ) -> Arc<Self> {
         let detectors = Arc::new(Self {
             store,
             computing,
             idle,
+            capacity,
+            quotas,
             books: Mutex::default(),
-            turn: AsyncMutex::new(()),
+            turns: Mutex::default(),
             sessions: AtomicU64::new(1),
         });
         detectors.publish();
@@ -154,9 +157,10 @@ impl Detectors {
         found
     }
 
-    /// A seat at this model, which is loaded if need be.
+    /// A seat at this model for a client, which is loaded if need be.
     pub(crate) async fn seat(
         self: &Arc<Self>,
+        client: &ClientId,
         id: &str,
         input: Option<(u32, u32)>,
     ) -> Result<Seat, OpenError> {
@@ -164,12 +168,15 @@ impl Detectors {
         let (own, wanted) = (Arc::clone(self), id.to_owned());
         let found = tokio::task::spawn_blocking(move || own.find(&wanted, input)).await;
         let (model, key) = found.map_err(|error| unusable(error.to_string()))??;
-        let _turn = self.turn.lock().await;
-        if let Some(seat) = self.take(&key)? {
-            return Ok(seat);
-        }
+        let permit = self.quotas.admit(client, &key)?;
+        let turn = self.turn(&key);
+        let _turn = turn.lock().await;
+        let permit = match self.take(&key, permit)? {
+            Ok(seat) => return Ok(seat),
+            Err(permit) => permit,
+        };
         let started = Instant::now();
-        let loading = Loading::begin(self);
+        let loading = self.make_room(id, &key).await?;
         let loaded = self.load(model, key.input).await.map_err(unusable)?;
         metrics::histogram!("model_load_seconds").record(started.elapsed().as_secs_f64());
         tracing::info!(
@@ -180,7 +187,52 @@ impl Detectors {
         );
         lock(&self.books).loaded.insert(key.clone(), Arc::new(loaded));
         drop(loading);
-        self.take(&key)?.ok_or(OpenError::Closing)
+        let seat = self.take(&key, permit)?.map_err(|_| OpenError::Closing)?;
+        self.shrink().await;
+        Ok(seat)
+    }
+
+    /// What whoever loads this model holds.
+    fn turn(&self, key: &Key) -> Arc<AsyncMutex<()>> {
+        let mut turns = lock(&self.turns);
+        if let Some(turn) = turns.get(key).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        turns.insert(key.clone(), Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Unloads what has to go for this model, and keeps the room until the model is there.
+    async fn make_room(&self, id: &str, key: &Key) -> Result<Loading<'_>, OpenError> {
+        let bytes = key.estimate();
+        let (loading, gone) = {
+            let mut books = lock(&self.books);
+            let coming = (books.loading + 1, books.loading_bytes.saturating_add(bytes));
+            // One whose process is gone takes nothing; the housekeeping forgets it.
+            let mut loaded = candidates(&books.loaded);
+            loaded.retain(|candidate| !books.loaded[&candidate.key].line.is_gone());
+            let gone = choose(loaded, coming, self.capacity)
+                .map_err(|reason| OpenError::Full { id: id.to_owned(), reason })?;
+            (books.loading, books.loading_bytes) = coming;
+            (Loading { detectors: self, bytes }, books.remove(&gone))
+        };
+        self.publish();
+        end(gone).await;
+        Ok(loading)
+    }
+
+    /// Unloads what nobody uses until the rest takes no more than it may: what a model takes is only known now.
+    async fn shrink(&self) {
+        let gone = {
+            let mut books = lock(&self.books);
+            let coming = (books.loading, books.loading_bytes);
+            // What is in use stays, however much it takes.
+            let gone = choose(candidates(&books.loaded), coming, self.capacity).unwrap_or_default();
+            books.remove(&gone)
+        };
+        end(gone).await;
     }
 
     fn find(&self, id: &str, input: Option<(u32, u32)>) -> Result<(Model, Key), OpenError> {
@@ -197,63 +249,52 @@ impl Detectors {
         let file = model.file();
         let stamp = std::fs::metadata(&file).and_then(|data| Ok((data.len(), data.modified()?)));
         let stamp = stamp.map_err(|error| unusable(format!("cannot read {}: {error}", file.display())))?;
-        Ok((model, Key { file, stamp, input }))
+        Ok((model, Key::new(file, stamp, input)))
     }
 
-    fn take(self: &Arc<Self>, key: &Key) -> Result<Option<Seat>, OpenError> {
+    /// A seat at a model that is loaded; else the permit comes back.
+    fn take(self: &Arc<Self>, key: &Key, permit: Permit) -> Result<Result<Seat, Permit>, OpenError> {
         let books = lock(&self.books);
         if books.closed {
             return Err(OpenError::Closing);
         }
         let loaded = books.loaded.get(key).filter(|loaded| !loaded.line.is_gone()).cloned();
-        let Some(loaded) = loaded else { return Ok(None) };
+        let Some(loaded) = loaded else { return Ok(Err(permit)) };
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         // Under the lock, so that it is not unloaded in this instant.
         loaded.line.enter(session);
         drop(books);
         self.publish();
-        Ok(Some(Seat { loaded, session, detectors: Arc::clone(self) }))
+        Ok(Ok(Seat { loaded, session, detectors: Arc::clone(self), _permit: permit }))
     }
 
     /// Checks the file and starts a process that loads it.
     async fn load(&self, model: Model, input: Option<(u32, u32)>) -> Result<Loaded, String> {
         // Reads the whole file: what is loaded is what was added.
-        let verified = tokio::task::spawn_blocking(move || model.verify().map(|()| model)).await;
-        let model = verified.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
+        let verified = on_a_thread(move || model.verify().map(|()| model)).await;
+        let model = verified.ok_or("its file could not be read")?.map_err(|error| chain(&error))?;
         let settings = settings(&model)?;
         let Computing { threads, cpus, patience } = self.computing.clone();
         let start = Start { file: model.file(), settings, threads, input, cpus, patience };
         let process = Process::start(start).await?;
-        let (about, line) = (process.about.clone(), Arc::<Line>::default());
-        let serving = tokio::spawn(process.serve(Arc::clone(&line)));
-        Ok(Loaded {
-            id: model.manifest.id.clone(),
-            model_id: model.manifest.sha256.to_lowercase(),
-            about,
-            line,
-            idle_since: Mutex::new(Instant::now()),
-            serving: Mutex::new(Some(serving)),
-        })
+        Ok(Loaded::new(model.manifest.id.clone(), model.manifest.sha256.to_lowercase(), process))
     }
 
     /// Unloads what nobody has used for long enough, and forgets what is gone.
     pub(crate) async fn unload_idle(&self) {
         let over = |loaded: &Arc<Loaded>| {
-            let idle = loaded.line.sessions() == 0 && lock(&loaded.idle_since).elapsed() >= self.idle;
-            idle || loaded.line.is_gone()
+            loaded.idle_for().is_some_and(|idle| idle >= self.idle) || loaded.line.is_gone()
         };
         let gone: Vec<Arc<Loaded>> = {
             let mut books = lock(&self.books);
             let keys: Vec<Key> =
                 books.loaded.iter().filter(|(_, loaded)| over(loaded)).map(|(key, _)| key.clone()).collect();
-            keys.iter().filter_map(|key| books.loaded.remove(key)).collect()
+            books.remove(&keys)
         };
         if gone.is_empty() {
             return;
         }
-        for loaded in gone {
-            loaded.end().await;
-        }
+        end(gone).await;
         give_back();
         self.publish();
     }
@@ -265,9 +306,7 @@ impl Detectors {
             books.closed = true;
             books.loaded.drain().map(|(_, loaded)| loaded).collect()
         };
-        for loaded in gone {
-            loaded.end().await;
-        }
+        end(gone).await;
     }
 
     /// The worker's state now.
@@ -286,22 +325,6 @@ impl Detectors {
             metrics::counter!("transitions_to_idle_total").increment(1);
             tracing::info!("idle: no model is loaded");
         }
-    }
-}
-
-impl Loaded {
-    async fn end(&self) {
-        self.line.close();
-        let serving = lock(&self.serving).take();
-        if let Some(mut serving) = serving {
-            match tokio::time::timeout(END_LIMIT, &mut serving).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(model = self.id, %error, "a detector's keeper broke off"),
-                // In the middle of a picture that takes too long; the process goes with it.
-                Err(_) => serving.abort(),
-            }
-        }
-        tracing::info!(model = self.id, "unloaded");
     }
 }
 
@@ -336,7 +359,16 @@ fn settings(model: &Model) -> Result<Settings, String> {
     Ok(settings)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Runs slow work on a thread of its own: those of the runtime are few, and answer everybody else. Nothing when it
+/// could not be done.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, outcome) = oneshot::channel();
+    let send = move || drop(sender.send(work()));
+    std::thread::Builder::new().name("verify".into()).spawn(send).ok()?;
+    outcome.await.ok()
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,12 +1,12 @@
-//! Detection for programs that speak HTTP: DeepStack's route and our own.
+//! Detection for programs that speak HTTP.
 
 use std::time::Instant;
 
+use actionbooster_chassis::auth::Caller;
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_vision::{Error, Format, Limits};
-use axum::extract::{Multipart, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,74 +15,22 @@ use tokio::sync::mpsc;
 use crate::Shared;
 use crate::detectors::{OpenError, Seat};
 use crate::line::{Failure, Seen, Work};
+use crate::quotas::{ClientId, Refusal};
 use crate::words;
 
 /// What is asked besides the picture.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Asked {
-    model: Option<String>,
-    threshold: Option<f32>,
+    pub(crate) model: Option<String>,
+    pub(crate) threshold: Option<f32>,
     iou: Option<f32>,
-}
-
-/// `POST /v1/vision/detection`: multipart with `image` and, if wanted, `min_confidence`, as DeepStack's clients
-/// send it, and their answer.
-pub(crate) async fn deepstack(
-    State(worker): State<Shared>,
-    mut form: Multipart,
-) -> Result<Json<Value>, Problem> {
-    let started = Instant::now();
-    let (mut image, mut asked) = (None, Asked::default());
-    let wrong = |error: axum::extract::multipart::MultipartError| invalid(error.body_text());
-    while let Some(field) = form.next_field().await.map_err(wrong)? {
-        match field.name() {
-            Some("image") => image = Some(field.bytes().await.map_err(wrong)?),
-            Some("min_confidence") => {
-                let text = field.text().await.map_err(wrong)?;
-                let value = text.trim().parse();
-                asked.threshold =
-                    Some(value.map_err(|_| {
-                        invalid(format!("`min_confidence` is {text:?}; it must be a number."))
-                    })?);
-            }
-            Some("model") => asked.model = Some(field.text().await.map_err(wrong)?),
-            // Clients send keys of their own there.
-            _ => {}
-        }
-    }
-    let image = image.ok_or_else(|| invalid("There is no field `image`; send the picture in it."))?;
-    let (seat, seen) = look(&worker, image, &asked).await?;
-    let predictions: Vec<Value> = seen
-        .detections
-        .iter()
-        .map(|found| {
-            json!({
-                "label": words::label(&seat.loaded, found.class),
-                "confidence": found.score,
-                "x_min": found.x.round() as i64,
-                "y_min": found.y.round() as i64,
-                "x_max": (found.x + found.width).round() as i64,
-                "y_max": (found.y + found.height).round() as i64,
-            })
-        })
-        .collect();
-    Ok(Json(json!({
-        "success": true,
-        "predictions": predictions,
-        "duration": started.elapsed().as_millis() as u64,
-    })))
-}
-
-/// A problem in DeepStack's own shape.
-pub(crate) fn deepstack_error(problem: &Problem) -> Response {
-    let body = json!({"success": false, "error": problem.detail(), "duration": 0}).to_string();
-    (problem.status(), [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// `POST /v1/detection?model=…&threshold=…`: a JPEG, PNG or WebP as the body.
 pub(crate) async fn detection(
     State(worker): State<Shared>,
+    caller: Caller,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
     body: Bytes,
@@ -92,7 +40,7 @@ pub(crate) async fn detection(
     if !kind.split(';').next().is_some_and(|kind| pictures.contains(&kind.trim())) {
         return Err(invalid(format!("The body is {kind}; send a JPEG, a PNG or a WebP.")));
     }
-    let (seat, seen) = look(&worker, body, &asked).await?;
+    let (seat, seen) = look(&worker, &caller, body, &asked).await?;
     let detections: Vec<Value> = seen
         .detections
         .iter()
@@ -149,7 +97,12 @@ pub(crate) async fn detectors(State(worker): State<Shared>) -> Json<Value> {
 }
 
 /// One picture, one answer. What a picture is, its first bytes say.
-async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, Seen), Problem> {
+pub(crate) async fn look(
+    worker: &Shared,
+    caller: &Caller,
+    image: Bytes,
+    asked: &Asked,
+) -> Result<(Seat, Seen), Problem> {
     let format = Format::of(&image)
         .ok_or_else(|| invalid("This is neither a JPEG nor a PNG nor a WebP; send one of them."))?;
     let usual = Limits::default();
@@ -167,14 +120,8 @@ async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, See
         Some(model) => model.clone(),
         None => usual_model(worker).await?,
     };
-    let seat = worker.detectors.seat(&model, None).await.map_err(|error| {
-        let (status, kind) = match error {
-            OpenError::Unknown { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
-            OpenError::Unusable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_unusable"),
-            OpenError::Closing => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        };
-        Problem::new(status, kind, "The detector cannot be used", error.to_string())
-    })?;
+    let client = ClientId::of_caller(caller);
+    let seat = worker.detectors.seat(&client, &model, None).await.map_err(|error| refusal(&error))?;
     let (sender, mut answers) = mpsc::channel(1);
     let work = Work {
         frame_id: 0,
@@ -209,25 +156,37 @@ async fn look(worker: &Shared, image: Bytes, asked: &Asked) -> Result<(Seat, See
     }
 }
 
-/// The configured model, else the only one that was added, else the only one there is.
+fn refusal(error: &OpenError) -> Problem {
+    let (status, kind) = match error {
+        OpenError::Unknown { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
+        OpenError::Unusable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "model_unusable"),
+        OpenError::Refused(Refusal::Sessions { .. } | Refusal::Models { .. }) => {
+            (StatusCode::TOO_MANY_REQUESTS, "too-many")
+        }
+        OpenError::Refused(Refusal::All(_)) | OpenError::Full { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "busy")
+        }
+        OpenError::Closing => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+    };
+    let problem = Problem::new(status, kind, "The detector cannot be used", error.to_string());
+    match error {
+        OpenError::Refused(_) | OpenError::Full { .. } => problem.retry_after(1),
+        _ => problem,
+    }
+}
+
+/// The configured model, else the first by id of those that were added, else the first there is.
 async fn usual_model(worker: &Shared) -> Result<String, Problem> {
     if !worker.model.is_empty() {
         return Ok(worker.model.clone());
     }
     let asked = Shared::clone(worker);
     let models = tokio::task::spawn_blocking(move || asked.detectors.list()).await.unwrap_or_default();
-    let own: Vec<_> = models.iter().filter(|model| !model.built_in).collect();
-    match (own.as_slice(), models.as_slice()) {
-        ([only], _) => Ok(only.manifest.id.clone()),
-        ([], [only]) => Ok(only.manifest.id.clone()),
-        ([], []) => Err(invalid("There is no detector in the store; add one first.")),
-        _ => {
-            let ids: Vec<&str> = models.iter().map(|model| model.manifest.id.as_str()).collect();
-            Err(invalid(format!("There are several detectors ({}); name one as `model`.", ids.join(", "))))
-        }
-    }
+    let usual = models.iter().find(|model| !model.built_in).or(models.first());
+    let missing = || invalid("There is no detector in the store; add one first.");
+    usual.map(|model| model.manifest.id.clone()).ok_or_else(missing)
 }
 
-fn invalid(detail: impl Into<String>) -> Problem {
+pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid", "This cannot be looked at", detail)
 }

@@ -6,34 +6,39 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actionbooster_chassis::auth::{AuthReader, Scope};
+use actionbooster_chassis::auth::AuthReader;
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Boot, Service};
 use actionbooster_hardware::CpuList;
 use actionbooster_models::Store;
 use anyhow::Result;
-use axum::Router;
-use axum::routing::{delete, get, post};
 use serde::Deserialize;
 
+mod activity;
 mod connection;
+mod deepstack;
 mod detector;
 mod detectors;
+#[cfg(test)]
+mod fixture;
 mod http;
 mod line;
 mod listener;
+mod loaded;
+mod quotas;
 mod record;
 mod records;
+mod routes;
 mod session;
 mod state;
 mod turns;
 mod words;
 
 use detectors::{Computing, Detectors};
+use loaded::Capacity;
+use quotas::{Limits, Quotas};
 use record::Records;
 
-/// Pictures of HTTP requests at most.
-const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// How often idle models are looked for, at least.
 const TIDY: Duration = Duration::from_secs(1);
 
@@ -55,8 +60,17 @@ pub struct Config {
     pub cpus: CpuList,
     /// Seconds that a model may take for pictures before it counts as hung and is killed.
     pub frame_timeout_s: u64,
-    /// Sessions at once at most.
+    /// Sessions at once at most, requests over HTTP included.
     pub most_sessions: usize,
+    /// Sessions of one client at most: of a key, of an address, or of the programs on this box that show no key. The
+    /// agent is one of those, with a session for each of up to 32 cameras.
+    pub client_sessions: usize,
+    /// Models that stay loaded at most, each at each size of its input; the one that nobody has used for longest goes.
+    pub most_models: usize,
+    /// Models that one client may use at once.
+    pub client_models: usize,
+    /// Bytes of memory that loaded models may take together; 0 is a quarter of the machine's, and at least 1 GiB.
+    pub models_bytes: u64,
     /// The model for HTTP requests that name none; else the only one there is.
     pub model: String,
     /// Bytes that files of sessions may take together; the oldest go.
@@ -73,7 +87,11 @@ impl Default for Config {
             threads: 0,
             cpus: CpuList::default(),
             frame_timeout_s: 30,
-            most_sessions: 32,
+            most_sessions: 64,
+            client_sessions: 40,
+            most_models: 8,
+            client_models: 5,
+            models_bytes: 0,
             model: String::new(),
             records_bytes: 256 << 20,
         }
@@ -88,7 +106,6 @@ struct Worker {
     auth: AuthReader,
     /// Whether Init needs a token.
     guarded: bool,
-    most_sessions: usize,
     model: String,
 }
 
@@ -109,7 +126,13 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         cpus: config.cpus.numbers(),
         patience: Duration::from_secs(config.frame_timeout_s.max(1)),
     };
-    let detectors = Detectors::new(store, computing, idle);
+    let quotas = Quotas::new(Limits {
+        sessions: config.most_sessions.max(1),
+        client_sessions: config.client_sessions.max(1),
+        client_models: config.client_models.max(1),
+    });
+    let capacity = Capacity::of(config.most_models, config.models_bytes);
+    let detectors = Detectors::new(store, computing, idle, capacity, quotas);
     let folder = paths.state().join("worker/sessions");
     let records = Records::open(folder, config.records_bytes, health.clone())?;
     report_runtime(&health).await;
@@ -118,7 +141,6 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
         records,
         auth: AuthReader::of(&paths),
         guarded: !config.listen.ip().is_loopback(),
-        most_sessions: config.most_sessions.max(1),
         model: config.model,
     });
     let tls = listener::tls(config.tls_certificate.as_deref(), config.tls_key.as_deref())?;
@@ -132,27 +154,13 @@ pub async fn start(boot: Boot<Config>) -> Result<Service> {
             }
         })
     };
-    let router = Router::new()
-        .route("/v1/vision/detection", post(http::deepstack))
-        .route("/v1/detection", post(http::detection))
-        .route("/api/v1/detectors", get(http::detectors))
-        .route("/api/v1/detectors/records", delete(records::clear))
-        .route(records::PATH, get(records::usage))
-        .with_state(worker);
-    Ok(Service::new(router)
-        .scope(Scope::Infer, &["/v1/"])
-        .scope(Scope::Read, &["/api/v1/detectors"])
-        .scope(Scope::Admin, &["/api/v1/detectors/records"])
-        .local(&[records::PATH])
-        .body_limit(BODY_LIMIT)
-        .error_shape("/v1/vision/", http::deepstack_error)
-        .on_drain(async move {
-            listening.await;
-            if let Err(error) = housekeeping.await {
-                tracing::warn!(%error, "the housekeeping ended badly");
-            }
-            detectors.close().await;
-        }))
+    Ok(routes::service(worker).on_drain(async move {
+        listening.await;
+        if let Err(error) = housekeeping.await {
+            tracing::warn!(%error, "the housekeeping ended badly");
+        }
+        detectors.close().await;
+    }))
 }
 
 /// Says under `/health` whether models can be computed.

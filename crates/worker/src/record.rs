@@ -6,6 +6,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actionbooster_chassis::health::{Health, Status};
@@ -24,6 +26,14 @@ const COMPONENT: &str = "records";
 const FILES: u64 = 2;
 /// One session may take this part of what all may.
 const SESSION_SHARE: u64 = 4;
+/// All that are open together may take this part of it.
+const OPEN_SHARE: u64 = 2;
+/// An open session claims this part of it at a time.
+const CLAIM_SHARE: u64 = 64;
+/// Documents that are kept at most, however small they are.
+const MOST_DOCUMENTS: usize = 10_000;
+/// A first picture that was taken longer before its session is one of a wrong clock.
+const LONGEST_WAIT_MS: i64 = 600_000;
 
 /// Where files of sessions are.
 #[derive(Debug, Clone)]
@@ -31,17 +41,22 @@ pub(crate) struct Records {
     folder: PathBuf,
     /// Bytes that they may take together.
     most_bytes: u64,
+    most_documents: usize,
+    /// Bytes of it that open sessions have claimed.
+    claimed: Arc<AtomicU64>,
     health: Health,
 }
 
-/// The file of an open session.
+/// The file of an open session. It becomes a document when it is closed or dropped.
 #[derive(Debug)]
 pub(crate) struct Record {
+    records: Records,
     path: PathBuf,
     file: File,
-    /// Bytes that it may still take.
-    room: u64,
-    health: Health,
+    /// Bytes that it takes, and that it has claimed.
+    written: u64,
+    claimed: u64,
+    is_closed: bool,
 }
 
 impl Records {
@@ -56,7 +71,8 @@ impl Records {
                 tracing::warn!("{} could not be closed: {error}", path.display());
             }
         }
-        Ok(Self { folder, most_bytes, health })
+        let claimed = Arc::default();
+        Ok(Self { folder, most_bytes, most_documents: MOST_DOCUMENTS, claimed, health })
     }
 
     /// Begins the file of a session.
@@ -70,15 +86,28 @@ impl Records {
     }
 
     fn try_begin(&self, name: &str, client: &str, model: &str) -> io::Result<Record> {
-        self.make_room()?;
         Space::of(&self.folder)?.room_for(1, FILES)?;
         let path = self.folder.join(format!("{name}.{OPEN}"));
         let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
-        let room = self.most_bytes / SESSION_SHARE;
-        let mut record = Record { path, file, room, health: self.health.clone() };
-        record
-            .line(&json!({"session": name, "client": client, "model": model, "began": Timestamp::now()}))?;
+        let records = self.clone();
+        let mut record = Record { records, path, file, written: 0, claimed: 0, is_closed: false };
+        let head = json!({"session": name, "client": client, "model": model, "began": Timestamp::now()});
+        if let Err(error) = record.line(&head) {
+            record.is_closed = true;
+            fs::remove_file(&record.path)?;
+            return Err(error);
+        }
         Ok(record)
+    }
+
+    /// Claims bytes for an open session; the oldest documents go for them.
+    fn claim(&self, bytes: u64) -> io::Result<()> {
+        let most = self.most_bytes / OPEN_SHARE;
+        let claim = |claimed: u64| claimed.checked_add(bytes).filter(|claimed| *claimed <= most);
+        self.claimed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim)
+            .map_err(|_| io::Error::other("the open sessions are as long as they may be together"))?;
+        self.make_room()
     }
 
     /// Bytes and files of all sessions. Blocks, until `deadline`.
@@ -98,7 +127,7 @@ impl Records {
         Ok(removed)
     }
 
-    /// Removes the oldest documents until the rest fits.
+    /// Removes the oldest documents until the rest fits beside what is open.
     fn make_room(&self) -> io::Result<()> {
         let mut documents = Vec::new();
         for entry in fs::read_dir(&self.folder)?.filter_map(Result::ok) {
@@ -109,13 +138,17 @@ impl Records {
             }
         }
         documents.sort();
+        let most = self.most_bytes.saturating_sub(self.claimed.load(Ordering::Relaxed));
         let mut bytes: u64 = documents.iter().map(|(_, length, _)| length).sum();
+        let mut count = documents.len();
         for (_, length, path) in documents {
-            if bytes <= self.most_bytes {
+            // One more comes.
+            if bytes <= most && count < self.most_documents {
                 break;
             }
             fs::remove_file(&path)?;
             bytes -= length;
+            count -= 1;
         }
         Ok(())
     }
@@ -141,19 +174,40 @@ impl Record {
     }
 
     /// Makes the document.
-    pub(crate) fn close(self, reason: &str) -> io::Result<()> {
-        drop(self.file);
+    pub(crate) fn close(mut self, reason: &str) -> io::Result<()> {
+        self.is_closed = true;
         finish(&self.path, reason)
     }
 
     fn line(&mut self, value: &Value) -> io::Result<()> {
         let mut line = value.to_string();
         line.push('\n');
-        let room = self.room.checked_sub(line.len() as u64);
-        self.room = room.ok_or_else(|| io::Error::other("it is as long as one session may be"))?;
+        let written = self.written + line.len() as u64;
+        if written > self.records.most_bytes / SESSION_SHARE {
+            return Err(io::Error::other("it is as long as one session may be"));
+        }
+        if written > self.claimed {
+            let more = (written - self.claimed).max(self.records.most_bytes / CLAIM_SHARE);
+            self.records.claim(more)?;
+            self.claimed += more;
+        }
         // One call, so that a kill leaves whole lines.
-        let written = self.has_room(line.len() as u64).and_then(|()| self.file.write_all(line.as_bytes()));
-        written.inspect_err(|error| lament(&self.health, error))
+        let room = self.has_room(line.len() as u64);
+        room.and_then(|()| self.file.write_all(line.as_bytes()))
+            .inspect_err(|error| lament(&self.records.health, error))?;
+        self.written = written;
+        Ok(())
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.is_closed
+            && let Err(error) = finish(&self.path, "the session was given up")
+        {
+            tracing::warn!("{} could not be closed: {error}", self.path.display());
+        }
+        self.records.claimed.fetch_sub(self.claimed, Ordering::Relaxed);
     }
 }
 
@@ -199,18 +253,31 @@ fn follow(document: &Path) -> io::Result<()> {
     }
 }
 
+/// When the first picture was taken, where that was before its session began: it may have waited for the model.
+fn taken_before(head: &Map<String, Value>, line: &[u8]) -> Option<Timestamp> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let began: Timestamp = head.get("began")?.as_str()?.parse().ok()?;
+    let taken = Timestamp::from_millisecond(line.get("ts_utc_ms")?.as_i64()?).ok()?;
+    let waited = began.as_millisecond() - taken.as_millisecond();
+    (1..=LONGEST_WAIT_MS).contains(&waited).then_some(taken)
+}
+
 fn write_document(lines: &Path, part: &Path, reason: &str) -> io::Result<()> {
     // Bytes: a cut may have gone through a letter.
     let mut lines = BufReader::new(File::open(lines)?).split(b'\n');
     let first = lines.next().transpose()?.unwrap_or_default();
     let mut head: Map<String, Value> = serde_json::from_slice(&first).unwrap_or_default();
+    let second = lines.next().transpose()?;
+    if let Some(began) = second.as_deref().and_then(|line| taken_before(&head, line)) {
+        head.insert("began".into(), json!(began));
+    }
     head.insert("ended".into(), json!(Timestamp::now()));
     head.insert("reason".into(), json!(reason));
     let head = Value::Object(head).to_string();
     let mut out = BufWriter::new(File::create(part)?);
     write!(out, "{},\"frames\":[", head.strip_suffix('}').unwrap_or_default())?;
     let mut between: &[u8] = b"";
-    for line in lines {
+    for line in second.map(Ok).into_iter().chain(lines) {
         let line = line?;
         if serde_json::from_slice::<IgnoredAny>(&line).is_ok() {
             out.write_all(between)?;
@@ -223,95 +290,4 @@ fn write_document(lines: &Path, part: &Path, reason: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(path: &Path) -> Value {
-        serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
-    }
-
-    fn seen(label: &str) -> Vec<ai::Detection> {
-        let place = Some(ai::Box { x: 1.0, y: 2.0, width: 3.0, height: 4.0 });
-        vec![ai::Detection { class_id: 0, label: label.into(), score: 0.5, r#box: place }]
-    }
-
-    #[test]
-    fn a_session_becomes_one_document_also_when_the_worker_was_killed() {
-        let folder = tempfile::tempdir().expect("folder");
-        let records = Records::open(folder.path().into(), 1 << 20, Health::default()).expect("opens");
-        let mut record = records.begin("one", "door", "m").expect("begins");
-        record.add(1, 0, &seen("cat")).expect("added");
-        record.add(2, 5, &[]).expect("added");
-        record.close("asked").expect("closed");
-        let document = read(&folder.path().join("one.json"));
-        assert_eq!((&document["client"], &document["reason"]), (&json!("door"), &json!("asked")));
-        assert_eq!(document["frames"][0]["detections"][0]["box"], json!([1.0, 2.0, 3.0, 4.0]));
-        assert_eq!(document["frames"].as_array().map(Vec::len), Some(2));
-
-        let mut record = records.begin("two", "door", "m").expect("begins");
-        record.add(1, 0, &seen("cat")).expect("added");
-        // Killed in the middle of a line.
-        record.file.write_all(b"{\"frame_id\": 2, \"label\": \"ni\xc3").expect("written");
-        drop(record);
-        Records::open(folder.path().into(), 1 << 20, Health::default()).expect("opens again");
-        let document = read(&folder.path().join("two.json"));
-        assert_eq!(document["frames"].as_array().map(Vec::len), Some(1));
-        assert_eq!(document["reason"], "the worker ended");
-        let left: Vec<_> = fs::read_dir(folder.path()).expect("folder").filter_map(Result::ok).collect();
-        assert_eq!(left.len(), 2, "nothing else is left: {left:?}");
-    }
-
-    #[test]
-    fn the_oldest_documents_make_room() {
-        let folder = tempfile::tempdir().expect("folder");
-        let records = Records::open(folder.path().into(), 600, Health::default()).expect("opens");
-        for name in ["a", "b", "c", "d", "e", "f"] {
-            let record = records.begin(name, "", "m").expect("begins");
-            record.close("asked").expect("closed");
-        }
-        assert!(!folder.path().join("a.json").exists());
-        assert!(folder.path().join("f.json").exists(), "the newest stays");
-    }
-
-    #[test]
-    fn ended_sessions_are_cleared_and_open_ones_go_on() {
-        let folder = tempfile::tempdir().expect("folder");
-        let records = Records::open(folder.path().into(), 1 << 20, Health::default()).expect("opens");
-        records.begin("one", "", "m").expect("begins").close("asked").expect("closed");
-        let mut open = records.begin("two", "", "m").expect("begins");
-        assert_eq!(records.usage(Instant::now() + Duration::from_secs(60)).files, 3);
-        assert_eq!(records.clear().expect("cleared"), 1);
-        open.add(1, 0, &seen("cat")).expect("added");
-        open.close("asked").expect("closed");
-        assert!(folder.path().join("two.json").exists() && !folder.path().join("one.json").exists());
-    }
-
-    #[test]
-    fn a_clock_that_was_put_back_does_not_make_new_documents_the_oldest() {
-        let folder = tempfile::tempdir().expect("folder");
-        let records = Records::open(folder.path().into(), 600, Health::default()).expect("opens");
-        let ahead = std::time::SystemTime::now() + Duration::from_secs(400 * 86_400);
-        for name in ["a", "b", "c", "d", "e", "f"] {
-            records.begin(name, "", "m").expect("begins").close("asked").expect("closed");
-            if name == "a" {
-                let document =
-                    File::options().append(true).open(folder.path().join("a.json")).expect("there");
-                document.set_modified(ahead).expect("dated");
-            }
-        }
-        assert!(!folder.path().join("a.json").exists(), "the first goes first");
-        assert!(folder.path().join("f.json").exists(), "the last stays");
-    }
-
-    #[test]
-    fn a_session_without_end_does_not_fill_the_disk() {
-        let folder = tempfile::tempdir().expect("folder");
-        let records = Records::open(folder.path().into(), 40_000, Health::default()).expect("opens");
-        let mut record = records.begin("long", "", "m").expect("begins");
-        let added = (0..1000).take_while(|number| record.add(*number, 0, &seen("cat")).is_ok()).count();
-        record.close("asked").expect("closed");
-        let document = read(&folder.path().join("long.json"));
-        assert_eq!(document["frames"].as_array().map(Vec::len), Some(added));
-        assert!((50..200).contains(&added), "{added} of about a hundred bytes each");
-    }
-}
+mod tests;

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 use crate::Shared;
 
-/// Where it is told, to programs on this box.
-pub(crate) const PATH: &str = "/usage";
 /// Counting ends after this; what was not counted is told as missing.
 const LIMIT: Duration = Duration::from_secs(2);
 

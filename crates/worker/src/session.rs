@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::detectors::Seat;
 use crate::line::{Answer, Failure, Work};
-use crate::record::Record;
+use crate::record::{Record, Records};
 use crate::words;
 
 /// Detections of a picture at most, whatever was asked for.
@@ -78,12 +78,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Opens a session; refuses classes that the model does not know.
-    pub(crate) fn open(
-        seat: Seat,
-        mut wish: Wish,
-        answers: mpsc::Sender<Answer>,
-        record: Option<Record>,
-    ) -> Result<Self, String> {
+    pub(crate) fn open(seat: Seat, mut wish: Wish, answers: mpsc::Sender<Answer>) -> Result<Self, String> {
         let labels = &seat.loaded.about.labels;
         let number = |name: &String| {
             let found = labels.iter().position(|label| label == name);
@@ -98,7 +93,18 @@ impl Session {
         let classes = wish.classes.iter().map(number).collect::<Result<BTreeSet<u32>, String>>()?;
         wish.limits.classes = classes.into_iter().collect();
         let id = format!("{:016x}", rand::random::<u64>());
-        Ok(Self { id, seat, wish, answers, dropped: 0, record })
+        Ok(Self { id, seat, wish, answers, dropped: 0, record: None })
+    }
+
+    /// Begins its file where one is wanted; detection goes on without it.
+    pub(crate) fn record(&mut self, records: &Records) {
+        if !self.wish.record {
+            return;
+        }
+        let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+        let name = format!("{now}-{:08x}", rand::random::<u32>());
+        let begun = records.begin(&name, &self.wish.client, &self.wish.model);
+        self.record = begun.inspect_err(|error| tracing::warn!("the session is not recorded: {error}")).ok();
     }
 
     /// Puts a picture in line.

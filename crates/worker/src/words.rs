@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use actionbooster_vision::{Detection, Format, Preprocessing};
+use actionbooster_vision::{Detection, Fit, Format, Preprocessing};
 use actionbooster_wire::ai::v1 as ai;
 
-use crate::detectors::Loaded;
 use crate::line::Seen;
+use crate::loaded::Loaded;
 
 pub(crate) fn response(kind: ai::response::Kind) -> ai::Envelope {
     let response = ai::Response { kind: Some(kind) };
@@ -46,6 +46,12 @@ pub(crate) fn preprocessing(input: (u32, u32), own: &Preprocessing) -> ai::Prepr
         std: own.std.to_vec(),
         padding: own.padding.into(),
         centred: own.centred,
+        fit: match own.fit {
+            Fit::Round => ai::Fit::Round,
+            Fit::Truncate => ai::Fit::Truncate,
+            Fit::Stretch => ai::Fit::Stretch,
+        }
+        .into(),
     }
 }
 

@@ -61,6 +61,46 @@ async fn deepstack_clients_get_the_answer_they_know() {
 }
 
 #[tokio::test]
+async fn deepstack_clients_show_their_key_in_the_form_and_name_detectors_or_none() {
+    let root = support::prepare();
+    support::add_model(root.path(), "also", &support::shapes().join("shapes.onnx"), "");
+    let worker = Worker::start_as(root, "", std::process::Command::new(support::PROGRAM)).await;
+    let key = ("api_key", support::KEY.as_bytes());
+    let post = |path: &str| format!("POST {path} HTTP/1.1\r\ncontent-type: multipart/form-data; boundary=xx");
+    let ask = async |path: &str, parts: &[(&str, &[u8])]| {
+        parsed(worker.http_without_key(&post(path), &form(parts)).await)
+    };
+    let picture = ("image", &jpeg()[..]);
+    // Without a name the first that was added answers.
+    for path in ["/v1/vision/detection", "/v1/vision/custom/shapes", "/v1/vision/custom/also"] {
+        let (status, told) = ask(path, &[key, picture]).await;
+        assert_eq!((status, &told["success"]), (200, &json!(true)), "{path}: {told}");
+        assert!(!told["predictions"].as_array().expect("list").is_empty(), "{path}: {told}");
+    }
+    let (_, told) = parsed(worker.http("GET /api/v1/detectors HTTP/1.1", b"").await);
+    let first = &told["detectors"][0];
+    assert_eq!((&first["id"], &first["loaded"]), (&json!("also"), &json!(true)), "{told}");
+    let (status, told) = ask("/v1/vision/custom/list", &[key]).await;
+    assert_eq!((status, &told["models"]), (200, &json!(["also", "shapes"])), "{told}");
+    // With a key in the head, nothing else is needed.
+    let (status, told) = parsed(worker.http("POST /v1/vision/custom/list HTTP/1.1", b"").await);
+    assert_eq!((status, &told["success"]), (200, &json!(true)), "{told}");
+    for (path, parts, status, word) in [
+        ("/v1/vision/detection", &[picture][..], 401, "`api_key`, before the picture"),
+        ("/v1/vision/detection", &[picture, key], 401, "`api_key`, before the picture"),
+        ("/v1/vision/detection", &[("api_key", b"ab_wrong"), picture], 401, "API key"),
+        ("/v1/vision/custom/cats", &[key, picture], 404, "no detector cats"),
+        ("/v1/vision/custom/list", &[], 401, "API key"),
+    ] {
+        let (got, told) = ask(path, parts).await;
+        assert_eq!((got, &told["success"]), (status, &json!(false)), "{path}: {told}");
+        assert!(told["error"].as_str().is_some_and(|error| error.contains(word)), "{path}: {told}");
+    }
+    let (status, told) = parsed(worker.http_without_key("GET /v1/status/ping HTTP/1.1", b"").await);
+    assert_eq!((status, &told["success"]), (200, &json!(true)), "{told}");
+}
+
+#[tokio::test]
 async fn a_picture_in_the_body_is_looked_at() {
     let worker = Worker::start("").await;
     let post = "POST /v1/detection?threshold=0.5 HTTP/1.1\r\ncontent-type: image/jpeg";

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actionbooster_wire::ai::v1 as ai;
+use nix::sys::signal::{Signal, kill};
 use support::{KEY, Worker, frame, init};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -74,6 +75,12 @@ async fn only_the_classes_that_were_asked_for_are_told() {
     let error = client.error().await;
     assert_eq!(error.code(), ai::ErrorCode::BadInit);
     assert!(error.message.contains("unicorn") && error.message.contains("circle"), "{}", error.message);
+    // Nor is there a file of a session that never was.
+    let unknown = ai::Init { classes: vec!["unicorn".into()], record: true, ..init() };
+    client.request(ai::request::Kind::Init(unknown)).await;
+    assert_eq!(client.error().await.code(), ai::ErrorCode::BadInit);
+    let folder = worker.root().join("var/lib/actionbooster/worker/sessions");
+    assert_eq!(std::fs::read_dir(folder).expect("folder").count(), 0);
     // The connection lives, and another Init opens a session.
     client.request(ai::request::Kind::Init(init())).await;
     assert!(matches!(client.response().await, ai::response::Kind::InitOk(_)));
@@ -346,4 +353,116 @@ async fn beyond_loopback_a_token_is_needed() {
     }
     let (mut client, _) = worker.session(ai::Init { token: KEY.into(), ..init() }).await;
     assert!(!client.look(frame(1)).await.detections.is_empty());
+}
+
+#[tokio::test]
+async fn a_model_that_takes_long_to_load_keeps_nobody_from_another() {
+    let root = support::prepare();
+    support::add_model(root.path(), "other", &support::shapes().join("shapes.onnx"), "");
+    let worker = Worker::start_as(root, "", std::process::Command::new(support::PROGRAM)).await;
+    worker.until("who asked for the library is gone", async || worker.detectors().is_empty()).await;
+    let mut slow = worker.connect().await;
+    slow.request(ai::request::Kind::Init(ai::Init { model: "other".into(), ..init() })).await;
+    // Its process stands still as soon as it is there, before it has loaded anything.
+    let loading = tokio::time::timeout(support::LIMIT, async {
+        loop {
+            if let Some(loading) = worker.detectors().first() {
+                break *loading;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let loading = loading.await.expect("it is being loaded");
+    kill(loading, Signal::SIGSTOP).expect("signal");
+    let (mut client, _) = worker.session(init()).await;
+    assert!(!client.look(frame(1)).await.detections.is_empty());
+    assert!(
+        (worker.metric("model_load_seconds_count").await - 1.0).abs() < 0.1,
+        "the other one is not there yet"
+    );
+    // Whoever wants the same one waits for it, and it is loaded once.
+    let mut same = worker.connect().await;
+    same.request(ai::request::Kind::Init(ai::Init { model: "other".into(), ..init() })).await;
+    kill(loading, Signal::SIGCONT).expect("signal");
+    for client in [&mut slow, &mut same] {
+        assert!(matches!(client.response().await, ai::response::Kind::InitOk(_)));
+    }
+    assert!((worker.metric("model_load_seconds_count").await - 2.0).abs() < 0.1);
+}
+
+#[tokio::test]
+async fn one_client_has_its_share_of_sessions_and_others_have_theirs() {
+    let worker = Worker::start("most_sessions = 3\nclient_sessions = 2\n").await;
+    let own = || ai::Init { token: KEY.into(), ..init() };
+    let (_first, _) = worker.session(init()).await;
+    let (mut second, _) = worker.session(init()).await;
+    let mut third = worker.connect().await;
+    third.request(ai::request::Kind::Init(init())).await;
+    let error = third.error().await;
+    assert_eq!((error.code(), error.fatal), (ai::ErrorCode::Busy, false));
+    assert!(
+        error.message.contains("2 sessions open") && error.message.contains("client_sessions"),
+        "{error:?}"
+    );
+    // A key is another client.
+    third.request(ai::request::Kind::Init(own())).await;
+    assert!(matches!(third.response().await, ai::response::Kind::InitOk(_)));
+    assert!(matches!(third.response().await, ai::response::Kind::Ready(_)));
+    let mut fourth = worker.connect().await;
+    fourth.request(ai::request::Kind::Init(own())).await;
+    let error = fourth.error().await;
+    assert!(
+        error.message.contains("3 sessions are open") && error.message.contains("most_sessions"),
+        "{error:?}"
+    );
+    let picture = std::fs::read(support::shapes().join("sample.jpg")).expect("part of the repository");
+    let (status, told) = worker.http("POST /v1/detection HTTP/1.1", &picture).await;
+    assert!(status == 503 && told.contains("most_sessions"), "{status} {told}");
+    // Its place is free as soon as a session has ended.
+    second.request(ai::request::Kind::End(ai::End::default())).await;
+    assert!(matches!(second.response().await, ai::response::Kind::Ready(_)));
+    fourth.request(ai::request::Kind::Init(own())).await;
+    assert!(matches!(fourth.response().await, ai::response::Kind::InitOk(_)));
+}
+
+#[tokio::test]
+async fn no_more_models_stay_loaded_than_may_and_the_longest_idle_one_goes() {
+    let root = support::prepare();
+    for id in ["b", "c", "d"] {
+        support::add_model(root.path(), id, &support::shapes().join("shapes.onnx"), "");
+    }
+    let config = "most_models = 2\nclient_models = 2\n";
+    let worker = Worker::start_as(root, config, std::process::Command::new(support::PROGRAM)).await;
+    let of = |model: &str| ai::Init { model: model.into(), ..init() };
+    let (first, _) = worker.session(init()).await;
+    let (second, _) = worker.session(of("b")).await;
+    let mut third = worker.connect().await;
+    let refused = async |client: &mut support::Client, init| {
+        client.request(ai::request::Kind::Init(init)).await;
+        let error = client.error().await;
+        assert_eq!(error.code(), ai::ErrorCode::Busy, "{error:?}");
+        error.message
+    };
+    let told = refused(&mut third, of("c")).await;
+    assert!(told.contains("uses 2 models") && told.contains("client_models"), "{told}");
+    let told = refused(&mut third, ai::Init { token: KEY.into(), ..of("c") }).await;
+    assert!(told.contains("2 models are in use") && told.contains("most_models"), "{told}");
+    // The first becomes idle before the second, and each goes for the next.
+    drop(first);
+    worker.until("it is idle", async || sessions(&worker, "shapes").await == Some(0)).await;
+    drop(second);
+    worker.until("it is idle", async || sessions(&worker, "b").await == Some(0)).await;
+    let (_third, _) = worker.session(of("c")).await;
+    assert_eq!(sessions(&worker, "shapes").await, None, "it was idle longest");
+    assert_eq!(sessions(&worker, "b").await, Some(0));
+    assert_eq!(worker.detectors().len(), 2);
+}
+
+/// Sessions at a model; nothing when it is not loaded.
+async fn sessions(worker: &Worker, id: &str) -> Option<u64> {
+    let (_, told) = worker.http("GET /api/v1/detectors HTTP/1.1", b"").await;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    let all = told["detectors"].as_array().expect("list");
+    let one = all.iter().find(|detector| detector["id"] == id).expect("in the store");
+    (one["loaded"] == true).then(|| one["sessions"].as_u64().expect("a number"))
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use actionbooster_wire::ai::v1 as ai;
 use actionbooster_wire::frames::Frames;
 use nix::sys::signal::{Signal, kill};
-use sha2::{Digest, Sha256};
 use support::{Client, PROGRAM, Worker, frame, init, prepare};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -222,17 +221,9 @@ async fn pictures_of_several_clients_go_together_and_stay_apart() {
 /// Adds a detector that takes any number of pictures, with its class named in a file beside it.
 fn add_colours(root: &Path) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/colours/colours.onnx");
-    let bytes = std::fs::read(model).expect("part of the repository");
+    let lines = "[detector]\n\
+                 preprocessing = { bgr = false, mean = [0, 0, 0], std = [1, 1, 1], padding = 0, centred = false }\n";
+    support::add_model(root, "colours", &model, lines);
     let folder = root.join("var/lib/actionbooster/models/colours");
-    std::fs::create_dir_all(&folder).expect("folder");
-    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let manifest = format!(
-        "id = \"colours\"\nname = \"Colours\"\nfile = \"colours.onnx\"\nsha256 = \"{sha256}\"\n\
-         size_bytes = {}\nlicence = \"MIT\"\n\
-         [detector]\npreprocessing = {{ bgr = false, mean = [0, 0, 0], std = [1, 1, 1], padding = 0, centred = false }}\n",
-        bytes.len()
-    );
-    std::fs::write(folder.join("colours.onnx"), bytes).expect("written");
-    std::fs::write(folder.join("manifest.toml"), manifest).expect("written");
     std::fs::write(folder.join("labels.txt"), "colour\n").expect("written");
 }

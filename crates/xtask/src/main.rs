@@ -1,6 +1,8 @@
 //! The build tool: everything about building, running and testing ActionBooster that is more than
 //! ten lines of shell. `cargo xtask --help` lists the tasks.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 mod appliance;
@@ -35,13 +37,21 @@ enum Task {
     Bench(bench::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Task::parse() {
+fn main() -> ExitCode {
+    let outcome = match Task::parse() {
         Task::Run(arguments) => run::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Dev(arguments) => dev::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),
         Task::Vm(arguments) => run::vm(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
-    }
+    };
+    // A check that fails is an outcome, and needs no backtrace.
+    outcome.map_or_else(
+        |error| {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }

@@ -33,6 +33,15 @@ const checks = {
     assert.equal(said, whole.choices[0].message.content);
     assert.ok(said.includes('ActionBooster'), said);
   },
+  'a response is put together of its events, and gone on with by its id': async () => {
+    const asked = { model, input: messages[0].content, temperature: 0 };
+    const whole = await box.responses.create(asked);
+    const streamed = await box.responses.stream(asked).finalResponse();
+    assert.equal(streamed.output_text, whole.output_text);
+    assert.ok(whole.output_text.includes('ActionBooster'), whole.output_text);
+    const next = await box.responses.create({ ...asked, input: 'And then?', previous_response_id: whole.id });
+    assert.equal(next.status, 'completed');
+  },
   'a tool that has to be called is called': async () => {
     const parameters = { type: 'object', properties: { n: { enum: [1, 2] } }, required: ['n'], additionalProperties: false };
     const done = await box.chat.completions.create({

@@ -215,6 +215,7 @@ licence = "MIT"
 languages = ["en", "es"]
 roles = ["guide"]
 context_tokens = {context}
+declines = {declines}
 
 [description]
 en = "A {millions}-million-parameter guide that only knows this appliance's manual. Made by the project; it says so when it does not know."
@@ -264,7 +265,9 @@ def main():
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     (options.out / "manifest.toml").write_text(MANIFEST.format(
-        sha256=digest, size=len(data), context=shape.context, millions=round(parameters / 1e6)), encoding="utf-8")
+        sha256=digest, size=len(data), context=shape.context, millions=round(parameters / 1e6),
+        declines=json.dumps([corpus.answer("unknown", language) for language in LANGUAGES], ensure_ascii=False)),
+        encoding="utf-8")
     report = {
         "sha256": digest, "size_bytes": len(data), "parameters": parameters, "seed": options.seed,
         "steps": options.steps, "seconds": round(time.monotonic() - began), "threads": THREADS,

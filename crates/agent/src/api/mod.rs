@@ -2,10 +2,12 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod backpressure;
+mod choices;
 mod embeddings;
 pub(crate) mod generation;
 mod lenient;
 pub(crate) mod ollama;
 pub(crate) mod openai;
+mod reasoning;
 pub(crate) mod stream;
 pub(crate) mod validation;

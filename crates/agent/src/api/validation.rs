@@ -80,21 +80,21 @@ pub(crate) fn turn(role: &str, content: impl Into<String>) -> wire::ChatMessage 
 }
 
 /// A conversation that can be asked: some messages, not too much of them.
-pub(crate) fn conversation(messages: Vec<wire::ChatMessage>) -> Result<Vec<wire::ChatMessage>, Problem> {
+pub(crate) fn conversation(
+    param: &'static str,
+    messages: Vec<wire::ChatMessage>,
+) -> Result<Vec<wire::ChatMessage>, Problem> {
     let count = messages.len();
     if count == 0 {
-        return Err(invalid("messages", "`messages` is empty; send at least one message."));
+        return Err(invalid(param, format!("`{param}` is empty; send at least one message.")));
     }
     if count > MOST_MESSAGES {
-        return Err(invalid(
-            "messages",
-            format!("There are {count} messages; at most {MOST_MESSAGES} are read."),
-        ));
+        return Err(invalid(param, format!("There are {count} messages; at most {MOST_MESSAGES} are read.")));
     }
     let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
     if bytes > MOST_PROMPT_BYTES {
         let detail = format!("The messages have {bytes} bytes; at most {MOST_PROMPT_BYTES} are read.");
-        return Err(invalid("messages", detail));
+        return Err(invalid(param, detail));
     }
     Ok(messages)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use actionbooster_cameras::address::Address;
 use actionbooster_cameras::retention::{self, Limits};
-use actionbooster_cameras::{Camera, CameraEvent, Live, Source, Surroundings, classes, run};
+use actionbooster_cameras::{Camera, CameraEvent, ClassesError, Live, Source, Surroundings, classes, run};
 use actionbooster_chassis::ages::Ages;
 use actionbooster_chassis::health::{Health, Status};
 use actionbooster_chassis::{Paths, Problem};
@@ -159,7 +159,7 @@ impl Cameras {
     }
 
     /// Names of the classes of a detector, as the worker tells them.
-    pub(crate) async fn classes(&self, model: &str) -> Result<Vec<String>, String> {
+    pub(crate) async fn classes(&self, model: &str) -> Result<Vec<String>, ClassesError> {
         classes(&self.around.worker, &self.around.token, model).await
     }
 

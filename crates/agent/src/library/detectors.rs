@@ -1,5 +1,6 @@
 //! Detectors of the store, where they differ from language models.
 
+use actionbooster_cameras::ClassesError;
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_models::{Kind, Model};
 use axum::extract::{Path, State};
@@ -52,6 +53,27 @@ pub(crate) async fn classes(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "detector-unavailable", title, detail).retry_after(5)
     })?;
     Ok(Json(json!({"classes": classes})))
+}
+
+/// Has the worker load a detector once: what cannot work is told when it comes, not when a camera needs it. A worker
+/// that is not there says nothing against it.
+pub(super) async fn check(library: &ModelLibrary, model: &Model) -> Result<(), Problem> {
+    if model.kind() != Kind::Detector {
+        return Ok(());
+    }
+    let id = &model.manifest.id;
+    match library.cameras.classes(id).await {
+        Ok(_) => Ok(()),
+        Err(ClassesError::Unanswered(reason)) => {
+            tracing::info!(model = id, reason, "the detector was not tried");
+            Ok(())
+        }
+        Err(ClassesError::Unusable(reason)) => {
+            let detail = format!("{id} is in the store, but does not work: {reason}.");
+            let title = "The detector does not work";
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", title, detail))
+        }
+    }
 }
 
 /// Refuses options for a detector.

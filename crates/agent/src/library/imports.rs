@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::uploads::add_to;
-use super::{Failure, ModelLibrary, off_thread};
+use super::{Failure, ModelLibrary, detectors, off_thread};
 
 /// Imports that are remembered.
 const MOST: usize = 64;
@@ -182,7 +182,10 @@ async fn bring(library: &ModelLibrary, source: Source, job: &Job) -> Result<Stri
     let (number, own) = (upload.upload.clone(), incoming.clone());
     let finished = off_thread(move || own.finish(&number).map_err(Failure::from)).await;
     match finished {
-        Ok(model) => Ok(model.manifest.id),
+        Ok(model) => {
+            detectors::check(library, &model).await?;
+            Ok(model.manifest.id)
+        }
         Err(problem) => {
             // It would be refused again: the bytes are all there.
             let _ = off_thread(move || incoming.abandon(&upload.upload).map_err(Failure::from)).await;

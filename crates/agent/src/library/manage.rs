@@ -188,7 +188,8 @@ pub(crate) async fn verify(
 ) -> Result<Json<Value>, Problem> {
     let model = library.index.find(&id).await.map_err(Failure::from)?;
     let sha256 = model.manifest.sha256.clone();
-    off_thread(move || model.verify().map_err(Failure::from)).await?;
+    let model = off_thread(move || model.verify().map(|()| model).map_err(Failure::from)).await?;
+    detectors::check(&library, &model).await?;
     Ok(Json(json!({"ok": true, "sha256": sha256})))
 }
 

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Failure, ModelLibrary, PIECE, manage, off_thread};
+use super::{Failure, ModelLibrary, PIECE, detectors, manage, off_thread};
 
 /// Bytes gathered before they are written.
 const GATHER: usize = 1 << 20;
@@ -119,6 +119,7 @@ pub(crate) async fn finish(
     let incoming = library.incoming.clone();
     let model = off_thread(move || incoming.finish(&upload).map_err(Failure::from)).await?;
     tracing::info!(model = model.manifest.id, "added to the store");
+    detectors::check(&library, &model).await?;
     Ok((StatusCode::CREATED, Json(manage::described(&library, &model).await)))
 }
 

@@ -4,7 +4,9 @@ mod part;
 mod plan;
 mod reply;
 mod route;
+mod selection;
 mod steps;
+mod summary;
 
 use std::collections::BTreeMap;
 
@@ -80,11 +82,11 @@ pub(crate) async fn query(
     let id = format!("q-{:016x}", rand::random::<u64>());
     let parts = question.parts.clone();
     let plan = plan::plan(&inference, &question).await;
-    let steps = steps::steps(inference, context, question);
+    let steps = steps::steps(inference, context, question, plan.clone());
     if query.stream.unwrap_or_else(|| wants_events(&headers)) {
         return Ok(reply::events(id, parts, plan, steps).into_response());
     }
-    Ok(Json(reply::collected(&id, &parts, &plan, steps).await).into_response())
+    Ok(Json(reply::collected(&id, &parts, &plan, steps).await?).into_response())
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use actionbooster_chassis::Problem;
 use async_stream::stream;
 use axum::response::IntoResponse;
 use axum::response::sse::Event;
@@ -15,18 +16,24 @@ use crate::api::backpressure::with_backpressure;
 use crate::api::stream::server_sent;
 
 /// Everything at the end; the answers in the order in which the models were named.
-pub(super) async fn collected(id: &str, parts: &[Part], plan: &Plan, mut steps: Steps) -> Value {
+pub(super) async fn collected(
+    id: &str,
+    parts: &[Part],
+    plan: &Plan,
+    mut steps: Steps,
+) -> Result<Value, Problem> {
     let mut answers = Vec::new();
     let mut summary = None;
     while let Some(step) = steps.next().await {
         match step {
             Step::Answer(answer) => answers.push(answer),
             Step::Summary(done) => summary = Some(done),
+            Step::Failed(problem) => return Err(problem),
             Step::Token { .. } | Step::Reasoning { .. } | Step::SummaryToken(_) => {}
         }
     }
     answers.sort_by_key(|answer| parts.iter().position(|part| part.model == answer.model));
-    json!({"id": id, "plan": plan, "answers": answers, "summary": summary})
+    Ok(json!({"id": id, "plan": plan, "answers": answers, "summary": summary}))
 }
 
 /// Everything as it happens.
@@ -42,6 +49,7 @@ pub(super) fn events(id: String, parts: Vec<Part>, plan: Plan, steps: Steps) -> 
                 Ok(Step::Answer(answer)) => event("answer", &json!(answer)),
                 Ok(Step::SummaryToken(text)) => event("summary_token", &json!({"text": text})),
                 Ok(Step::Summary(summary)) => event("summary", &json!(summary)),
+                Ok(Step::Failed(problem)) => event("error", &problem.to_json()),
                 Err(stalled) => {
                     yield Ok(event("error", &stalled.problem().to_json()));
                     return;

@@ -45,6 +45,13 @@ impl Worker {
         worker
     }
 
+    /// Has it read the store in this folder from now on.
+    pub fn share(&self, store: &Path) {
+        let own = self.root.path().join("var/lib/actionbooster/models");
+        std::fs::remove_dir_all(&own).expect("removed");
+        std::os::unix::fs::symlink(store, own).expect("linked");
+    }
+
     async fn listens(&self) {
         let connect = async {
             while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {

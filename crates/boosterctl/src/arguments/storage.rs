@@ -21,6 +21,11 @@ pub enum Storage {
         #[arg(long)]
         kind: Option<Generated>,
     },
+    /// Delete all conversations of an account.
+    DeleteConversations {
+        /// `owner`, an account of a key, or `damaged` for files that were put aside.
+        account: String,
+    },
     /// Delete the files of detection sessions that have ended.
     DeleteDetections,
 }

@@ -12,6 +12,8 @@ use crate::client::{Client, Daemon, is_id};
 use crate::errors::Usage;
 use crate::table::{bytes, cell, pairs, plain, show, table};
 
+/// In the place of an account: the files of conversations that were damaged.
+const DAMAGED: &str = "damaged";
 /// Things of one kind that are listed at most.
 const MOST: usize = 20;
 
@@ -34,6 +36,16 @@ pub async fn run(client: &Client, command: Option<Storage>, json: bool) -> Resul
             let kind = kind.and_then(|kind| kind.to_possible_value());
             let query = kind.map_or(String::new(), |kind| format!("?kind={}", kind.get_name()));
             (Daemon::Agent, format!("/api/v1/assets{query}"))
+        }
+        Storage::DeleteConversations { account } if account == DAMAGED => {
+            (Daemon::Agent, "/api/v1/conversations/damaged".to_owned())
+        }
+        Storage::DeleteConversations { account } => {
+            if !account.split(':').all(is_id) {
+                let hint = format!("{account:?} is no account; `boosterctl storage` lists them");
+                return Err(Usage(hint).into());
+            }
+            (Daemon::Agent, format!("/api/v1/conversations?account={account}"))
         }
         Storage::DeleteDetections => (Daemon::Worker, "/api/v1/detectors/records".to_owned()),
     };
@@ -92,6 +104,7 @@ fn freed_by(part: &Value, item: &Value) -> String {
         Some("models") => format!("boosterctl model remove {id}"),
         Some("recordings") => format!("boosterctl storage delete-recordings {id} --older-than-days 30"),
         Some("assets") => format!("boosterctl storage delete-generated --kind {id}"),
+        Some("conversations") => format!("boosterctl storage delete-conversations {id}"),
         Some("detections") => "boosterctl storage delete-detections".to_owned(),
         _ => String::new(),
     }

@@ -151,6 +151,11 @@ async fn what_is_seen_becomes_a_session_on_the_disk() {
         "from the dwell on"
     );
     assert_eq!(summary.reason.as_deref(), Some("silence"));
+    assert_eq!(
+        (summary.began, since),
+        (summary.frames[0].at, summary.frames[0].at),
+        "when its first frame was taken"
+    );
     assert_eq!(std::fs::read(folder.join(BEST)).expect("written"), picture(2));
     let clip = std::fs::read(folder.join(CLIP)).expect("written");
     assert!(clip.len() >= 10 * picture(1).len(), "with what was before: {}", clip.len());

@@ -82,6 +82,19 @@ impl Style {
         self == Self::Llama && text.starts_with('{')
     }
 
+    /// Whether this end of an answer, after a mark or all of it, is a call that was cut off. `must_call` says that
+    /// the answer could be nothing else.
+    pub(super) fn is_unfinished(self, body: &str, must_call: bool) -> bool {
+        let calls = must_call || self != Self::Bare || begins_with_key(body, &["name", "type", "function"]);
+        calls && self.read(body).is_none()
+    }
+
+    /// Whether a text that ends here may have gone on with the mark that opens calls.
+    pub(super) fn begins_mark(self, text: &str) -> bool {
+        let text = text.trim();
+        !text.is_empty() && self.open().is_some_and(|open| open.starts_with(text))
+    }
+
     /// The calls of a body without its marks; nothing when it is none.
     pub(super) fn read(self, body: &str) -> Option<Vec<ToolCall>> {
         let calls = match self {
@@ -109,6 +122,17 @@ impl Style {
         };
         calls.filter(|calls| !calls.is_empty())
     }
+}
+
+/// Whether a text begins like an object whose first key is one of these, as far as it goes.
+fn begins_with_key(text: &str, keys: &[&str]) -> bool {
+    let Some(rest) = text.trim_start().strip_prefix('{') else { return false };
+    let rest = rest.trim_start();
+    let begins = |key: &&str| {
+        let quoted = format!("\"{key}\"");
+        rest.starts_with(&quoted) || quoted.starts_with(rest)
+    };
+    keys.iter().any(|key| begins(&key))
 }
 
 /// Every call between its three marks.

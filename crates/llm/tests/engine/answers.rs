@@ -1,10 +1,13 @@
 //! Sampling, probabilities, stops and the stream of an answer.
 
+use std::time::Duration;
+
 use actionbooster_llm::{
-    ContextFull, Error, Event, FlashAttention, Format, KvType, Options, Reason, Request, Sampling,
+    ContextFull, Conversation, Error, Event, FlashAttention, Format, Input, KvType, Message, Options, Reason,
+    Request, Sampling,
 };
 
-use crate::support::{Answer, SPECIAL, ask, guide, prompt, question, wait, whole};
+use crate::support::{Answer, SPECIAL, ask, guide, prompt, question, thinker, wait, whole};
 
 const PASSWORD: &str = "I forgot my password";
 
@@ -170,6 +173,57 @@ fn dropping_the_stream_frees_the_slot_at_once() {
     // The first one is in the middle of its answer and the second one still waits.
     drop((events, waiting));
     assert!(whole(last).expect("answered").text.contains("boosterctl"));
+}
+
+#[test]
+fn thoughts_that_grow_too_long_are_closed_and_the_answer_follows() {
+    let folder = tempfile::tempdir().expect("folder");
+    let engine = thinker(folder.path(), Options::default());
+    let with =
+        |most| ask(&engine, Request { max_reasoning_tokens: most, max_tokens: 40, ..question(PASSWORD) });
+    let unlimited = with(None);
+    assert!(!unlimited.reasoning.is_empty() && unlimited.text.is_empty(), "{unlimited:?}");
+    assert_eq!(unlimited.finished.reasoning_tokens, unlimited.finished.generated_tokens);
+    for most in [0, 1, 5] {
+        let answer = with(Some(most));
+        assert!(!answer.text.is_empty() && !answer.text.contains("think>"), "{most}: {answer:?}");
+        assert!(answer.reasoning.is_empty() == (most == 0), "{most}: {answer:?}");
+        // The tokens that close the thoughts belong to them.
+        let told = answer.finished.reasoning_tokens;
+        assert!((most..most + 12).contains(&told), "{most}: {told}");
+    }
+}
+
+#[test]
+fn a_turn_that_was_begun_goes_on_from_its_end() {
+    let engine = guide(Options::default());
+    let whole = ask(&engine, question(PASSWORD)).text;
+    let middle = whole.char_indices().map(|(at, _)| at).nth(whole.chars().count() / 2).expect("a middle");
+    let (begun, rest) = whole.split_at(whole[..middle].rfind(' ').expect("words"));
+    let turns = vec![Message::new("user", PASSWORD), Message::new("assistant", begun)];
+    let request = Request::new(Input::Chat(Conversation::new(turns)));
+    let answer = ask(&engine, Request { max_tokens: 60, ..request });
+    assert_eq!(answer.text, rest, "after {begun:?}");
+}
+
+#[test]
+fn an_answer_without_end_has_one() {
+    let logit_bias: Vec<(i32, f32)> = SPECIAL.iter().map(|token| (*token, -100.0)).collect();
+    let endless = |max_tokens| {
+        let sampling = Sampling { logit_bias: logit_bias.clone(), ..Sampling::default() };
+        Request { sampling, max_tokens, context_full: ContextFull::Shift, ..question(PASSWORD) }
+    };
+    let options = Options { slots: 1, context_tokens: 128, ..Options::default() };
+    let engine = guide(Options { max_answer_tokens: 200, ..options.clone() });
+    for (wanted, told) in [(0, 200), (1000, 200), (7, 7)] {
+        let finished = ask(&engine, endless(wanted)).finished;
+        assert_eq!((finished.reason, finished.generated_tokens), (Reason::Length, told), "{wanted}");
+    }
+    let engine = guide(Options { max_answer_time: Duration::from_millis(200), ..options });
+    let finished = ask(&engine, endless(0)).finished;
+    assert_eq!(finished.reason, Reason::Length);
+    // The place is free again.
+    assert_eq!(ask(&engine, Request { max_tokens: 1, ..question(PASSWORD) }).finished.generated_tokens, 1);
 }
 
 #[test]

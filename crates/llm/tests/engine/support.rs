@@ -17,6 +17,7 @@ pub const SPECIAL: [i32; 3] = [0, 1, 2];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub text: String,
+    pub reasoning: String,
     pub logprobs: Vec<TokenLogprob>,
     pub finished: Finished,
 }
@@ -26,6 +27,29 @@ pub fn guide(options: Options) -> Engine {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/guide/guide.gguf");
     let options = Options { threads: 1, backends: Some(backends()), ..options };
     Engine::load(Path::new(model), options).expect("the guide loads")
+}
+
+/// The same model with a template that opens thoughts, as those of models that reason do.
+pub fn thinker(folder: &Path, options: Options) -> Engine {
+    const KEY: &[u8] = b"tokenizer.chat_template";
+    const OPEN: &str = "<think>";
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/guide/guide.gguf");
+    let mut bytes = std::fs::read(guide).expect("the guide");
+    let key = bytes.windows(KEY.len()).position(|window| window == KEY).expect("a template") + KEY.len();
+    // The type of the value, then its length and text (GGUF specification).
+    let (length, text) = (key + 4, key + 12);
+    let old = u64::from_le_bytes(bytes[length..text].try_into().expect("length"));
+    // What follows stays aligned to 32 bytes.
+    let comment = "{# </think>";
+    let added = format!("{comment}{}#}}{OPEN}", " ".repeat(32 - comment.len() - 2 - OPEN.len()));
+    assert_eq!(added.len(), 32);
+    bytes[length..text].copy_from_slice(&(old + 32).to_le_bytes());
+    let end = text + usize::try_from(old).expect("fits");
+    bytes.splice(end..end, added.bytes());
+    let file = folder.join("thinker.gguf");
+    std::fs::write(&file, bytes).expect("written");
+    let options = Options { threads: 1, backends: Some(backends()), ..options };
+    Engine::load(&file, options).expect("it loads")
 }
 
 /// The CPU variants that were built with this test.
@@ -54,15 +78,16 @@ pub fn prompt(text: &str, max_tokens: u32) -> Request {
 /// Waits for the end of an answer.
 pub fn whole(mut events: Receiver<Event>) -> Result<Answer, Error> {
     wait(async {
-        let (mut text, mut logprobs) = (String::new(), Vec::new());
+        let (mut text, mut reasoning, mut logprobs) = (String::new(), String::new(), Vec::new());
         loop {
             match events.recv().await.expect("an answer has an end") {
                 Event::Text(more) => {
                     text.push_str(&more.text);
                     logprobs.extend(more.logprobs);
                 }
-                Event::Read(_) | Event::Reasoning(_) | Event::Call(_) => {}
-                Event::Finished(finished) => return Ok(Answer { text, logprobs, finished }),
+                Event::Reasoning(more) => reasoning.push_str(&more),
+                Event::Read(_) | Event::Call(_) => {}
+                Event::Finished(finished) => return Ok(Answer { text, reasoning, logprobs, finished }),
                 Event::Failed(error) => return Err(error),
             }
         }

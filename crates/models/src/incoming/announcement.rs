@@ -96,6 +96,7 @@ impl Announcement {
             roles: if self.wanted.roles.is_empty() { seen } else { self.wanted.roles.clone() },
             context_tokens: 0,
             description: self.wanted.description.clone(),
+            declines: Vec::new(),
             sampling: Sampling::default(),
             detector: toml::Table::new(),
         }

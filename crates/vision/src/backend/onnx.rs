@@ -1,10 +1,12 @@
 //! Models computed by ONNX Runtime.
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use half::f16;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
 
 use super::providers::{self, Provider};
 use super::{About, Backend, Load};
@@ -20,10 +22,37 @@ const MOST_TOGETHER: usize = 8;
 const MOST_SIDE: u32 = 2048;
 const STEP: u32 = 32;
 
+/// What a model's input holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Element {
+    Float,
+    Half,
+    /// The model normalises them itself.
+    Byte,
+}
+
+/// What the input is like.
+#[derive(Debug, PartialEq, Eq)]
+struct Input {
+    name: String,
+    element: Element,
+    /// The three values of a pixel lie together, as TensorFlow has them; else each channel does.
+    channels_last: bool,
+}
+
+/// Where inputs are made that are not as they come.
+#[derive(Debug, Default)]
+struct Room {
+    floats: Vec<f32>,
+    halves: Vec<f16>,
+    bytes: Vec<u8>,
+}
+
 /// A session.
 pub(crate) struct Onnx {
     session: Session,
-    input: String,
+    input: Input,
+    room: Room,
     about: About,
     /// Sizes of the outputs of the last run, without the batch.
     dimensions: Vec<Vec<usize>>,
@@ -56,16 +85,15 @@ impl Onnx {
         if let Some(provider) = on {
             (provider.register)(&mut builder).map_err(wrong)?;
         }
-        let session = builder.commit_from_file(file).map_err(wrong)?;
+        let session = builder.commit_from_file(file).map_err(|error| refused(&error))?;
         let [input] = session.inputs() else {
             return Err(Error::Model(format!(
                 "it has {} inputs; a detector has one",
                 session.inputs().len()
             )));
         };
-        let shape = dimensions(input)?;
-        let (input_size, most_together) = input_of(&shape, load.input)?;
-        let name = input.name().to_owned();
+        let (input, shape) = described(input)?;
+        let (input_size, most_together) = input_of(shape, load.input)?;
         let names = session.metadata().ok().and_then(|metadata| metadata.custom("names"));
         let about = About {
             input: input_size,
@@ -79,9 +107,10 @@ impl Onnx {
                 .chain(["CPU"])
                 .map(str::to_owned)
                 .collect(),
-            takes_bytes: false,
+            takes_bytes: input.element == Element::Byte,
         };
-        let mut model = Self { session, input: name, about, dimensions: Vec::new() };
+        let room = Room::default();
+        let mut model = Self { session, input, room, about, dimensions: Vec::new() };
         model.warm()?;
         Ok(model)
     }
@@ -114,13 +143,33 @@ impl Backend for Onnx {
         let wrong = |error: ort::Error| Error::Inference(error.to_string());
         let batch = i64::try_from(together).unwrap_or(i64::MAX);
         let (width, height) = self.about.input;
-        let shape = [batch, 3, i64::from(height), i64::from(width)];
-        let tensor = TensorRef::from_array_view((shape, input)).map_err(wrong)?;
-        let values = self.session.run(ort::inputs![self.input.as_str() => tensor]).map_err(wrong)?;
+        let (width, height) = (i64::from(width), i64::from(height));
+        let name = self.input.name.as_str();
+        let Room { floats, halves, bytes } = &mut self.room;
+        let (shape, input) = if self.input.channels_last {
+            interleave(input, together, floats);
+            ([batch, height, width, 3], floats.as_slice())
+        } else {
+            ([batch, 3, height, width], input)
+        };
+        let tensor = match self.input.element {
+            Element::Float => TensorRef::from_array_view((shape, input)).map_err(wrong)?.into_dyn(),
+            Element::Half => {
+                halves.clear();
+                halves.extend(input.iter().map(|value| f16::from_f32(*value)));
+                TensorRef::from_array_view((shape, halves.as_slice())).map_err(wrong)?.into_dyn()
+            }
+            Element::Byte => {
+                bytes.clear();
+                bytes.extend(input.iter().map(|value| value.round() as u8));
+                TensorRef::from_array_view((shape, bytes.as_slice())).map_err(wrong)?.into_dyn()
+            }
+        };
+        let values = self.session.run(ort::inputs![name => tensor]).map_err(wrong)?;
         let mut whole = Vec::with_capacity(values.len());
         self.dimensions.resize_with(values.len(), Vec::new);
         for (index, dimensions) in self.dimensions.iter_mut().enumerate() {
-            let (shape, data) = values[index].try_extract_tensor::<f32>().map_err(wrong)?;
+            let (shape, data) = floats_of(&values[index])?;
             let Some((_, rest)) = shape.split_first().filter(|(first, _)| **first == batch) else {
                 return Err(Error::Inference(format!(
                     "an output has the shape {shape:?} for {together} pictures"
@@ -131,7 +180,7 @@ impl Backend for Onnx {
             whole.push(data);
         }
         for picture in 0..together {
-            let part = |data: &'_ &[f32]| -> std::ops::Range<usize> {
+            let part = |data: &[f32]| {
                 let size = data.len() / together;
                 picture * size..(picture + 1) * size
             };
@@ -146,21 +195,68 @@ impl Backend for Onnx {
     }
 }
 
-/// The shape of an input of 32-bit floats; free dimensions are negative.
-fn dimensions(input: &Outlet) -> Result<Vec<i64>, Error> {
-    match input.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => Ok(shape.to_vec()),
-        other => Err(Error::Model(format!("its input is {other}; 32-bit floats are needed"))),
+/// Why the library does not load a file, and what to do where that is known.
+fn refused(error: &ort::Error) -> Error {
+    let told = error.to_string();
+    let newer =
+        ["opset", "IR version", "is not a registered function"].iter().any(|word| told.contains(word));
+    Error::Model(if newer {
+        format!("it is newer than ONNX Runtime here; export it again for an older opset, such as 17 ({told})")
+    } else {
+        told
+    })
+}
+
+/// Planes of each picture into pixels.
+fn interleave(input: &[f32], together: usize, pixels: &mut Vec<f32>) {
+    pixels.clear();
+    for picture in input.chunks_exact(input.len() / together) {
+        let (first, rest) = picture.split_at(picture.len() / 3);
+        let (second, third) = rest.split_at(rest.len() / 2);
+        let planes = first.iter().zip(second).zip(third);
+        pixels.extend(planes.flat_map(|((first, second), third)| [*first, *second, *third]));
     }
 }
 
-/// Width, height and batch of an input `[batch, 3, height, width]`.
-fn input_of(shape: &[i64], wanted: Option<(u32, u32)>) -> Result<((u32, u32), usize), Error> {
-    let [batch, channels, height, width] = shape[..] else {
-        return Err(Error::Model(format!(
-            "its input has the shape {shape:?}; [batch, 3, height, width] is needed"
-        )));
+/// The numbers of an output, and its shape.
+fn floats_of(value: &DynValue) -> Result<(&[i64], Cow<'_, [f32]>), Error> {
+    let wrong = |error: ort::Error| Error::Inference(error.to_string());
+    if let Ok((shape, halves)) = value.try_extract_tensor::<f16>() {
+        return Ok((shape, halves.iter().map(|value| value.to_f32()).collect()));
+    }
+    let (shape, floats) = value.try_extract_tensor::<f32>().map_err(wrong)?;
+    Ok((shape, Cow::Borrowed(floats)))
+}
+
+/// What an input is like, and its shape as `[batch, 3, height, width]`; free dimensions are negative.
+fn described(input: &Outlet) -> Result<(Input, [i64; 4]), Error> {
+    let (element, shape) = match input.dtype() {
+        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => (Element::Float, shape),
+        ValueType::Tensor { ty: TensorElementType::Float16, shape, .. } => (Element::Half, shape),
+        ValueType::Tensor { ty: TensorElementType::Uint8, shape, .. } => (Element::Byte, shape),
+        other => {
+            let why = format!("its input is {other}; 32-bit or 16-bit floats or bytes are needed");
+            return Err(Error::Model(why));
+        }
     };
+    let (shape, channels_last) = match shape[..] {
+        [batch, first, second, 3] if first != 3 => ([batch, 3, first, second], true),
+        [batch, channels, height, width] => ([batch, channels, height, width], false),
+        _ => {
+            return Err(Error::Model(format!(
+                "its input has the shape {:?}; [batch, 3, height, width] or [batch, height, width, 3] is needed",
+                &shape[..]
+            )));
+        }
+    };
+    Ok((Input { name: input.name().to_owned(), element, channels_last }, shape))
+}
+
+/// Width, height and batch of an input `[batch, 3, height, width]`.
+fn input_of(
+    [batch, channels, height, width]: [i64; 4],
+    wanted: Option<(u32, u32)>,
+) -> Result<((u32, u32), usize), Error> {
     if channels > 0 && channels != 3 {
         return Err(Error::Model(format!("its input has {channels} channels; a picture has 3")));
     }
@@ -198,17 +294,16 @@ mod tests {
 
     #[test]
     fn the_input_s_shape_says_the_size_and_whether_pictures_go_together() {
-        type Case<'a> = (&'a [i64], Option<(u32, u32)>, Result<((u32, u32), usize), &'a str>);
-        let cases: [Case<'_>; 9] = [
-            (&[1, 3, 320, 416], None, Ok(((416, 320), 1))),
-            (&[1, 3, 320, 416], Some((416, 320)), Ok(((416, 320), 1))),
-            (&[1, 3, 320, 416], Some((640, 640)), Err("cannot be 640")),
-            (&[-1, 3, -1, -1], None, Ok(((640, 640), 8))),
-            (&[-1, 3, -1, -1], Some((320, 192)), Ok(((320, 192), 8))),
-            (&[-1, 3, -1, -1], Some((333, 320)), Err("steps of 32")),
-            (&[4, 3, 320, 320], None, Err("exactly 4")),
-            (&[1, 1, 320, 320], None, Err("1 channels")),
-            (&[1, 1000], None, Err("[batch, 3, height, width]")),
+        type Case<'a> = ([i64; 4], Option<(u32, u32)>, Result<((u32, u32), usize), &'a str>);
+        let cases: [Case<'_>; 8] = [
+            ([1, 3, 320, 416], None, Ok(((416, 320), 1))),
+            ([1, 3, 320, 416], Some((416, 320)), Ok(((416, 320), 1))),
+            ([1, 3, 320, 416], Some((640, 640)), Err("cannot be 640")),
+            ([-1, 3, -1, -1], None, Ok(((640, 640), 8))),
+            ([-1, 3, -1, -1], Some((320, 192)), Ok(((320, 192), 8))),
+            ([-1, 3, -1, -1], Some((333, 320)), Err("steps of 32")),
+            ([4, 3, 320, 320], None, Err("exactly 4")),
+            ([1, 1, 320, 320], None, Err("1 channels")),
         ];
         for (shape, wanted, expected) in cases {
             match (input_of(shape, wanted), expected) {

@@ -3,9 +3,14 @@
 use super::{Candidate, Head, Output, Shape};
 
 pub(super) fn fits(outputs: &[Shape], labels: Option<usize>) -> Option<Head> {
-    let [Shape { dimensions, .. }] = outputs else { return None };
+    // Of models that find outlines too, numbers of outlines follow the classes.
+    let (dimensions, outlines) = match outputs {
+        [Shape { dimensions, .. }] => (dimensions, 0),
+        [Shape { dimensions, .. }, outlines] => (dimensions, outlines.outlines()?),
+        _ => return None,
+    };
     let [rows, boxes] = dimensions[..] else { return None };
-    let classes = rows.checked_sub(4).filter(|classes| *classes > 0)?;
+    let classes = rows.checked_sub(4 + outlines).filter(|classes| *classes > 0)?;
     // There are always more places to look at than things to tell.
     (boxes > rows && labels.is_none_or(|labels| labels == classes)).then_some(Head::Yolo { classes })
 }

@@ -76,6 +76,11 @@ impl Process {
         }
     }
 
+    /// Its number, as the system counts processes; nothing when it has ended.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.talk.child.id()
+    }
+
     /// Looks at what comes to the line until that is closed. A process that fails fails the line.
     pub(crate) async fn serve(mut self, line: Arc<Line>) {
         while let Some(works) = line.take(self.about.most_together).await {

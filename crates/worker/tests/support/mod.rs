@@ -14,6 +14,7 @@ use actionbooster_wire::frames::Frames;
 use futures::{SinkExt, StreamExt};
 use nix::unistd::Pid;
 use ports::port;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
@@ -45,6 +46,21 @@ pub fn prepare() -> tempfile::TempDir {
     }
     make_key(&root.path().join("var/lib/actionbooster/auth/auth.db"));
     root
+}
+
+/// Adds a detector to the store at a root, with these lines in its manifest.
+pub fn add_model(root: &Path, id: &str, file: &Path, lines: &str) {
+    let bytes = std::fs::read(file).expect("part of the repository");
+    let folder = root.join("var/lib/actionbooster/models").join(id);
+    std::fs::create_dir_all(&folder).expect("folder");
+    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let manifest = format!(
+        "id = \"{id}\"\nname = \"{id}\"\nfile = \"{id}.onnx\"\nsha256 = \"{sha256}\"\n\
+         size_bytes = {}\nlicence = \"MIT\"\n{lines}",
+        bytes.len()
+    );
+    std::fs::write(folder.join(format!("{id}.onnx")), bytes).expect("written");
+    std::fs::write(folder.join("manifest.toml"), manifest).expect("written");
 }
 
 /// A running worker. Ends when dropped.
@@ -110,13 +126,18 @@ impl Worker {
         (client, opened)
     }
 
-    /// Sends an HTTP request over the socket as nginx would; status and body.
+    /// Sends an HTTP request over the socket as nginx would, with [`KEY`]; status and body.
     pub async fn http(&self, head: &str, body: &[u8]) -> (u16, String) {
+        self.http_without_key(&format!("{head}\r\nauthorization: Bearer {KEY}"), body).await
+    }
+
+    /// The same without a key.
+    pub async fn http_without_key(&self, head: &str, body: &[u8]) -> (u16, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let socket = self.root().join("run/actionbooster/worker.sock");
         let mut stream = tokio::net::UnixStream::connect(socket).await.expect("socket");
         let head = format!(
-            "{head}\r\nhost: box\r\nx-forwarded-for: 192.0.2.1\r\nauthorization: Bearer {KEY}\r\n\
+            "{head}\r\nhost: box\r\nx-forwarded-for: 192.0.2.1\r\n\
              content-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );

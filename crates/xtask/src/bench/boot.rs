@@ -7,33 +7,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{Row, median};
+use super::paired::{Goal, Pairs, Rounds, measure};
+use super::{Bench, Row};
 use crate::builder::Builder;
 use crate::image;
 use crate::qemu::{BOOT_LIMIT, Forwards, Vm};
 
 const OURS: Forwards = Forwards::from(22443);
 const PEER: Forwards = Forwards::from(22543);
-/// Boots of each; the median counts.
-const ROUNDS: usize = 3;
-const GOAL_RATIO: f64 = 1.5;
+/// Boots of each.
+const ROUNDS: Rounds = Rounds { least: 6, most: 10 };
+const GOAL: Goal = Goal::AtMost(1.5);
 
-pub fn run(builder: &Builder) -> Result<Vec<Row>> {
+pub fn run(bench: &Bench<'_>) -> Result<Vec<Row>> {
+    let builder = bench.builder;
     let artifacts = image::build(builder, &image::Options::default())?;
     let bare = bare_image(builder)?;
-    let (mut ours, mut peer) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    let mut pairs = Pairs::default();
+    let boot = |_| {
         let mut vm = Vm::create(builder, "bench-bare", &bare, &artifacts.kernel, PEER)?;
-        peer.push(until_page(builder, &mut vm, PEER.web.http)?);
+        let peer = until_page(builder, &mut vm, PEER.web.http)?;
         // A first boot: the disk is fresh, so partitioning, keys and certificates are in the time.
         let mut vm = Vm::create(builder, "bench-boot", &artifacts.disk, &artifacts.kernel, OURS)?;
-        ours.push(until_page(builder, &mut vm, OURS.web.https)?);
-    }
-    let (ours, peer) = (median(&mut ours), median(&mut peer));
-    Ok(vec![
-        Row::plain("first boot to the portal", ours, "s", Some(peer)),
-        Row::at_most("first boot to the portal / bare Debian", ours / peer, "ratio", None, GOAL_RATIO),
-    ])
+        Ok((until_page(builder, &mut vm, OURS.web.https)?, peer))
+    };
+    measure("booting both in turn", ROUNDS, boot, |(ours, peer)| {
+        pairs.push(ours, peer);
+        pairs.is_clear(Some(GOAL))
+    })?;
+    Ok(Row::compared("first boot to the portal / bare Debian", "s", &pairs, Some(GOAL)).into())
 }
 
 fn until_page(builder: &Builder, vm: &mut Vm, port: u16) -> Result<f64> {

@@ -1,6 +1,5 @@
 //! Our agent beside llama.cpp's own server: the same files, the same threads, the same questions in turn.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -12,18 +11,20 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Row, median};
+use super::driver::Driver;
+use super::paired::{Goal, Pairs, Rounds, measure};
+use super::{Bench, Row};
 use crate::appliance::Ports;
 use crate::builder::{Builder, as_root, hex};
 use crate::dev::Session;
 use crate::payload;
-use crate::progress::{logged, step, tail};
+use crate::progress::{logged, tail};
 
 const PORTS: Ports = Ports { https: 17443, http: 17480, worker: Some(17701) };
 const PEER_PORT: u16 = 17500;
 /// Debian's release that carries llama.cpp.
 const PEER_SUITE: &str = "forky";
-const ROUNDS: usize = 3;
+const ROUNDS: Rounds = Rounds { least: 8, most: 24 };
 /// Requests answered together, on both sides.
 const SLOTS: u32 = 8;
 /// Tokens of context of each, on both sides.
@@ -36,15 +37,8 @@ struct Scenario {
     shown: &'static str,
     unit: &'static str,
     parameters: fn() -> Value,
-    goal: Goal,
-}
-
-/// What our side should be, as a share of the peer's.
-#[derive(Clone, Copy)]
-enum Goal {
-    AtLeast(f64),
-    AtMost(f64),
-    None,
+    /// What our side should be, as a share of the peer's.
+    goal: Option<Goal>,
 }
 
 const DECODE: Scenario = Scenario {
@@ -52,38 +46,39 @@ const DECODE: Scenario = Scenario {
     shown: "one stream",
     unit: "tok/s",
     parameters: || json!({"tokens": 96}),
-    goal: Goal::AtLeast(0.98),
+    goal: Some(Goal::AtLeast(1.10)),
 };
 const PREFILL: Scenario = Scenario {
     kind: "prefill",
     shown: "reading a prompt",
     unit: "tok/s",
     parameters: || json!({"characters": 1000}),
-    goal: Goal::AtLeast(0.98),
+    goal: Some(Goal::AtLeast(1.20)),
 };
 const CONCURRENT: Scenario = Scenario {
     kind: "concurrent",
     shown: "eight streams together",
     unit: "tok/s",
     parameters: || json!({"tokens": 48, "streams": 8}),
-    goal: Goal::AtLeast(1.05),
+    goal: Some(Goal::AtLeast(1.20)),
 };
 const BEHIND: Scenario = Scenario {
     kind: "behind",
     shown: "first token behind a 4,000-token prompt",
     unit: "s",
     parameters: || json!({"characters": 4000, "after_s": 2}),
-    goal: Goal::AtMost(0.5),
+    goal: Some(Goal::AtMost(0.5)),
 };
 const SECOND_TURN: Scenario = Scenario {
     kind: "second_turn",
     shown: "second turn's first token / first turn's",
-    unit: "ratio",
+    unit: "",
     parameters: || json!({"characters": 1500}),
-    goal: Goal::None,
+    goal: None,
 };
 
-pub fn run(builder: &Builder) -> Result<Vec<Row>> {
+pub fn run(bench: &Bench<'_>) -> Result<Vec<Row>> {
+    let builder = bench.builder;
     payload::compile(builder)?;
     payload::build_portal(builder)?;
     let peer = peer_root(builder)?;
@@ -100,7 +95,7 @@ pub fn run(builder: &Builder) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Runs the scenarios on both servers and compares the medians.
+/// Runs the scenarios on both servers in turn, and compares.
 fn compare(
     builder: &Builder,
     peer: &Path,
@@ -120,39 +115,33 @@ fn compare(
             {"name": "ours", "socket": builder.inside(&session.socket("agent"))?, "key": key, "model": name},
             {"name": "peer", "port": PEER_PORT, "model": "any"},
         ],
-        "rounds": ROUNDS,
-        "scenarios": scenarios.iter().map(|scenario| {
-            let mut described = (scenario.parameters)();
-            described["name"] = scenario.kind.into();
-            described["kind"] = scenario.kind.into();
-            described
-        }).collect::<Vec<_>>(),
     });
     let path = builder.cache().join("bench/plan.json");
     fs::write(&path, plan.to_string())?;
     let plan_inside = builder.inside(&path)?.display().to_string();
-    let label = format!("asking both servers, {name}, {ROUNDS} rounds");
-    let printed = step(&label, || builder.output(&["python3", "-B", "tests/bench/load.py", &plan_inside]))?;
-    session.alive()?;
-    server.end()?;
-    session.stop()?;
-    let results: BTreeMap<String, BTreeMap<String, Vec<f64>>> = serde_json::from_str(&printed)?;
+    let mut driver = Driver::start(builder, &["python3", "-B", "tests/bench/load.py", &plan_inside])?;
     let mut rows = Vec::new();
     for scenario in scenarios {
-        let sides = results.get(scenario.kind).context("a scenario was not measured")?;
-        let side = |name: &str| {
-            sides.get(name).map(|values| median(&mut values.clone())).context("a side was not measured")
-        };
-        let (ours, theirs) = (side("ours")?, side("peer")?);
         let shown = format!("{name}: {}", scenario.shown);
-        rows.push(Row::plain(&shown, ours, scenario.unit, Some(theirs)));
-        let ratio = format!("{shown} / llama-server");
-        match scenario.goal {
-            Goal::AtLeast(goal) => rows.push(Row::at_least(&ratio, ours / theirs, "ratio", None, goal)),
-            Goal::AtMost(goal) => rows.push(Row::at_most(&ratio, ours / theirs, "ratio", None, goal)),
-            Goal::None => {}
-        }
+        let mut pairs = Pairs::default();
+        let ask = |round: usize| {
+            let mut order = (scenario.parameters)();
+            order["kind"] = scenario.kind.into();
+            order["round"] = round.into();
+            let told = driver.ask(&order)?;
+            let side = |side: &str| told[side].as_f64().with_context(|| format!("{side} was not measured"));
+            Ok((side("ours")?, side("peer")?))
+        };
+        measure(&format!("both servers, {shown}"), ROUNDS, ask, |(ours, peer)| {
+            pairs.push(ours, peer);
+            pairs.is_clear(scenario.goal)
+        })?;
+        rows.extend(Row::compared(&format!("{shown} / llama-server"), scenario.unit, &pairs, scenario.goal));
     }
+    session.alive()?;
+    drop(driver);
+    server.end()?;
+    session.stop()?;
     Ok(rows)
 }
 

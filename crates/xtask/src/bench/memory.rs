@@ -4,9 +4,9 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::Row;
+use super::paired::Goal;
+use super::{Bench, Row};
 use crate::appliance::Ports;
-use crate::builder::Builder;
 use crate::dev::Session;
 use crate::payload;
 
@@ -14,7 +14,8 @@ const PORTS: Ports = Ports { https: 19443, http: 19480, worker: Some(19701) };
 /// Goal for all idle daemons together.
 const GOAL_MIB: f64 = 60.0;
 
-pub fn run(builder: &Builder) -> Result<Vec<Row>> {
+pub fn run(bench: &Bench<'_>) -> Result<Vec<Row>> {
+    let builder = bench.builder;
     payload::compile(builder)?;
     payload::build_portal(builder)?;
     let mut session = Session::start(builder, PORTS)?;
@@ -26,7 +27,7 @@ pub fn run(builder: &Builder) -> Result<Vec<Row>> {
         sum += mebibytes;
         rows.push(Row::plain(&format!("idle memory of {name} (PSS)"), mebibytes, "MiB", None));
     }
-    rows.push(Row::at_most("idle memory of all daemons (PSS)", sum, "MiB", None, GOAL_MIB));
+    rows.push(Row::single("idle memory of all daemons (PSS)", sum, "MiB", Goal::AtMost(GOAL_MIB)));
     session.stop()?;
     Ok(rows)
 }

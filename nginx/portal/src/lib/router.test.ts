@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { routeOf } from './router.svelte';
+import { itemOf, routeOf } from './router.svelte';
 
 describe('the route', () => {
   it.each([
@@ -14,5 +14,18 @@ describe('the route', () => {
     ['/ca', 'missing'],
   ])('of %s is %s', (path, route) => {
     expect(routeOf(path)).toBe(route);
+  });
+});
+
+describe('what a path shows', () => {
+  it.each([
+    ['/chat/1b4e28ba', 'chat', '1b4e28ba'],
+    ['/ask/1b4e28ba', 'ask', '1b4e28ba'],
+    ['/chat', 'chat', ''],
+    ['/chat/', 'chat', ''],
+    ['/', 'ask', ''],
+    ['/asking', 'missing', ''],
+  ])('%s is of %s: %j', (path, route, item) => {
+    expect([routeOf(path), itemOf(path)]).toEqual([route, item]);
   });
 });

@@ -40,10 +40,10 @@ export interface Storage {
   silent: string[];
 }
 
-export type Tone = 'models' | 'uploads' | 'recordings' | 'assets' | 'detections' | 'logs' | 'system' | 'reserve';
+export type Tone = 'models' | 'uploads' | 'recordings' | 'assets' | 'conversations' | 'detections' | 'logs' | 'system' | 'reserve';
 
 /** Kinds this version has words and colours for; another one is shown as the system's. */
-const KINDS = ['models', 'uploads', 'recordings', 'assets', 'detections', 'logs', 'system'] as const;
+const KINDS = ['models', 'uploads', 'recordings', 'assets', 'conversations', 'detections', 'logs', 'system'] as const;
 
 export function toneOf(kind: string): Exclude<Tone, 'reserve'> {
   return KINDS.find((known) => known === kind) ?? 'system';

@@ -1,5 +1,6 @@
 //! Anthropic's Messages API as its official clients need it.
 
+mod blocks;
 mod reply;
 mod request;
 

@@ -105,7 +105,13 @@ enum Kind {
 pub(super) fn events(head: Head, pieces: Pieces, input_tokens: u32) -> impl IntoResponse {
     let mut pieces = Box::pin(with_backpressure(pieces));
     let events = stream! {
-        let begin = head.message(&[], &json!({"input_tokens": input_tokens, "output_tokens": 0}));
+        let begin = head.message(&[], &json!({
+            "input_tokens": input_tokens,
+            // Known at the end only.
+            "cache_read_input_tokens": 0,
+            "cache_creation_input_tokens": 0,
+            "output_tokens": 0,
+        }));
         yield Ok::<_, Infallible>(event("message_start", json!({"message": begin})));
         yield Ok(event("ping", json!({})));
         let mut blocks = Blocks::default();

@@ -4,9 +4,11 @@ use actionbooster_chassis::Problem;
 use actionbooster_wire::runner::v1 as wire;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
+use super::blocks::{Content, Message};
 use crate::api::lenient::{Integer, nullable};
+use crate::api::reasoning::{LEVEL, budget, effort, template_arguments};
 use crate::api::validation::{self, invalid, within};
 
 /// Body of `POST /v1/messages` and `POST /v1/messages/count_tokens`. Unknown fields are ignored.
@@ -26,47 +28,6 @@ pub(crate) struct MessagesRequest {
     tools: Option<Vec<Tool>>,
     tool_choice: Option<ToolChoice>,
     thinking: Option<Thinking>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    role: String,
-    content: Content,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Blocks(Vec<Block>),
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Block {
-    Text {
-        text: String,
-    },
-    Thinking {
-        thinking: String,
-    },
-    /// What only Anthropic's servers can read.
-    RedactedThinking,
-    ToolUse {
-        #[serde(default, deserialize_with = "nullable")]
-        id: String,
-        name: String,
-        #[serde(default)]
-        input: Value,
-    },
-    ToolResult {
-        tool_use_id: String,
-        content: Option<Content>,
-        #[serde(default, deserialize_with = "nullable")]
-        is_error: bool,
-    },
-    #[serde(other)]
-    Other,
 }
 
 #[derive(Deserialize)]
@@ -92,10 +53,12 @@ struct ToolChoice {
 struct Thinking {
     #[serde(rename = "type")]
     kind: String,
+    budget_tokens: Option<Integer>,
 }
 
 #[derive(Deserialize)]
 struct OutputConfig {
+    effort: Option<String>,
     format: Option<OutputFormat>,
 }
 
@@ -135,6 +98,7 @@ impl MessagesRequest {
             input: Some(Input::Chat(self.chat()?)),
             sampling: Some(sampling),
             max_tokens,
+            max_reasoning_tokens: self.reasoning_limit()?,
             stop: validation::stops("stop_sequences", self.stop_sequences.clone().unwrap_or_default())?,
             format: self.format()?,
             ..wire::GenerateRequest::default()
@@ -176,18 +140,43 @@ impl MessagesRequest {
         };
         let tools = self.tools.iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
         let (tool_choice, tool_name) = self.choice()?;
-        let thinking = match self.thinking.as_ref().map(|thinking| thinking.kind.as_str()) {
-            None => String::new(),
-            Some(kind) => json!({"enable_thinking": kind != "disabled"}).to_string(),
-        };
         Ok(wire::Chat {
-            messages: with_text(validation::conversation(messages)?)?,
+            messages: with_text(validation::conversation("messages", messages)?)?,
             tools: validation::tools(&tools)?,
             tool_choice: tool_choice.into(),
             tool_name,
-            template_arguments: thinking,
+            template_arguments: template_arguments(self.variables()),
             raw: false,
         })
+    }
+
+    /// Whether the model thinks is said by `thinking`, and how much it does by the effort.
+    fn variables(&self) -> Map<String, Value> {
+        let config = self.output_config.as_ref();
+        let mut variables = effort(config.and_then(|config| config.effort.as_deref()));
+        variables.retain(|name, _| name == LEVEL);
+        if let Some(thinking) = &self.thinking {
+            let wanted = thinking.kind != "disabled";
+            variables.insert("enable_thinking".into(), wanted.into());
+            variables.insert("thinking".into(), wanted.into());
+        }
+        variables
+    }
+
+    /// Tokens that the model may think: none where thinking is off, else what `thinking` or the effort says.
+    fn reasoning_limit(&self) -> Result<Option<u32>, Problem> {
+        let wanted = self.output_config.as_ref().and_then(|config| config.effort.as_deref());
+        match &self.thinking {
+            Some(Thinking { kind, .. }) if kind == "disabled" => Ok(Some(0)),
+            Some(Thinking { budget_tokens: Some(Integer(tokens)), .. }) => {
+                let tokens = u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0).ok_or_else(|| {
+                    let detail = format!("`thinking.budget_tokens` is {tokens}; it must be at least 1.");
+                    invalid("thinking.budget_tokens", detail)
+                })?;
+                Ok(Some(tokens))
+            }
+            _ => Ok(budget(wanted)),
+        }
     }
 
     fn choice(&self) -> Result<(wire::ToolChoice, String), Problem> {
@@ -223,75 +212,10 @@ fn with_text(turns: Vec<wire::ChatMessage>) -> Result<Vec<wire::ChatMessage>, Pr
     Ok(turns)
 }
 
-impl Message {
-    /// Adds the turns that this message is for a template: results of tools are turns of their own.
-    fn turns(&self, turns: &mut Vec<wire::ChatMessage>) -> Result<(), Problem> {
-        let role = match self.role.as_str() {
-            role @ ("user" | "assistant" | "system") => role,
-            other => {
-                let detail = format!("There is no role {other:?}; there are user, assistant and system.");
-                return Err(invalid("messages", detail));
-            }
-        };
-        let blocks = match &self.content {
-            Content::Text(text) => {
-                turns.push(validation::turn(role, text));
-                return Ok(());
-            }
-            Content::Blocks(blocks) => blocks,
-        };
-        let mut turn = validation::turn(role, "");
-        for block in blocks {
-            match block {
-                Block::Text { text } => turn.content.push_str(text),
-                Block::Thinking { thinking } => turn.reasoning.push_str(thinking),
-                Block::RedactedThinking => {}
-                Block::ToolUse { id, name, input } => {
-                    let arguments = validation::arguments(input);
-                    turn.tool_calls.push(wire::ToolCall { id: id.clone(), name: name.clone(), arguments });
-                }
-                Block::ToolResult { tool_use_id, content, is_error } => {
-                    let text = content
-                        .as_ref()
-                        .map_or_else(|| Ok(String::new()), |content| content.text("messages"))?;
-                    let text = if *is_error { format!("Error: {text}") } else { text };
-                    turns.push(wire::ChatMessage {
-                        tool_call_id: tool_use_id.clone(),
-                        ..validation::turn("tool", text)
-                    });
-                }
-                Block::Other => {
-                    return Err(invalid(
-                        "messages",
-                        "Only text, thinking, tool_use and tool_result are read; images are not.",
-                    ));
-                }
-            }
-        }
-        if !turn.content.is_empty() || !turn.tool_calls.is_empty() {
-            turns.push(turn);
-        }
-        Ok(())
-    }
-}
-
-impl Content {
-    fn text(&self, param: &'static str) -> Result<String, Problem> {
-        match self {
-            Self::Text(text) => Ok(text.clone()),
-            Self::Blocks(blocks) => blocks
-                .iter()
-                .map(|block| match block {
-                    Block::Text { text } => Ok(text.as_str()),
-                    _ => Err(invalid(param, format!("`{param}` may hold only blocks of text here."))),
-                })
-                .collect(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn read(more: &Value) -> Result<wire::GenerateRequest, Problem> {
@@ -351,5 +275,23 @@ mod tests {
             (chat.messages[2].tool_call_id.as_str(), chat.messages[2].content.as_str()),
             ("t1", "Error: 42")
         );
+    }
+
+    #[test]
+    fn thinking_and_effort_reach_the_template() {
+        let adaptive = json!({"type": "adaptive"});
+        for (more, expected) in [
+            (json!({}), json!(null)),
+            (json!({"thinking": {"type": "disabled"}}), json!({"enable_thinking": false, "thinking": false})),
+            (
+                json!({"thinking": adaptive, "output_config": {"effort": "max"}}),
+                json!({"enable_thinking": true, "thinking": true, "reasoning_effort": "high"}),
+            ),
+            (json!({"output_config": {"effort": "low"}}), json!({"reasoning_effort": "low"})),
+        ] {
+            let Some(Input::Chat(chat)) = read(&more).expect("accepted").input else { panic!("not a chat") };
+            let variables = serde_json::from_str(&chat.template_arguments).unwrap_or(Value::Null);
+            assert_eq!(variables, expected, "{more}");
+        }
     }
 }

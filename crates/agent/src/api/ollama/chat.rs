@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::load;
-use super::options::{Options, thinking};
+use super::options::{Options, reasoning_limit, thinking};
 use super::reply::{Head, Wording, told_calls};
 use crate::api::lenient::nullable;
 use crate::api::validation::{self, invalid};
@@ -111,13 +111,16 @@ impl ChatRequest {
         };
         let tools = self.tools.iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
         let chat = wire::Chat {
-            messages: validation::conversation(messages)?,
+            messages: validation::conversation("messages", messages)?,
             tools: validation::tools(&tools)?,
             template_arguments: thinking(self.think.as_ref()),
             ..wire::Chat::default()
         };
         let options = self.options.as_ref().unwrap_or(const { &Options::none() });
-        options.generation(Input::Chat(chat), self.format.as_ref(), self.shift == Some(true))
+        let mut generation =
+            options.generation(Input::Chat(chat), self.format.as_ref(), self.shift == Some(true))?;
+        generation.max_reasoning_tokens = reasoning_limit(self.think.as_ref());
+        Ok(generation)
     }
 }
 

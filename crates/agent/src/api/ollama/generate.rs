@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::load;
-use super::options::{Options, thinking};
+use super::options::{Options, reasoning_limit, thinking};
 use super::reply::{Head, Wording, told_calls};
 use crate::api::lenient::nullable;
 use crate::api::validation::{self, invalid};
@@ -92,13 +92,15 @@ impl GenerateRequest {
                 .map(|text| validation::turn("system", text));
             let messages = system.chain([validation::turn("user", &self.prompt)]).collect();
             Input::Chat(wire::Chat {
-                messages: validation::conversation(messages)?,
+                messages: validation::conversation("messages", messages)?,
                 template_arguments: thinking(self.think.as_ref()),
                 ..wire::Chat::default()
             })
         };
         let options = self.options.as_ref().unwrap_or(const { &Options::none() });
-        options.generation(input, self.format.as_ref(), self.shift == Some(true))
+        let mut generation = options.generation(input, self.format.as_ref(), self.shift == Some(true))?;
+        generation.max_reasoning_tokens = reasoning_limit(self.think.as_ref());
+        Ok(generation)
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::lenient::Integer;
+use crate::api::reasoning::{budget, effort, template_arguments};
 use crate::api::validation::{self, invalid, within};
 
 /// Beyond this temperature every token is as likely as any other.
@@ -108,10 +109,17 @@ fn shape(format: &Value) -> Result<Option<Format>, Problem> {
 pub(super) fn thinking(think: Option<&Value>) -> String {
     match think {
         Some(Value::Bool(wanted)) => json!({"enable_thinking": wanted, "thinking": wanted}).to_string(),
-        Some(Value::String(level)) if !level.is_empty() => {
-            json!({"enable_thinking": true, "reasoning_effort": level}).to_string()
-        }
+        Some(Value::String(level)) => template_arguments(effort(Some(level))),
         _ => String::new(),
+    }
+}
+
+/// Tokens that the model may think.
+pub(super) fn reasoning_limit(think: Option<&Value>) -> Option<u32> {
+    match think {
+        Some(Value::Bool(false)) => Some(0),
+        Some(Value::String(level)) => budget(Some(level)),
+        _ => None,
     }
 }
 

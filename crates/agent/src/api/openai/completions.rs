@@ -18,10 +18,11 @@ use super::reply::{error, finite, timings_of, usage_of};
 use super::request::StreamOptions;
 use super::sampling::SamplingFields;
 use crate::api::backpressure::with_backpressure;
+use crate::api::choices::{self, Numbered, Total, side_by_side};
 use crate::api::lenient::Integer;
 use crate::api::stream::server_sent;
 use crate::api::validation::{count, invalid};
-use crate::ask::{Answer, Piece, Pieces, ask, begun};
+use crate::ask::{Piece, ask, begun};
 use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::request_context::RequestContext;
@@ -68,23 +69,24 @@ pub(crate) async fn completions(
         id: format!("cmpl-{:016x}", rand::random::<u64>()),
         created: unix_now(),
         model: request.model.clone(),
+        prompts,
+        each: request.each()?,
         echo: request.echo == Some(true),
     };
     let id = inference.id_of(&request.model).await;
     let lease_request = context.lease_request(&id, inference.limits.load_timeout);
-    let answers: Vec<Pieces> = generations
+    let each = head.each;
+    let answers = generations
         .into_iter()
-        .map(|generation| ask(inference.clone(), lease_request.clone(), generation))
-        .collect();
+        .flat_map(move |generation| (0..each).map(move |number| choices::choice(generation.clone(), number)))
+        .map(move |generation| ask(inference.clone(), lease_request.clone(), generation));
+    let pieces = side_by_side(answers);
     if request.stream != Some(true) {
-        return whole(&head, &prompts, answers, request.logprobs.is_some()).await;
+        return whole(&head, pieces, request.logprobs.is_some()).await;
     }
     let usage = request.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    let mut begun_all = Vec::with_capacity(answers.len());
-    for pieces in answers {
-        begun_all.push(begun(pieces).await.map_err(|error| error.problem())?);
-    }
-    Ok(chunks(head, prompts, begun_all, usage).into_response())
+    let pieces = begun(pieces).await.map_err(|error| error.problem())?;
+    Ok(chunks(head, pieces, usage).into_response())
 }
 
 impl CompletionRequest {
@@ -115,10 +117,19 @@ impl CompletionRequest {
         Ok(prompts)
     }
 
+    /// Answers to each prompt.
+    fn each(&self) -> Result<usize, Problem> {
+        let each = choices::wanted(self.n)?;
+        if each * self.prompts()?.len() > MOST_PROMPTS {
+            return Err(invalid("n", format!("At most {MOST_PROMPTS} answers are given to one request.")));
+        }
+        Ok(each)
+    }
+
     fn generation(&self, prompt: &str) -> Result<wire::GenerateRequest, Problem> {
         let unsupported = [
-            ("n", self.n.is_some_and(|n| n != Integer(1))),
-            ("best_of", self.best_of.is_some_and(|n| n != Integer(1))),
+            // Answers that are made and thrown away.
+            ("best_of", self.best_of.is_some_and(|best_of| best_of != self.n.unwrap_or(Integer(1)))),
             ("suffix", self.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty())),
         ];
         if let Some((name, _)) = unsupported.into_iter().find(|(_, asked)| *asked) {
@@ -136,6 +147,9 @@ struct Head {
     id: String,
     created: i64,
     model: String,
+    prompts: Vec<String>,
+    /// Answers to each of them.
+    each: usize,
     echo: bool,
 }
 
@@ -151,65 +165,52 @@ impl Head {
     }
 }
 
-async fn whole(
-    head: &Head,
-    prompts: &[String],
-    asked: Vec<Pieces>,
-    logprobs: bool,
-) -> Result<Response, Problem> {
-    let answers = futures::future::try_join_all(asked.into_iter().map(Answer::collect)).await;
+async fn whole(head: &Head, pieces: Numbered, logprobs: bool) -> Result<Response, Problem> {
+    let answers = choices::collect(pieces, head.prompts.len() * head.each).await;
     let answers = answers.map_err(|error| error.problem())?;
-    let mut total = wire::Finished::default();
+    let mut total = Total::of_prompts(head.each);
     let mut choices = Vec::with_capacity(answers.len());
-    for (index, (answer, prompt)) in answers.iter().zip(prompts).enumerate() {
-        total.prompt_tokens += answer.account.prompt_tokens;
-        total.cached_prompt_tokens += answer.account.cached_prompt_tokens;
-        total.generated_tokens += answer.account.generated_tokens;
-        total.prompt_us += answer.account.prompt_us;
-        total.generate_us += answer.account.generate_us;
-        let begin = if head.echo { prompt.as_str() } else { "" };
+    for (index, answer) in answers.iter().enumerate() {
+        total.add(index, &answer.account);
+        let begin = if head.echo { head.prompts[index / head.each].as_str() } else { "" };
         let text = format!("{begin}{}", answer.text);
         let told =
             if logprobs { legacy_logprobs(&answer.logprobs, begin.chars().count()) } else { Value::Null };
         choices.push(choice(index, &text, &told, Some(finish_reason(&answer.account))));
     }
     let mut body = head.body(&choices);
-    body["usage"] = usage_of(&total);
-    body["timings"] = timings_of(&total);
+    body["usage"] = usage_of(&total.account);
+    body["timings"] = timings_of(&total.account);
     Ok(Json(body).into_response())
 }
 
-fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: bool) -> impl IntoResponse {
-    let numbered =
-        asked.into_iter().enumerate().map(|(index, pieces)| pieces.map(move |piece| (index, piece)).boxed());
-    let mut pieces = Box::pin(with_backpressure(futures::stream::select_all(numbered)));
+fn chunks(head: Head, pieces: Numbered, include_usage: bool) -> impl IntoResponse {
+    let mut pieces = Box::pin(with_backpressure(pieces));
     let events = stream! {
-        let mut total = wire::Finished::default();
+        let mut total = Total::of_prompts(head.each);
         if head.echo {
-            for (index, prompt) in prompts.iter().enumerate() {
-                let body = head.body(&[choice(index, prompt, &Value::Null, None)]);
+            for index in 0..head.prompts.len() * head.each {
+                let body = head.body(&[choice(index, &head.prompts[index / head.each], &Value::Null, None)]);
                 yield Ok::<_, Infallible>(Event::default().data(body.to_string()));
             }
         }
         while let Some(piece) = pieces.next().await {
             let failure = match piece {
-                Ok((index, Ok(Piece::Text(more)))) => {
+                Ok(Ok((index, Piece::Text(more)))) => {
                     let told = if more.logprobs.is_empty() { Value::Null } else { legacy_logprobs(&more.logprobs, 0) };
                     let body = head.body(&[choice(index, &more.text, &told, None)]);
                     yield Ok(Event::default().data(body.to_string()));
                     continue;
                 }
                 // A prompt that is read as it is has neither.
-                Ok((_, Ok(Piece::Reasoning(_) | Piece::Call(_)))) => continue,
-                Ok((index, Ok(Piece::End(account)))) => {
-                    total.prompt_tokens += account.prompt_tokens;
-                    total.cached_prompt_tokens += account.cached_prompt_tokens;
-                    total.generated_tokens += account.generated_tokens;
+                Ok(Ok((_, Piece::Reasoning(_) | Piece::Call(_)))) => continue,
+                Ok(Ok((index, Piece::End(account)))) => {
+                    total.add(index, &account);
                     let body = head.body(&[choice(index, "", &Value::Null, Some(finish_reason(&account)))]);
                     yield Ok(Event::default().data(body.to_string()));
                     continue;
                 }
-                Ok((_, Err(error))) => error.problem(),
+                Ok(Err(error)) => error.problem(),
                 Err(stalled) => stalled.problem(),
             };
             yield Ok(Event::default().data(json!({"error": error(&failure)}).to_string()));
@@ -217,7 +218,7 @@ fn chunks(head: Head, prompts: Vec<String>, asked: Vec<Pieces>, include_usage: b
         }
         if include_usage {
             let mut body = head.body(&[]);
-            body["usage"] = usage_of(&total);
+            body["usage"] = usage_of(&total.account);
             yield Ok(Event::default().data(body.to_string()));
         }
         yield Ok(Event::default().data("[DONE]"));
@@ -257,7 +258,10 @@ fn legacy_logprobs(logprobs: &[wire::TokenLogprob], begin: usize) -> Value {
 pub(super) fn accepts(bytes: &[u8]) -> usize {
     let request = serde_json::from_slice::<CompletionRequest>(bytes);
     let fine = |request: CompletionRequest| {
-        request.prompts().is_ok_and(|prompts| prompts.iter().all(|prompt| request.generation(prompt).is_ok()))
+        let each = request.each().is_ok();
+        each && request
+            .prompts()
+            .is_ok_and(|prompts| prompts.iter().all(|prompt| request.generation(prompt).is_ok()))
     };
     usize::from(request.is_ok_and(fine))
 }
@@ -273,13 +277,17 @@ mod tests {
             ("{\"model\":\"m\",\"prompt\":[\"x\",\"y\"],\"logprobs\":5,\"echo\":true}", None),
             ("{\"model\":\"m\",\"prompt\":[]}", Some("prompt")),
             ("{\"model\":\"m\",\"prompt\":\"\"}", Some("prompt")),
-            ("{\"model\":\"m\",\"prompt\":\"x\",\"n\":3}", Some("n")),
+            ("{\"model\":\"m\",\"prompt\":\"x\",\"n\":3,\"best_of\":3}", None),
+            ("{\"model\":\"m\",\"prompt\":\"x\",\"n\":1,\"best_of\":3}", Some("best_of")),
+            ("{\"model\":\"m\",\"prompt\":\"x\",\"n\":17}", Some("n")),
+            ("{\"model\":\"m\",\"prompt\":[\"1\",\"2\",\"3\",\"4\",\"5\"],\"n\":13}", Some("n")),
             ("{\"model\":\"m\",\"prompt\":\"x\",\"suffix\":\"y\"}", Some("suffix")),
             ("{\"model\":\"m\",\"prompt\":\"x\",\"logprobs\":6}", Some("logprobs")),
             ("{\"model\":\"m\",\"prompt\":\"x\",\"temperature\":9}", Some("temperature")),
         ] {
             let request: CompletionRequest = serde_json::from_str(text).expect("parses");
-            let refused = request.prompts().and_then(|prompts| request.generation(&prompts[0])).err();
+            let read = request.prompts().and_then(|prompts| request.generation(&prompts[0]));
+            let refused = read.and_then(|_| request.each()).err();
             assert_eq!(
                 refused.map(|problem| problem.to_json()["param"].clone()),
                 expected.map(Value::from),

@@ -1,9 +1,10 @@
-//! The OpenAI API as its official clients need it: models, chat and text completions, embeddings.
+//! The OpenAI API as its official clients need it: models, responses, chat and text completions, embeddings.
 
 mod completions;
 mod embeddings;
 mod reply;
 mod request;
+pub(crate) mod responses;
 mod sampling;
 
 use actionbooster_chassis::{Json, Problem};
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::api::choices::{self, side_by_side};
 use crate::ask::{ask, begun};
 use crate::inference::{Inference, id_of};
 use crate::library::created;
@@ -76,10 +78,14 @@ pub(crate) async fn chat(
     Json(request): Json<ChatRequest>,
 ) -> Result<Response, Problem> {
     let generation = request.generation()?;
-    let head = Head::new(request.model.clone(), request.most_calls(), generation.logprobs.is_some());
+    let choices = request.choices()?;
+    let head = Head::new(request.model.clone(), choices, request.most_calls(), generation.logprobs.is_some());
     let id = inference.id_of(&request.model).await;
     let lease_request = context.lease_request_for(&id, inference.limits.load_timeout, request.keep_alive()?);
-    let pieces = ask(inference, lease_request, generation);
+    let asked = (0..choices).map(move |number| {
+        ask(inference.clone(), lease_request.clone(), choices::choice(generation.clone(), number))
+    });
+    let pieces = side_by_side(asked);
     if !request.streams() {
         return reply::whole(head, pieces).await;
     }
@@ -91,5 +97,5 @@ pub(crate) async fn chat(
 pub(crate) fn accepts(bytes: &[u8]) -> usize {
     let chat = serde_json::from_slice::<ChatRequest>(bytes);
     let chat = chat.is_ok_and(|request| request.generation().is_ok() && request.keep_alive().is_ok());
-    usize::from(chat) + completions::accepts(bytes) + embeddings::accepts(bytes)
+    usize::from(chat) + completions::accepts(bytes) + embeddings::accepts(bytes) + responses::accepts(bytes)
 }

@@ -9,7 +9,9 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::sampling::SamplingFields;
+use crate::api::choices;
 use crate::api::lenient::{Integer, nullable};
+use crate::api::reasoning::{budget, effort, template_arguments};
 use crate::api::validation::{self, count, invalid};
 
 /// Body of `POST /v1/chat/completions`. Unknown fields are ignored, as OpenAI does; known ones that
@@ -32,6 +34,7 @@ pub(crate) struct ChatRequest {
     top_logprobs: Option<Integer>,
     response_format: Option<ResponseFormat>,
     modalities: Option<Vec<String>>,
+    reasoning_effort: Option<String>,
     web_search_options: Option<Value>,
     /// Not OpenAI's: more variables for the model's chat template, such as `enable_thinking`.
     chat_template_kwargs: Option<Map<String, Value>>,
@@ -140,25 +143,27 @@ impl ChatRequest {
     /// The checked request in the runner's words.
     pub(super) fn generation(&self) -> Result<wire::GenerateRequest, Problem> {
         self.refuse_unsupported()?;
+        self.choices()?;
         if self.stream_options.is_some() && !self.streams() {
             return Err(invalid("stream_options", "`stream_options` is only allowed with `stream: true`."));
         }
         let messages = self.messages.iter().map(ChatMessage::checked).collect::<Result<_, _>>()?;
         let (tool_choice, tool_name) = self.choice()?;
-        let kwargs = self.chat_template_kwargs.as_ref();
+        let mut variables = effort(self.reasoning_effort.as_deref());
+        variables.extend(self.chat_template_kwargs.clone().unwrap_or_default());
         let chat = wire::Chat {
-            messages: validation::conversation(messages)?,
+            messages: validation::conversation("messages", messages)?,
             tools: self.shown_tools()?,
             tool_choice: tool_choice.into(),
             tool_name,
-            template_arguments: kwargs
-                .map_or_else(String::new, |kwargs| Value::from(kwargs.clone()).to_string()),
+            template_arguments: template_arguments(variables),
             raw: false,
         };
         let mut generation = self.sampling.generation(Input::Chat(chat))?;
         if let Some(limit) = validation::token_limit("max_completion_tokens", self.max_completion_tokens)? {
             generation.max_tokens = limit;
         }
+        generation.max_reasoning_tokens = budget(self.reasoning_effort.as_deref());
         generation.logprobs = self.told_logprobs()?;
         if let Some(format) = self.format()? {
             generation.format = Some(format);
@@ -246,7 +251,6 @@ impl ChatRequest {
         };
         let sound = self.modalities.as_ref().is_some_and(|kinds| kinds.iter().any(|kind| kind != "text"));
         let unsupported = [
-            ("n", "more than one choice; ask several times", self.n.is_some_and(|n| n != Integer(1))),
             ("functions", "the old form of `tools`, which is what to use,", holds_something(&self.functions)),
             ("modalities", "anything but text", sound),
             ("web_search_options", "a search of the web", self.web_search_options.is_some()),
@@ -255,6 +259,11 @@ impl ChatRequest {
             Some((name, what, _)) => Err(invalid(name, format!("`{name}`: {what} cannot be done here."))),
             None => Ok(()),
         }
+    }
+
+    /// Answers that are wanted.
+    pub(super) fn choices(&self) -> Result<usize, Problem> {
+        choices::wanted(self.n)
     }
 
     pub(super) fn keep_alive(&self) -> Result<Option<KeepAlive>, Problem> {

@@ -16,8 +16,8 @@ const MOST_BIASES: usize = 1024;
 /// Fields of both kinds of requests. Those after `logit_bias` are not OpenAI's; llama.cpp's server knows them too.
 #[derive(Deserialize)]
 pub(super) struct SamplingFields {
-    temperature: Option<f32>,
-    top_p: Option<f32>,
+    pub(super) temperature: Option<f32>,
+    pub(super) top_p: Option<f32>,
     max_tokens: Option<Integer>,
     frequency_penalty: Option<f32>,
     presence_penalty: Option<f32>,

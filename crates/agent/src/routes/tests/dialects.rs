@@ -118,7 +118,8 @@ fn openai() -> Vec<Seen> {
         (CHAT, asked(&json!({"max_tokens": 4.5})), Some("a whole number")),
         (CHAT, asked(&json!({"max_completion_tokens": "4"})), Some("max_completion_tokens: ")),
         (CHAT, asked(&json!({"top_logprobs": -1})), Some("\"param\":\"top_logprobs\"")),
-        (CHAT, asked(&json!({"n": 2})), Some("\"param\":\"n\"")),
+        (CHAT, asked(&json!({"n": 2.0})), None),
+        (CHAT, asked(&json!({"n": 129})), Some("\"param\":\"n\"")),
         ("/v1/completions", with(&text, &json!({"max_tokens": -1, "logprobs": 2.0, "best_of": 1.0})), None),
         ("/v1/completions", with(&text, &json!({"prompt": [[1, 2]]})), Some("\"param\":\"prompt\"")),
         (
@@ -135,6 +136,70 @@ fn openai() -> Vec<Seen> {
         ("/v1/embeddings", input(&json!([9906, 1917])), Some("check_embedding_ctx_length=False")),
         ("/v1/embeddings", input(&json!("")), Some("\"param\":\"input\"")),
         ("/v1/embeddings", input(&json!([])), Some("\"param\":\"input\"")),
+    ]
+}
+
+/// As Codex, the Agents SDK and Vercel's AI SDK send them.
+fn responses() -> Vec<Seen> {
+    let asked = |more: &Value| with(&json!({"model": "none", "input": "hi"}), more);
+    let item = |item: &Value| asked(&json!({"input": [{"role": "user", "content": "hi"}, item]}));
+    let path = "/v1/responses";
+    vec![
+        (
+            path,
+            asked(&json!({
+                "instructions": "You are Codex.", "tool_choice": "auto", "parallel_tool_calls": false, "store": false,
+                "stream": true, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "x",
+                "reasoning": {"effort": "medium", "summary": "auto"}, "text": {"verbosity": "low"},
+                "client_metadata": {"x": "y"}, "service_tier": "priority",
+                "tools": [
+                    {"type": "function", "name": "exec_command", "strict": false, "parameters": {"type": "object"}},
+                    {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "syntax": "lark", "definition": "start: x"}},
+                    {"type": "namespace", "name": "mcp__x", "description": "", "tools": [{"type": "function", "name": "y"}]},
+                    {"type": "web_search", "external_web_access": false}, {"type": "local_shell"}, {"type": "tool_search"},
+                ],
+            })),
+            None,
+        ),
+        (path, asked(&json!({"max_output_tokens": 4.0, "top_logprobs": 2.0, "seed": 7.0})), None),
+        (
+            path,
+            asked(&json!({"previous_response_id": null, "tools": null, "text": null, "reasoning": null})),
+            None,
+        ),
+        (
+            path,
+            item(&json!({"type": "reasoning", "summary": [], "content": null, "encrypted_content": "x"})),
+            None,
+        ),
+        (path, item(&json!({"type": "message", "role": "assistant", "content": [], "phase": null})), None),
+        (
+            path,
+            item(
+                &json!({"type": "function_call", "id": null, "call_id": "c", "name": "f", "arguments": "{\"a"}),
+            ),
+            None,
+        ),
+        (
+            path,
+            item(
+                &json!({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}]}),
+            ),
+            None,
+        ),
+        (path, item(&json!({"type": "local_shell_call", "call_id": "c", "action": {}})), None),
+        (path, item(&json!({"type": "ghost_snapshot", "ghost_commit": {}})), None),
+        (
+            path,
+            item(&json!({"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]})),
+            Some("Pictures are not read"),
+        ),
+        (path, json!({"model": "none"}), Some("`input` is missing")),
+        (
+            path,
+            asked(&json!({"tool_choice": "required", "tools": [{"type": "web_search"}]})),
+            Some("can be called here"),
+        ),
     ]
 }
 
@@ -254,6 +319,22 @@ fn anthropic() -> Vec<Seen> {
             None,
         ),
         ("/v1/messages", said(&json!([{"type": "tool_use", "id": "1", "name": "f", "input": null}])), None),
+        (
+            "/v1/messages",
+            asked(
+                &json!({"system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+                "messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}]}),
+            ),
+            None,
+        ),
+        (
+            "/v1/messages",
+            asked(
+                &json!({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t",
+                "content": [{"type": "text", "text": "x"}, {"type": "image", "source": {}}]}]}]}),
+            ),
+            Some("Pictures are not read"),
+        ),
         ("/v1/messages", tool(&json!({"type": "custom", "cache_control": {"type": "ephemeral"}})), None),
         ("/v1/messages", tool(&json!({"type": null, "name": "f".repeat(128)})), None),
         ("/v1/messages", tool(&json!({"name": "f".repeat(129)})), Some("1 to 128")),
@@ -275,7 +356,7 @@ async fn what_clients_were_seen_to_send_is_read_as_their_reference_servers_read_
     let root = tempfile::tempdir().expect("folder");
     let agent = agent(root.path()).await;
     let mut wrong = Vec::new();
-    for (path, body, refused) in openai().into_iter().chain(ollama()).chain(anthropic()) {
+    for (path, body, refused) in openai().into_iter().chain(responses()).chain(ollama()).chain(anthropic()) {
         let (status, told) = sent(&agent, path, &body).await;
         let fine = refused.map_or(status == 404, |reason| {
             let written = told.replace("\\\"", "\"");

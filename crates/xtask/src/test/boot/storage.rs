@@ -110,7 +110,8 @@ fn parts(session: &Session) -> Result<()> {
         .iter()
         .filter_map(|part| part["kind"].as_str())
         .collect();
-    for kind in ["models", "uploads", "recordings", "assets", "detections", "logs", "system"] {
+    for kind in ["models", "uploads", "recordings", "assets", "conversations", "detections", "logs", "system"]
+    {
         ensure!(kinds.contains(&kind), "{kind} is not among {kinds:?}");
     }
     let (total, free) = (storage["total_bytes"].as_u64(), storage["free_bytes"].as_u64());

@@ -35,7 +35,9 @@ fn requests_are_checked_before_a_model_is_touched() {
         (base(",\"presence_penalty\":9"), Some("presence_penalty")),
         (base(",\"max_tokens\":0"), Some("max_tokens")),
         (base(",\"max_tokens\":5,\"max_completion_tokens\":0"), Some("max_completion_tokens")),
-        (base(",\"n\":2"), Some("n")),
+        (base(",\"n\":2"), None),
+        (base(",\"n\":0"), Some("n")),
+        (base(",\"n\":17"), Some("n")),
         (base(",\"tools\":[{\"type\":\"web_search\"}]"), Some("tools")),
         (base(",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]"), Some("tools")),
         (base(TOOLS), None),
@@ -92,7 +94,7 @@ fn what_is_asked_reaches_the_runner() {
         "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},\
          {\"type\":\"text\",\"text\":\"b\"}]}],\"max_tokens\":9,\"max_completion_tokens\":7,\"stop\":\"x\",\
          \"seed\":4294967297,\"top_p\":0.5,\"logprobs\":true,\"logit_bias\":{\"7\":-100},\
-         \"chat_template_kwargs\":{\"enable_thinking\":false},\
+         \"chat_template_kwargs\":{\"enable_thinking\":false},\"reasoning_effort\":\"xhigh\",\
          \"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"s\",\"schema\":{\"type\":\"object\"}}},\
          \"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],\
          \"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}}",
@@ -102,7 +104,12 @@ fn what_is_asked_reaches_the_runner() {
     let Some(Input::Chat(chat)) = generation.input else { panic!("not a chat") };
     assert_eq!((chat.messages[0].role.as_str(), chat.messages[0].content.as_str()), ("system", "ab"));
     assert_eq!((chat.tool_choice(), chat.tool_name.as_str()), (wire::ToolChoice::Required, "f"));
-    assert_eq!(chat.template_arguments, "{\"enable_thinking\":false}");
+    // The variables of a template are nearer to it than the effort.
+    let variables: Value = serde_json::from_str(&chat.template_arguments).expect("JSON");
+    assert_eq!(
+        variables,
+        serde_json::json!({"enable_thinking": false, "thinking": true, "reasoning_effort": "high"})
+    );
     assert!(chat.tools.contains("\"name\":\"f\""), "{}", chat.tools);
     assert_eq!((generation.max_tokens, generation.stop), (7, vec!["x".to_owned()]));
     assert_eq!(generation.logprobs, Some(0));

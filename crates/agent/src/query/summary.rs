@@ -1,17 +1,24 @@
 //! One text out of several answers.
 //!
-//! When a model that can write was asked, it integrates the answers. Otherwise the summary is
-//! extractive: sentences that several answers share come first, then what only one says, with its
-//! source. It invents nothing.
+//! When a model that can write was asked, it integrates the answers. Otherwise, and where what it wrote is worth
+//! less, the summary is extractive: sentences that several answers share come first, then what only one says, with
+//! its source. It invents nothing.
 
 use std::collections::BTreeSet;
 
 use actionbooster_models::Role;
+use serde::Serialize;
+
+use super::selection::loops;
 
 /// Share of common words from which two sentences say the same (Jaccard index).
 const SAME: f64 = 0.6;
 /// Sentences of a summary at most.
 const LONGEST: usize = 12;
+/// Share of the words that matter in what is to be said that a written summary must say too.
+const LEAST: f64 = 0.4;
+/// Letters of a word that matters, at least.
+const LETTERS: usize = 4;
 
 /// An answer that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +50,16 @@ pub(crate) fn instruction(prompt: &str, answers: &[Answered]) -> String {
     text
 }
 
-/// The summary without a model's help.
-pub(crate) fn extract(answers: &[Answered]) -> String {
+/// What is said, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Point {
+    /// In the words of the first who says it.
+    pub(crate) text: String,
+    pub(crate) models: Vec<String>,
+}
+
+/// What the answers say: what several share first, within equal support in the order of the answers.
+pub(crate) fn points(answers: &[Answered]) -> Vec<Point> {
     struct Group<'a> {
         sentence: &'a str,
         words: BTreeSet<String>,
@@ -63,12 +78,31 @@ pub(crate) fn extract(answers: &[Answered]) -> String {
     }
     // Stable: within equal support the order of the answers stays.
     groups.sort_by_key(|group| std::cmp::Reverse(group.models.len()));
-    let lines: Vec<String> = groups
-        .iter()
-        .take(LONGEST)
-        .map(|group| format!("{} [{}]", group.sentence, group.models.join(", ")))
-        .collect();
+    let point = |group: Group<'_>| Point {
+        text: group.sentence.to_owned(),
+        models: group.models.into_iter().map(str::to_owned).collect(),
+    };
+    groups.into_iter().take(LONGEST).map(point).collect()
+}
+
+/// The summary without a model's help.
+pub(crate) fn extract(points: &[Point]) -> String {
+    let lines: Vec<String> =
+        points.iter().map(|point| format!("{} [{}]", point.text, point.models.join(", "))).collect();
     lines.join("\n")
+}
+
+/// Whether a written summary may stand for the answers: it does not go round in circles, and says of what several
+/// agree on, or of everything where they agree on nothing, as much as it has to.
+pub(crate) fn stands_for(summary: &str, points: &[Point]) -> bool {
+    let agreed: Vec<&Point> = points.iter().filter(|point| point.models.len() > 1).collect();
+    let told = if agreed.is_empty() { points.iter().collect() } else { agreed };
+    let matters = |text: &str| words(text).into_iter().filter(|word| word.chars().count() >= LETTERS);
+    let told: BTreeSet<String> = told.iter().flat_map(|point| matters(&point.text)).collect();
+    let said: BTreeSet<String> = matters(summary).collect();
+    let share =
+        if told.is_empty() { 1.0 } else { told.intersection(&said).count() as f64 / told.len() as f64 };
+    !summary.trim().is_empty() && !loops(summary) && share >= LEAST
 }
 
 /// Lines, cut after `.`, `!`, `?` or `…` where white space follows: addresses and numbers stay whole.
@@ -144,7 +178,26 @@ mod tests {
             (answers(&[]), ""),
         ];
         for (answers, expected) in cases {
-            assert_eq!(extract(&answers), expected);
+            assert_eq!(extract(&points(&answers)), expected);
+        }
+    }
+
+    #[test]
+    fn a_written_summary_that_says_less_or_turns_in_circles_does_not_stand() {
+        let agreed = answers(&[
+            ("a", "The tower was built in Paris in 1889. It is green."),
+            ("b", "The tower was built in Paris in 1889. It is brown."),
+        ]);
+        let apart = answers(&[("a", "Use brown bread."), ("b", "Take white flour.")]);
+        for (answers, summary, expected) in [
+            (&agreed, "Both say: built in Paris, 1889, the tower. They differ on its colour.", true),
+            (&agreed, "The answers differ on the colour.", false),
+            (&agreed, "Paris 1889. Paris 1889. Paris 1889. Paris 1889. Paris 1889.", false),
+            (&agreed, " ", false),
+            (&apart, "a wants brown bread, b white flour.", true),
+            (&apart, "Bread is food.", false),
+        ] {
+            assert_eq!(stands_for(summary, &points(answers)), expected, "{summary}");
         }
     }
 }
