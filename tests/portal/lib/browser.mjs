@@ -82,6 +82,8 @@ export class Pending {
       if (!request.url().endsWith('/api/v1/events')) this.#requests.add(request);
     });
     for (const end of ['requestfinished', 'requestfailed']) page.on(end, (request) => this.#requests.delete(request));
+    // What the page before has asked for ends without a word.
+    page.on('framenavigated', (frame) => frame === page.mainFrame() && this.#requests.clear());
   }
 
   /** Resolves when nothing was asked for in a while. */
