@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -212,7 +213,12 @@ async fn observe(mut request: Request, next: Next) -> Response {
     let method = known_method(request.method());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), method, %route, %client);
     let started = Instant::now();
+    let has_body = !request.body().is_end_stream();
     let mut response = next.run(request).instrument(span.clone()).await;
+    if has_body && response.status().as_u16() >= 400 {
+        // Something of the body may be unread: who keeps connections open must not use this one again.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
     metrics::counter!("http_requests_total", "route" => route.clone(), "method" => method,

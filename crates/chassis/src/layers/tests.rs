@@ -187,6 +187,20 @@ async fn keys_sessions_and_scopes_decide() {
 }
 
 #[tokio::test]
+async fn a_refusal_whose_body_may_be_unread_ends_the_connection() {
+    for (method, path, body, closes) in [
+        ("POST", "/infer", "\"a body of more than is accepted\"", true),
+        ("POST", "/read", "x", true),
+        ("GET", "/admin", "", false),
+        ("GET", "/open", "", false),
+    ] {
+        let (status, _, response) = send(method, path, NGINX, body).await;
+        let told = response.headers().get(header::CONNECTION).map(HeaderValue::as_bytes);
+        assert_eq!(told, closes.then_some(&b"close"[..]), "{method} {path}: {status}");
+    }
+}
+
+#[tokio::test]
 async fn root_with_a_wrong_key_is_nobody() {
     for header in [("x-api-key", "ab_wrong"), ("cookie", "booster_session=wrong")] {
         let request = request("GET", "/read", ROOT, &[header]);
