@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::oneshot;
 use tonic::{Code, Status, Streaming};
 
+use crate::cost;
 use crate::count::count_with;
 use crate::inference::Inference;
 use crate::problems;
@@ -169,8 +170,9 @@ fn ask_and_tell(
 ) -> Pieces {
     Box::pin(try_stream! {
         let id = lease_request.model.clone();
+        let lease_request = cost::of_generation(lease_request, &request);
         let mut tally = Tally::begin();
-        let (lease, mut events) = match begin(&inference, &lease_request, &request, &mut tally).await {
+        let (mut lease, mut events) = match begin(&inference, &lease_request, &request, &mut tally).await {
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
@@ -204,6 +206,7 @@ fn ask_and_tell(
                 Some(Event::Finished(account)) => {
                     inference.scheduler.record_success(&id);
                     inference.latency.record_answer(&id, &account);
+                    lease.settle(cost::of_account(&account));
                     tally.finished(&account);
                     yield Piece::End(account);
                     break;
@@ -246,8 +249,9 @@ pub(crate) async fn embed(
     let Texts { inputs, normalize, truncate } = texts;
     let mut all = wire::EmbedReply { embeddings: Vec::with_capacity(inputs.len()), prompt_tokens: 0 };
     for inputs in portions(inputs) {
+        let lease_request = cost::of_texts(lease_request.clone(), &inputs);
         let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
-        let reply = embed_portion(inference, lease_request, request).await?;
+        let reply = embed_portion(inference, &lease_request, request).await?;
         all.embeddings.extend(reply.embeddings);
         all.prompt_tokens = all.prompt_tokens.saturating_add(reply.prompt_tokens);
     }
@@ -279,13 +283,15 @@ async fn embed_portion(
     let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = inference.scheduler.lease(lease_request).await?;
+        let mut lease = inference.scheduler.lease(lease_request).await?;
         let mut client = RunnerClient::new(lease.channel());
         let error =
             match tokio::time::timeout(inference.limits.hang_timeout, client.embed(request.clone())).await {
                 Ok(Ok(reply)) => {
                     inference.scheduler.record_success(id);
-                    return Ok(reply.into_inner());
+                    let reply = reply.into_inner();
+                    lease.settle(reply.prompt_tokens);
+                    return Ok(reply);
                 }
                 Ok(Err(status)) => judge(&lease, id, &status).await,
                 Err(_) => hung(inference, &lease, id),

@@ -9,6 +9,7 @@ use actionbooster_wire::runner::v1::runner_client::RunnerClient;
 use tonic::Status;
 
 use crate::ask::{AskError, hung, judge};
+use crate::cost;
 use crate::inference::Inference;
 
 /// Tokens around each turn, and before the answer: the marks, the role and the line's end of most templates.
@@ -25,7 +26,8 @@ pub(crate) async fn count(
     chat: &wire::Chat,
 ) -> Result<u32, AskError> {
     let id = lease_request.model.as_str();
-    let lease = inference.scheduler.lease(lease_request).await?;
+    let lease_request = cost::of_chat(lease_request.clone(), chat);
+    let lease = inference.scheduler.lease(&lease_request).await?;
     match tokio::time::timeout(inference.limits.hang_timeout, count_with(&lease, chat)).await {
         Ok(Ok(tokens)) => {
             inference.scheduler.record_success(id);

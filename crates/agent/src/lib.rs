@@ -17,6 +17,7 @@ mod api;
 mod ask;
 mod cameras;
 mod closing;
+mod cost;
 mod count;
 mod events;
 #[doc(hidden)]

@@ -234,8 +234,13 @@ async fn urgent_requests_go_before_those_that_nobody_waits_for() {
     let long = chat(600, &json!({}));
     let ask_as = async |priority: &'static str| {
         let headers = [("x-priority", priority)];
-        let sent =
-            agent.send_with(&headers, Some(support::KEY), "POST", "/v1/chat/completions", long.as_bytes());
+        let sent = agent.send_with(
+            &headers,
+            Some(support::URGENT_KEY),
+            "POST",
+            "/v1/chat/completions",
+            long.as_bytes(),
+        );
         assert_eq!(sent.await.status(), 200);
         Instant::now()
     };
@@ -251,10 +256,12 @@ async fn urgent_requests_go_before_those_that_nobody_waits_for() {
     };
     let (background, urgent) = tokio::join!(background, urgent);
     assert!(urgent < background);
-    let headers = [("x-priority", "now")];
-    let refused =
-        agent.send_with(&headers, Some(support::KEY), "POST", "/v1/chat/completions", long.as_bytes());
-    assert_eq!(refused.await.status(), 400);
+    for (priority, status) in [("now", 400), ("interactive", 403)] {
+        let headers = [("x-priority", priority)];
+        let refused =
+            agent.send_with(&headers, Some(support::KEY), "POST", "/v1/chat/completions", long.as_bytes());
+        assert_eq!(refused.await.status(), status, "{priority} without the scope");
+    }
 }
 
 #[tokio::test]

@@ -56,6 +56,8 @@ pub enum Scope {
     Infer,
     /// Submit and follow jobs.
     Jobs,
+    /// Go before others who wait for a model.
+    Interactive,
     /// Read reports and state.
     Read,
     /// Everything.
@@ -64,13 +66,14 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 4] = [Self::Infer, Self::Jobs, Self::Read, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Infer, Self::Jobs, Self::Interactive, Self::Read, Self::Admin];
 
     /// The word used in JSON and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Infer => "infer",
             Self::Jobs => "jobs",
+            Self::Interactive => "interactive",
             Self::Read => "read",
             Self::Admin => "admin",
         }

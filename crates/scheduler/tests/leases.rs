@@ -154,6 +154,7 @@ fn request(model: &str) -> LeaseRequest {
         model: model.into(),
         caller: "test".into(),
         priority: Priority::Normal,
+        tokens: 100,
         keep_alive: None,
         load_timeout: LIMIT,
     }

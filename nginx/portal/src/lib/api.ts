@@ -134,7 +134,7 @@ export type QueryEvent =
   | { kind: 'summary'; summary: Summary }
   | { kind: 'done' };
 
-export type Scope = 'infer' | 'jobs' | 'read' | 'admin';
+export type Scope = 'infer' | 'jobs' | 'interactive' | 'read' | 'admin';
 
 export interface ApiKey {
   id: string | number;

@@ -383,6 +383,7 @@ export const en = {
   'nav.models': 'Models',
   'scope.infer': 'Ask models',
   'scope.jobs': 'Run tasks',
+  'scope.interactive': 'Go before others who wait for a model',
   'scope.read': 'Read hardware and health',
   'scope.admin': 'Everything, as you do',
   'settings.password': 'Change password',

@@ -384,6 +384,7 @@ export const es: Record<Key, string> = {
   'nav.models': 'Modelos',
   'scope.infer': 'Preguntar a los modelos',
   'scope.jobs': 'Ejecutar tareas',
+  'scope.interactive': 'Pasar delante de otros que esperan un modelo',
   'scope.read': 'Leer el hardware y el estado',
   'scope.admin': 'Todo, igual que tú',
   'settings.password': 'Cambiar la contraseña',
