@@ -27,6 +27,7 @@ pub(crate) struct Runner {
     /// Larger is more recent.
     pub(crate) last_used: u64,
     pub(crate) idle_since: Instant,
+    loaded_at: Instant,
     /// Tells this runner from a later one of the same model.
     pub(crate) generation: u64,
     /// How long the last request wants it to stay.
@@ -47,6 +48,7 @@ impl Runner {
             in_flight: 0,
             last_used: generation,
             idle_since: Instant::now(),
+            loaded_at: Instant::now(),
             generation,
             keep_alive: None,
             stop_reason: Arc::default(),
@@ -91,6 +93,7 @@ impl Runner {
             last_used: self.last_used,
             stopping: self.is_stopping(),
             pinned: policy.pinned,
+            loaded_at: self.loaded_at,
         }
     }
 }

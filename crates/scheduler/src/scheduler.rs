@@ -72,6 +72,7 @@ impl Scheduler {
             registry: Arc::clone(&registry),
             memory: Arc::clone(&memory),
             load_permit: Semaphore::new(1),
+            claims: Arc::default(),
             tasks: tasks.clone(),
             closing: closing.clone(),
         });

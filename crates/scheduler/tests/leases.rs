@@ -94,10 +94,13 @@ impl Published {
     }
 }
 
-/// A scheduler over the models `one` and `two`, of which so many may load.
+/// A scheduler over the models `one`, `two` and `small`, of which so many may load.
 struct Bench {
     _root: tempfile::TempDir,
     scheduler: Arc<Scheduler>,
+    index: Arc<ModelIndex>,
+    /// What each model takes.
+    size: u64,
     engines: Arc<Engines>,
     events: Arc<Published>,
 }
@@ -106,7 +109,7 @@ impl Bench {
     /// The budget is a number of models of the same size.
     async fn new(budget_models: u64, loads: usize) -> Self {
         let root = tempfile::tempdir().expect("folder");
-        for id in ["one", "two"] {
+        for id in ["one", "two", "small"] {
             add_model(root.path(), id);
         }
         let index = ModelIndex::new(Store::new("/nowhere".into(), root.path().into()), 2);
@@ -119,13 +122,14 @@ impl Bench {
         });
         let events = Arc::<Published>::default();
         let dependencies = Dependencies {
-            index,
+            index: Arc::clone(&index),
             latency: Arc::<LatencyEstimator>::default(),
             launcher: Arc::<Engines>::clone(&engines),
             events: Arc::<Published>::clone(&events),
         };
         let limits = Limits { budget_bytes: size * budget_models, keep_alive: Duration::from_secs(300) };
-        Self { _root: root, scheduler: Scheduler::new(dependencies, limits), engines, events }
+        let scheduler = Scheduler::new(dependencies, limits);
+        Self { _root: root, scheduler, index, size, engines, events }
     }
 
     fn crash(&self, id: &str) {
@@ -184,6 +188,29 @@ async fn an_idle_model_goes_for_another_and_a_busy_or_pinned_one_does_not() {
     let error = bench.scheduler.lease(&request("one")).await.expect_err("it is pinned");
     assert!(matches!(&error, ScheduleError::Pinned { pinned, .. } if pinned == &["two"]), "{error}");
     assert_eq!(bench.state("two"), ModelState::Ready);
+}
+
+#[tokio::test]
+async fn a_load_that_waits_for_memory_does_not_stop_one_that_fits() {
+    let bench = Bench::new(2, 9).await;
+    let (one, two) = (request("one"), request("two"));
+    let busy = bench.scheduler.lease(&one).await.expect("room");
+    bench.index.record_resident("two", bench.size * 2);
+    let mut waits = Box::pin(bench.scheduler.lease(&two));
+    let small = request("small");
+    let fits = async {
+        while bench.state("two") != ModelState::Loading {
+            tokio::task::yield_now().await;
+        }
+        bench.scheduler.lease(&small).await
+    };
+    let passes = tokio::select! {
+        passes = fits => passes.expect("it fits"),
+        _ = &mut waits => panic!("another model is in use"),
+    };
+    drop((passes, busy));
+    drop(waits.await.expect("when the others are idle, they go"));
+    bench.events.wait_for("model.unloaded small the model two needed its memory").await;
 }
 
 #[tokio::test]
