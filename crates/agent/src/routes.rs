@@ -3,8 +3,8 @@
 //! A row's scopes and limits are judged before anything of a body is read.
 
 use actionbooster_chassis::Service;
-use actionbooster_chassis::auth::Scope::{Admin, Infer, Read};
-use actionbooster_chassis::routes::Access::{Both, Local};
+use actionbooster_chassis::auth::Scope::{Admin, Infer, Jobs, Read};
+use actionbooster_chassis::routes::Access::{Either, Local};
 use actionbooster_chassis::routes::{Route, delete, get, patch, post, put};
 
 use crate::api::generation::{assets, generations, text};
@@ -34,6 +34,7 @@ fn table() -> Vec<Route<Agent>> {
     use anthropic::error_shape as anthropics;
     use ollama::error_shape as ollamas;
     use openai::error_shape as openais;
+    let made = Either(Infer, Jobs);
     vec![
         post("/query", Infer, query::query),
         post("/api/v1/query", Infer, query::route),
@@ -83,7 +84,7 @@ fn table() -> Vec<Route<Agent>> {
         delete("/api/v1/models/{id}", Admin, manage::remove),
         post("/api/v1/models/{id}/verify", Admin, manage::verify),
         get("/api/v1/models/{id}/classes", Read, detectors::classes),
-        post("/api/v1/models/{id}/load", Both(Read, Infer), manage::load),
+        post("/api/v1/models/{id}/load", Infer, manage::load),
         post("/api/v1/models/{id}/unload", Admin, manage::unload),
 
         // Cameras
@@ -102,20 +103,20 @@ fn table() -> Vec<Route<Agent>> {
 
         // Generations, and what they made
         post("/text/gen", Infer, text::text),
-        post("/image/gen", Infer, generations::image),
-        post("/video/gen", Infer, generations::video),
-        post("/agent/character", Infer, generations::character),
-        get("/api/v1/generations", Infer, generations::list),
-        get("/api/v1/generations/{id}", Infer, generations::show),
-        delete("/api/v1/generations/{id}", Infer, generations::cancel),
-        get("/api/v1/workflows", Infer, generations::workflows),
-        get("/api/v1/assets", Infer, assets::list),
+        post("/image/gen", made, generations::image),
+        post("/video/gen", made, generations::video),
+        post("/agent/character", made, generations::character),
+        get("/api/v1/generations", made, generations::list),
+        get("/api/v1/generations/{id}", made, generations::show),
+        delete("/api/v1/generations/{id}", made, generations::cancel),
+        get("/api/v1/workflows", made, generations::workflows),
+        get("/api/v1/assets", made, assets::list),
         delete("/api/v1/assets", Admin, assets::clear),
-        get("/api/v1/assets/{id}", Infer, assets::show),
-        patch("/api/v1/assets/{id}", Infer, assets::change),
-        delete("/api/v1/assets/{id}", Infer, assets::remove),
-        get("/api/v1/assets/{id}/file", Infer, assets::file),
-        get("/api/v1/assets/{id}/file/{name}", Infer, assets::named_file),
+        get("/api/v1/assets/{id}", made, assets::show),
+        patch("/api/v1/assets/{id}", made, assets::change),
+        delete("/api/v1/assets/{id}", made, assets::remove),
+        get("/api/v1/assets/{id}/file", made, assets::file),
+        get("/api/v1/assets/{id}/file/{name}", made, assets::named_file),
     ]
 }
 

@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS session (
 pub enum Scope {
     /// Ask models.
     Infer,
-    /// Submit and follow jobs.
+    /// Have images, videos and characters made, follow these jobs, and have what they made.
     Jobs,
     /// Go before others who wait for a model.
     Interactive,
@@ -157,13 +157,14 @@ pub fn unauthenticated() -> Problem {
     )
 }
 
-/// 403: known, but not for this.
-pub fn forbidden(scope: Scope) -> Problem {
+/// 403: known, but not for this, for which one of these scopes would be enough.
+pub fn forbidden(enough: &[Scope]) -> Problem {
+    let enough: Vec<String> = enough.iter().map(|scope| format!("`{}`", scope.as_str())).collect();
     Problem::new(
         StatusCode::FORBIDDEN,
         "missing-scope",
         "This key may not do that",
-        format!("The key lacks the scope `{}`. Make a key that has it, or `admin`.", scope.as_str()),
+        format!("The key lacks the scope {}. Make a key that has it, or `admin`.", enough.join(" or ")),
     )
 }
 

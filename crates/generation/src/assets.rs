@@ -3,6 +3,8 @@
 //! `assets/YYYYMMDD_HHmm/<id>.json` describes an asset; its files lie beside it as `<id>.<ending>`.
 //! The JSON is written last, so that an asset is whole or not there. When all assets together exceed
 //! the limit, the oldest that are not pinned go.
+//!
+//! An asset belongs to whom made it; for others it is not there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +16,8 @@ use actionbooster_storage::{Shortage, Space};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::principal::Principal;
 
 /// What a description and its folder take at most.
 const DESCRIPTION_BYTES: u64 = 256 << 10;
@@ -91,6 +95,9 @@ pub struct Asset {
     /// Whether it stays until somebody unpins it.
     #[serde(default)]
     pub pinned: bool,
+    /// Identifier of the key that made it; without one it belongs to the box's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Everything that is needed to make it again.
     pub parameters: Value,
     /// What it consists of, the main file first.
@@ -136,6 +143,7 @@ impl Assets {
     /// Keeps an output. The oldest unpinned assets make room for it.
     pub(crate) fn keep(
         &self,
+        principal: &Principal,
         kind: Kind,
         parameters: Value,
         contents: &[Content<'_>],
@@ -145,8 +153,9 @@ impl Assets {
         let id = format!("a-{:016x}", rand::random::<u64>());
         let folder = self.root.join(created_at.strftime("%Y%m%d_%H%M").to_string());
         let sequence = self.all()?.first().map_or(0, |(_, newest)| newest.sequence) + 1;
+        let owner = principal.as_owner().map(str::to_owned);
         let mut asset =
-            Asset { id, kind, created_at, sequence, pinned: false, parameters, files: Vec::new() };
+            Asset { id, kind, created_at, sequence, pinned: false, owner, parameters, files: Vec::new() };
         let bytes = contents.iter().map(|content| content.bytes.len() as u64).sum();
         let written = self.has_room(bytes).and_then(|()| write_asset(&folder, &mut asset, contents));
         match written {
@@ -209,19 +218,25 @@ impl Assets {
         Ok(removed)
     }
 
-    /// All assets, newest first. What is damaged is left out and told in the log.
-    pub fn list(&self) -> Result<Vec<Asset>, AssetError> {
-        Ok(self.all()?.into_iter().map(|(_, asset)| asset).collect())
+    /// The assets of this principal, newest first. What is damaged is left out and told in the log.
+    pub fn list(&self, principal: &Principal) -> Result<Vec<Asset>, AssetError> {
+        let own = |asset: &Asset| principal.may_use(asset.owner.as_deref());
+        Ok(self.all()?.into_iter().map(|(_, asset)| asset).filter(own).collect())
     }
 
     /// What is known of one.
-    pub fn get(&self, id: &str) -> Result<Asset, AssetError> {
-        Ok(self.find(id)?.1)
+    pub fn get(&self, principal: &Principal, id: &str) -> Result<Asset, AssetError> {
+        Ok(self.find(principal, id)?.1)
     }
 
     /// The path of one of its files; the first when no name is given.
-    pub fn file(&self, id: &str, name: Option<&str>) -> Result<(PathBuf, AssetFile), AssetError> {
-        let (folder, asset) = self.find(id)?;
+    pub fn file(
+        &self,
+        principal: &Principal,
+        id: &str,
+        name: Option<&str>,
+    ) -> Result<(PathBuf, AssetFile), AssetError> {
+        let (folder, asset) = self.find(principal, id)?;
         let wanted = |file: &&AssetFile| name.is_none_or(|name| file.name == name);
         let file = asset.files.iter().find(wanted).cloned();
         let file = file.ok_or_else(|| AssetError::Missing(format!("{id}/{}", name.unwrap_or("file"))))?;
@@ -229,9 +244,9 @@ impl Assets {
     }
 
     /// Keeps it from being removed to make room, or no longer.
-    pub fn pin(&self, id: &str, pinned: bool) -> Result<Asset, AssetError> {
+    pub fn pin(&self, principal: &Principal, id: &str, pinned: bool) -> Result<Asset, AssetError> {
         let _changing = self.change();
-        let (folder, mut asset) = self.find(id)?;
+        let (folder, mut asset) = self.find(principal, id)?;
         asset.pinned = pinned;
         let failed =
             |source| AssetError::Io { what: format!("the pin of {id} could not be written"), source };
@@ -240,9 +255,9 @@ impl Assets {
     }
 
     /// Deletes one with its files.
-    pub fn delete(&self, id: &str) -> Result<(), AssetError> {
+    pub fn delete(&self, principal: &Principal, id: &str) -> Result<(), AssetError> {
         let _changing = self.change();
-        let (folder, asset) = self.find(id)?;
+        let (folder, asset) = self.find(principal, id)?;
         remove(&folder, &asset)
             .map_err(|source| AssetError::Io { what: format!("{id} could not be deleted"), source })
     }
@@ -275,7 +290,8 @@ impl Assets {
         Ok(())
     }
 
-    fn find(&self, id: &str) -> Result<(PathBuf, Asset), AssetError> {
+    /// One that is this principal's; others are told that it is not there.
+    fn find(&self, principal: &Principal, id: &str) -> Result<(PathBuf, Asset), AssetError> {
         let missing = || AssetError::Missing(id.to_owned());
         // Only ids of ours ever reach a path.
         let is_ours = id.strip_prefix("a-").is_some_and(|rest| {
@@ -287,6 +303,9 @@ impl Assets {
         }
         for folder in self.folders()? {
             if let Some(asset) = read(&folder.join(format!("{id}.json"))) {
+                if !principal.may_use(asset.owner.as_deref()) {
+                    return Err(missing());
+                }
                 return Ok((folder, asset));
             }
         }
@@ -393,12 +412,14 @@ mod tests {
 
     use super::*;
 
+    const OWNER: Principal = Principal::OWNER;
+
     fn text(content: &str) -> Content<'_> {
         Content { ending: "txt", media_type: "text/plain; charset=utf-8", bytes: content.as_bytes() }
     }
 
     fn ids(assets: &Assets) -> Vec<String> {
-        assets.list().expect("lists").into_iter().map(|asset| asset.id).collect()
+        assets.list(&OWNER).expect("lists").into_iter().map(|asset| asset.id).collect()
     }
 
     #[test]
@@ -406,13 +427,14 @@ mod tests {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().join("assets"), 0);
         assert!(ids(&assets).is_empty(), "nothing yet");
-        let kept = assets.keep(Kind::Text, json!({"seed": 7}), &[text("one"), text("two")]).expect("keeps");
+        let kept =
+            assets.keep(&OWNER, Kind::Text, json!({"seed": 7}), &[text("one"), text("two")]).expect("keeps");
         // Another process, after a restart.
         let again = Assets::new(root.path().join("assets"), 0);
-        assert_eq!(again.get(&kept.id).expect("is there"), kept);
-        let (path, file) = again.file(&kept.id, None).expect("file");
+        assert_eq!(again.get(&OWNER, &kept.id).expect("is there"), kept);
+        let (path, file) = again.file(&OWNER, &kept.id, None).expect("file");
         assert_eq!((fs::read_to_string(path).expect("reads"), file.size_bytes), ("one".into(), 3));
-        let (second, _) = again.file(&kept.id, Some(&kept.files[1].name)).expect("file");
+        let (second, _) = again.file(&OWNER, &kept.id, Some(&kept.files[1].name)).expect("file");
         assert_eq!(fs::read_to_string(second).expect("reads"), "two");
         let folder = root.path().join("assets").join(kept.created_at.strftime("%Y%m%d_%H%M").to_string());
         assert!(folder.join(format!("{}.json", kept.id)).exists());
@@ -424,16 +446,16 @@ mod tests {
         let assets = Assets::new(root.path().to_path_buf(), 10);
         let kept: Vec<Asset> = (0..3)
             .map(|number| {
-                let asset = assets.keep(Kind::Text, json!(number), &[text("four")]).expect("keeps");
+                let asset = assets.keep(&OWNER, Kind::Text, json!(number), &[text("four")]).expect("keeps");
                 if number == 0 {
-                    assets.pin(&asset.id, true).expect("pins");
+                    assets.pin(&OWNER, &asset.id, true).expect("pins");
                 }
                 asset
             })
             .collect();
         assert_eq!(ids(&assets), [kept[2].id.clone(), kept[0].id.clone()], "the second made room");
         // One that is larger than the limit is kept all the same: it was just asked for.
-        let large = assets.keep(Kind::Text, json!(3), &[text("twelve bytes")]).expect("keeps");
+        let large = assets.keep(&OWNER, Kind::Text, json!(3), &[text("twelve bytes")]).expect("keeps");
         assert_eq!(ids(&assets), [large.id, kept[0].id.clone()]);
     }
 
@@ -441,12 +463,12 @@ mod tests {
     fn a_clock_that_was_put_back_does_not_make_new_assets_the_oldest() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().to_path_buf(), 8);
-        let first = assets.keep(Kind::Text, json!(0), &[text("four")]).expect("keeps");
-        let (folder, mut ahead) = assets.find(&first.id).expect("is there");
+        let first = assets.keep(&OWNER, Kind::Text, json!(0), &[text("four")]).expect("keeps");
+        let (folder, mut ahead) = assets.find(&OWNER, &first.id).expect("is there");
         ahead.created_at = Timestamp::MAX;
         write_description(&folder, &ahead).expect("writes");
-        let second = assets.keep(Kind::Text, json!(1), &[text("four")]).expect("keeps");
-        let third = assets.keep(Kind::Text, json!(2), &[text("four")]).expect("keeps");
+        let second = assets.keep(&OWNER, Kind::Text, json!(1), &[text("four")]).expect("keeps");
+        let third = assets.keep(&OWNER, Kind::Text, json!(2), &[text("four")]).expect("keeps");
         assert_eq!(ids(&assets), [third.id, second.id], "the first made room");
     }
 
@@ -454,19 +476,40 @@ mod tests {
     fn what_is_deleted_leaves_nothing_behind() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().to_path_buf(), 0);
-        let kept = assets.keep(Kind::Image, json!({}), &[text("x")]).expect("keeps");
-        assets.delete(&kept.id).expect("deletes");
-        assert!(matches!(assets.delete(&kept.id), Err(AssetError::Missing(_))));
+        let kept = assets.keep(&OWNER, Kind::Image, json!({}), &[text("x")]).expect("keeps");
+        assets.delete(&OWNER, &kept.id).expect("deletes");
+        assert!(matches!(assets.delete(&OWNER, &kept.id), Err(AssetError::Missing(_))));
         assert_eq!(fs::read_dir(root.path()).expect("root").count(), 0);
+    }
+
+    #[test]
+    fn what_a_key_made_is_there_for_itself_and_for_who_may_see_everything() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 0);
+        let (maker, other) = (Principal::key("a", false), Principal::key("b", false));
+        let kept = assets.keep(&maker, Kind::Text, json!({"prompt": "mine"}), &[text("x")]).expect("keeps");
+        let of_before = assets.keep(&OWNER, Kind::Text, json!({}), &[text("y")]).expect("keeps");
+        for (stranger, asset) in [(&other, &kept), (&other, &of_before), (&maker, &of_before)] {
+            let id = &asset.id;
+            assert!(matches!(assets.get(stranger, id), Err(AssetError::Missing(_))));
+            assert!(matches!(assets.file(stranger, id, None), Err(AssetError::Missing(_))));
+            assert!(matches!(assets.pin(stranger, id, true), Err(AssetError::Missing(_))));
+            assert!(matches!(assets.delete(stranger, id), Err(AssetError::Missing(_))));
+        }
+        let listed = |principal: &Principal| assets.list(principal).expect("lists").len();
+        assert_eq!((listed(&maker), listed(&other), listed(&OWNER)), (1, 0, 2));
+        assert_eq!(assets.get(&Principal::key("c", true), &kept.id).expect("is there"), kept);
+        assert!(assets.pin(&maker, &kept.id, true).expect("pins").pinned);
+        assets.delete(&OWNER, &kept.id).expect("deletes");
     }
 
     #[test]
     fn a_kind_is_cleared_without_what_is_pinned() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().to_path_buf(), 0);
-        let keep = |kind, content| assets.keep(kind, json!({}), &[text(content)]).expect("keeps");
+        let keep = |kind, content| assets.keep(&OWNER, kind, json!({}), &[text(content)]).expect("keeps");
         let pinned = keep(Kind::Image, "four");
-        assets.pin(&pinned.id, true).expect("pins");
+        assets.pin(&OWNER, &pinned.id, true).expect("pins");
         keep(Kind::Image, "three");
         let other = keep(Kind::Text, "x");
         let sizes = assets.sizes().expect("sizes");
@@ -485,19 +528,19 @@ mod tests {
     fn names_from_outside_lead_nowhere() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().join("assets"), 0);
-        let kept = assets.keep(Kind::Text, json!({}), &[text("x")]).expect("keeps");
+        let kept = assets.keep(&OWNER, Kind::Text, json!({}), &[text("x")]).expect("keeps");
         fs::write(root.path().join("secret.json"), "{}").expect("writes");
         for id in ["", "a-", "../secret", "a-../../secret", "a-0123456789ABCDEF", "a-0123456789abcdeg"] {
-            assert!(matches!(assets.get(id), Err(AssetError::Missing(_))), "{id}");
+            assert!(matches!(assets.get(&OWNER, id), Err(AssetError::Missing(_))), "{id}");
         }
-        assert!(assets.file(&kept.id, Some("../../secret.json")).is_err());
+        assert!(assets.file(&OWNER, &kept.id, Some("../../secret.json")).is_err());
     }
 
     #[test]
     fn a_damaged_description_hides_nothing_else() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().to_path_buf(), 0);
-        let kept = assets.keep(Kind::Text, json!({}), &[text("x")]).expect("keeps");
+        let kept = assets.keep(&OWNER, Kind::Text, json!({}), &[text("x")]).expect("keeps");
         let folder = root.path().join("20260101_0000");
         fs::create_dir_all(&folder).expect("folder");
         fs::write(folder.join("a-0000000000000000.json"), "{").expect("writes");
@@ -510,6 +553,6 @@ mod tests {
         // A file where the folder should be.
         fs::write(root.path().join("assets"), "").expect("writes");
         let assets = Assets::new(root.path().join("assets"), 0);
-        assert!(assets.keep(Kind::Text, json!({}), &[text("x")]).is_err());
+        assert!(assets.keep(&OWNER, Kind::Text, json!({}), &[text("x")]).is_err());
     }
 }

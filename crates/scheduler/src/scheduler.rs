@@ -164,6 +164,14 @@ impl Scheduler {
         self.registry.unload(id, force)
     }
 
+    /// The same for a client that has done with the model. Fails for one that the owner keeps loaded, too.
+    pub fn release(&self, id: &str) -> Result<(), ScheduleError> {
+        if self.registry.lock().policy(id).pinned {
+            return Err(ScheduleError::Kept { id: id.to_owned() });
+        }
+        self.registry.unload(id, false)
+    }
+
     /// Waits until a model's runner is gone, for a while.
     pub async fn wait_unloaded(&self, id: &str) {
         let gone = |state: &State| !state.runners.contains_key(id) && !state.loads.contains_key(id);

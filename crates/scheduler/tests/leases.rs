@@ -187,7 +187,12 @@ async fn an_idle_model_goes_for_another_and_a_busy_or_pinned_one_does_not() {
     bench.scheduler.set_retention_policies(HashMap::from([("two".to_owned(), pinned)]));
     let error = bench.scheduler.lease(&request("one")).await.expect_err("it is pinned");
     assert!(matches!(&error, ScheduleError::Pinned { pinned, .. } if pinned == &["two"]), "{error}");
+    let error = bench.scheduler.release("two").expect_err("it is its owner's to unload");
+    assert!(matches!(error, ScheduleError::Kept { .. }), "{error}");
     assert_eq!(bench.state("two"), ModelState::Ready);
+    bench.scheduler.set_retention_policies(HashMap::new());
+    bench.scheduler.release("two").expect("it is not pinned any more");
+    bench.events.wait_for("model.unloaded two it was unloaded on request").await;
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ fn permits(access: Access, key: Option<&str>) -> bool {
         Access::Public => true,
         Access::Local => has(Read),
         Access::Scope(scope) => has(scope),
-        Access::Both(first, second) => has(first) && has(second),
+        Access::Either(first, second) => has(first) || has(second),
     }
 }
 

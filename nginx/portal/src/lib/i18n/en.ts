@@ -382,7 +382,7 @@ export const en = {
   'role.embedding': 'search',
   'nav.models': 'Models',
   'scope.infer': 'Ask models',
-  'scope.jobs': 'Run tasks',
+  'scope.jobs': 'Make images, videos and characters',
   'scope.interactive': 'Go before others who wait for a model',
   'scope.read': 'Read hardware and health',
   'scope.admin': 'Everything, as you do',

@@ -383,7 +383,7 @@ export const es: Record<Key, string> = {
   'role.embedding': 'búsqueda',
   'nav.models': 'Modelos',
   'scope.infer': 'Preguntar a los modelos',
-  'scope.jobs': 'Ejecutar tareas',
+  'scope.jobs': 'Crear imágenes, vídeos y personajes',
   'scope.interactive': 'Pasar delante de otros que esperan un modelo',
   'scope.read': 'Leer el hardware y el estado',
   'scope.admin': 'Todo, igual que tú',
