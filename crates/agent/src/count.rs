@@ -5,10 +5,9 @@
 
 use actionbooster_scheduler::{Lease, LeaseRequest};
 use actionbooster_wire::runner::v1 as wire;
-use actionbooster_wire::runner::v1::runner_client::RunnerClient;
 use tonic::Status;
 
-use crate::ask::{AskError, hung, judge};
+use crate::ask::{AskError, hung, judge, runner};
 use crate::cost;
 use crate::inference::Inference;
 
@@ -41,7 +40,7 @@ pub(crate) async fn count(
 /// The same by a runner that is at hand.
 pub(crate) async fn count_with(lease: &Lease, chat: &wire::Chat) -> Result<u32, Status> {
     let request = wire::TokenizeRequest { text: words(chat), special: false };
-    let reply = RunnerClient::new(lease.channel()).tokenize(request).await?.into_inner();
+    let reply = runner(lease).tokenize(request).await?.into_inner();
     Ok(u32::try_from(reply.tokens.len() + frame(chat)).unwrap_or(u32::MAX))
 }
 

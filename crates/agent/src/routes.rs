@@ -2,6 +2,8 @@
 //!
 //! A row's scopes and limits are judged before anything of a body is read.
 
+use std::time::Duration;
+
 use actionbooster_chassis::Service;
 use actionbooster_chassis::auth::Scope::{Admin, Infer, Jobs, Read};
 use actionbooster_chassis::routes::Access::{Either, Local};
@@ -17,11 +19,16 @@ use crate::{events, query, usage};
 /// Requests larger than this hold no question anybody reads.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
+/// How long an answer that comes as a whole may take: a little less than nginx waits (`agent-proxy.conf`), so that who
+/// asked hears of it from here.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3590);
+
 /// The service of this table. Where it has no route, a key needs the scope `infer` below the paths of dialects and
 /// generations, and `read` elsewhere, to be told so.
 pub(crate) fn service(agent: Agent) -> Service {
     Service::of(table(), agent)
         .body_limit(BODY_LIMIT)
+        .answer_limit(ANSWER_LIMIT)
         .scope(Infer, &["/v1/", "/text/", "/image/", "/video/", "/agent/"])
         .scope(Infer, &["/api/v1/assets/", "/api/v1/generations/"])
         // The first that fits counts.
@@ -72,7 +79,7 @@ fn table() -> Vec<Route<Agent>> {
         get("/api/v1/models/uploads", Admin, uploads::list),
         post("/api/v1/models/uploads", Admin, uploads::begin),
         get("/api/v1/models/uploads/{upload}", Admin, uploads::show),
-        put("/api/v1/models/uploads/{upload}", Admin, uploads::add).body_limit(PIECE),
+        put("/api/v1/models/uploads/{upload}", Admin, uploads::add).body_limit(PIECE).streams_body(),
         delete("/api/v1/models/uploads/{upload}", Admin, uploads::abandon),
         post("/api/v1/models/uploads/{upload}/finish", Admin, uploads::finish),
         post("/api/v1/models/import", Admin, imports::begin),

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::Rng;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -20,6 +22,7 @@ use crate::body::{BodyLimit, bounded, check_encoding};
 use crate::client::{Client, Peer};
 use crate::health::{Health, Report};
 use crate::limits::Limits;
+use crate::memory_budget::{MemoryBudget, Reservation};
 use crate::problem::Problem;
 use crate::service::{Rules, Service, reshape};
 
@@ -31,6 +34,7 @@ const SMALL_BODY: u64 = 16 * 1024;
 struct Shared {
     auth: AuthReader,
     rules: Arc<Rules>,
+    memory: Arc<MemoryBudget>,
     answer_limit: Duration,
 }
 
@@ -44,7 +48,9 @@ pub(crate) fn assemble(
     limits: Limits,
 ) -> Router {
     let rules = Arc::new(service.rules);
-    let shared = Arc::new(Shared { auth, rules: Arc::clone(&rules), answer_limit: limits.answer });
+    let memory = MemoryBudget::new(limits.bodies, rules.largest_body());
+    let answer_limit = service.answer_limit.unwrap_or(limits.answer);
+    let shared = Arc::new(Shared { auth, rules: Arc::clone(&rules), memory, answer_limit });
     let source = service.health;
     let report = move |request: Request| {
         let own = Report::of(version, health.components());
@@ -146,6 +152,15 @@ async fn guard(
     if !open && let Err(problem) = rules.permit(caller.as_ref()) {
         return problem.into_response();
     }
+    let who =
+        caller.as_ref().map_or_else(|| client.network().to_string(), |caller| caller.label().to_owned());
+    let reservation = (has_body(&request) && !rules.streams_body).then(|| shared.memory.begin(who));
+    if let Some(reservation) = &reservation {
+        if let Err(refusal) = reservation.grow_to(content_length(&request).unwrap_or(0)) {
+            return refusal.problem().into_response();
+        }
+        request.extensions_mut().insert(Arc::clone(reservation));
+    }
     if let Some(caller) = caller {
         metrics::counter!("http_caller_requests_total", "caller" => caller.label().to_owned()).increment(1);
         request.extensions_mut().insert(caller);
@@ -154,19 +169,29 @@ async fn guard(
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
     };
-    match tokio::time::timeout(shared.answer_limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout",
-            "The answer took too long",
-            format!(
-                "Nothing was ready after {} seconds. Try again, or ask for less.",
-                shared.answer_limit.as_secs()
-            ),
-        )
-        .into_response(),
+    let answer = tokio::time::timeout(shared.answer_limit, next.run(request)).await;
+    let response = answer.unwrap_or_else(|_| too_slow(shared.answer_limit).into_response());
+    match reservation {
+        Some(reservation) => with_reservation(response, reservation),
+        None => response,
     }
+}
+
+fn too_slow(limit: Duration) -> Problem {
+    Problem::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        "timeout",
+        "The answer took too long",
+        format!("Nothing was ready after {} seconds. Try again, or ask for less.", limit.as_secs()),
+    )
+}
+
+/// Keeps what the request's body takes until its answer has left, unless that body was cut for want of memory.
+fn with_reservation(response: Response, reservation: Arc<Reservation>) -> Response {
+    if let Some(refusal) = reservation.refusal() {
+        return refusal.problem().into_response();
+    }
+    response.map(|body| Body::new(body.map_frame(move |frame| (&reservation, frame).1)))
 }
 
 /// Reads a small body before the handler runs. A connection with an unread body cannot be used again, and
@@ -247,6 +272,11 @@ fn new_request_id() -> HeaderValue {
     rand::rng().fill_bytes(&mut bytes);
     HeaderValue::from_str(&format!("{:016x}", u64::from_be_bytes(bytes)))
         .unwrap_or_else(|_| HeaderValue::from_static("none"))
+}
+
+fn has_body(request: &Request) -> bool {
+    content_length(request)
+        .map_or_else(|| request.headers().contains_key(header::TRANSFER_ENCODING), |length| length > 0)
 }
 
 fn content_length(request: &Request) -> Option<u64> {

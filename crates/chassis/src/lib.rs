@@ -28,6 +28,7 @@ pub mod health;
 mod json;
 mod layers;
 mod limits;
+mod memory_budget;
 mod paths;
 mod problem;
 pub mod routes;

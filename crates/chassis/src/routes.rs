@@ -59,6 +59,7 @@ pub(crate) struct Row {
     pub(crate) method: Method,
     pub(crate) access: Access,
     pub(crate) body_limit: Option<usize>,
+    pub(crate) streams_body: bool,
     pub(crate) error_shape: Option<ErrorShape>,
 }
 
@@ -88,7 +89,7 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     fn new(method: Method, path: &'static str, access: Access, handler: MethodRouter<S>) -> Self {
         Self {
             path,
-            row: Row { method, access, body_limit: None, error_shape: None },
+            row: Row { method, access, body_limit: None, streams_body: false, error_shape: None },
             handler,
         }
     }
@@ -97,6 +98,13 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.row.body_limit = Some(bytes);
+        self
+    }
+
+    /// Its handler keeps nothing of a body in memory, so that it counts nothing there.
+    #[must_use]
+    pub fn streams_body(mut self) -> Self {
+        self.row.streams_body = true;
         self
     }
 

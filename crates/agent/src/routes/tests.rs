@@ -146,6 +146,15 @@ async fn who_was_given_a_wrong_base_url_is_told_the_right_path() {
     }
 }
 
+#[test]
+fn an_answer_may_take_about_as_long_as_nginx_waits_for_it() {
+    let proxy = include_str!("../../../../nginx/conf/snippets/agent-proxy.conf");
+    let waits = proxy.lines().find_map(|line| line.trim().strip_prefix("proxy_read_timeout "));
+    assert_eq!(waits, Some("1h;"));
+    let hour = Duration::from_secs(3600);
+    assert!(ANSWER_LIMIT < hour && hour - ANSWER_LIMIT <= Duration::from_secs(30), "{ANSWER_LIMIT:?}");
+}
+
 #[tokio::test]
 async fn bodies_are_as_large_as_the_table_says() {
     let root = tempfile::tempdir().expect("folder");

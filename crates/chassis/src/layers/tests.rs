@@ -8,6 +8,8 @@ use crate::auth::{SCHEMA, token_hash};
 use crate::health::Status;
 use crate::routes::{Access, delete, get, post};
 
+mod memory;
+
 const ROOT: Option<Peer> = Some(Peer::Unix { uid: Some(0) });
 const NGINX: Option<Peer> = Some(Peer::Unix { uid: Some(33) });
 
@@ -233,6 +235,15 @@ async fn a_handler_that_never_answers_is_given_up() {
         answer(router("/nowhere/auth.db", limits), request("GET", "/slow", ROOT, &[])).await;
     assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
     assert!(text.contains("\"timeout\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_service_says_how_long_its_handlers_may_take() {
+    let routes = vec![get("/slow", Access::Public, std::future::pending::<()>)];
+    let service = Service::of(routes, ()).answer_limit(Duration::from_millis(10));
+    let router = service.assembled(&crate::Paths::below("/nowhere"));
+    let (status, _, _) = answer(router, request("GET", "/slow", NGINX, &[])).await;
+    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
 }
 
 #[tokio::test]
