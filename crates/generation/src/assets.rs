@@ -128,7 +128,7 @@ pub(crate) struct Content<'a> {
 #[derive(Debug)]
 pub struct Assets {
     root: PathBuf,
-    /// Bytes of all assets together; 0 means no limit.
+    /// Bytes of all assets together, with their descriptions; 0 means no limit.
     limit: u64,
     /// Changes come one after another.
     changing: Mutex<()>,
@@ -152,7 +152,7 @@ impl Assets {
         let created_at = Timestamp::now();
         let id = format!("a-{:016x}", rand::random::<u64>());
         let folder = self.root.join(created_at.strftime("%Y%m%d_%H%M").to_string());
-        let sequence = self.all()?.first().map_or(0, |(_, newest)| newest.sequence) + 1;
+        let sequence = self.all()?.first().map_or(0, |newest| newest.asset.sequence) + 1;
         let owner = principal.as_owner().map(str::to_owned);
         let mut asset =
             Asset { id, kind, created_at, sequence, pinned: false, owner, parameters, files: Vec::new() };
@@ -190,9 +190,9 @@ impl Assets {
     /// What the assets of each kind take.
     pub fn sizes(&self) -> Result<BTreeMap<Kind, Sizes>, AssetError> {
         let mut sizes = BTreeMap::<Kind, Sizes>::new();
-        for (_, asset) in self.all()? {
+        for kept in self.all()? {
+            let (asset, bytes) = (&kept.asset, kept.bytes());
             let kind = sizes.entry(asset.kind).or_default();
-            let bytes = size(&asset);
             kind.bytes += bytes;
             // And its description.
             kind.files += asset.files.len() as u64 + 1;
@@ -205,7 +205,7 @@ impl Assets {
     pub fn clear(&self, kind: Option<Kind>) -> Result<u64, AssetError> {
         let _changing = self.change();
         let mut removed = 0;
-        for (folder, asset) in self.all()? {
+        for Kept { folder, asset, .. } in self.all()? {
             if asset.pinned || kind.is_some_and(|kind| kind != asset.kind) {
                 continue;
             }
@@ -221,7 +221,7 @@ impl Assets {
     /// The assets of this principal, newest first. What is damaged is left out and told in the log.
     pub fn list(&self, principal: &Principal) -> Result<Vec<Asset>, AssetError> {
         let own = |asset: &Asset| principal.may_use(asset.owner.as_deref());
-        Ok(self.all()?.into_iter().map(|(_, asset)| asset).filter(own).collect())
+        Ok(self.all()?.into_iter().map(|kept| kept.asset).filter(own).collect())
     }
 
     /// What is known of one.
@@ -272,20 +272,21 @@ impl Assets {
             return Ok(());
         }
         let all = self.all()?;
-        let mut used: u64 = all.iter().map(|(_, asset)| size(asset)).sum();
-        for (folder, asset) in all.iter().rev() {
+        let mut used: u64 = all.iter().map(Kept::bytes).sum();
+        for kept in all.iter().rev() {
+            let asset = &kept.asset;
             if used <= self.limit {
                 break;
             }
             if asset.pinned || asset.id == newest {
                 continue;
             }
-            remove(folder, asset).map_err(|source| AssetError::Io {
+            remove(&kept.folder, asset).map_err(|source| AssetError::Io {
                 what: format!("{} could not be removed to make room", asset.id),
                 source,
             })?;
             tracing::info!(asset = asset.id, "removed to make room");
-            used -= size(asset);
+            used -= kept.bytes();
         }
         Ok(())
     }
@@ -302,7 +303,7 @@ impl Assets {
             return Err(missing());
         }
         for folder in self.folders()? {
-            if let Some(asset) = read(&folder.join(format!("{id}.json"))) {
+            if let Some((asset, _)) = read(&folder.join(format!("{id}.json"))) {
                 if !principal.may_use(asset.owner.as_deref()) {
                     return Err(missing());
                 }
@@ -312,20 +313,20 @@ impl Assets {
         Err(missing())
     }
 
-    fn all(&self) -> Result<Vec<(PathBuf, Asset)>, AssetError> {
+    fn all(&self) -> Result<Vec<Kept>, AssetError> {
         let mut all = Vec::new();
         for folder in self.folders()? {
             let entries = fs::read_dir(&folder).map_err(|source| self.unreadable(source))?;
             for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
                 if path.extension().is_some_and(|ending| ending == "json")
-                    && let Some(asset) = read(&path)
+                    && let Some((asset, description_bytes)) = read(&path)
                 {
-                    all.push((folder.clone(), asset));
+                    all.push(Kept { folder: folder.clone(), asset, description_bytes });
                 }
             }
         }
         let place = |asset: &Asset| (asset.sequence, asset.created_at, asset.id.clone());
-        all.sort_by_key(|(_, asset)| std::cmp::Reverse(place(asset)));
+        all.sort_by_key(|kept| std::cmp::Reverse(place(&kept.asset)));
         Ok(all)
     }
 
@@ -343,13 +344,25 @@ impl Assets {
     }
 }
 
-fn size(asset: &Asset) -> u64 {
-    asset.files.iter().map(|file| file.size_bytes).sum()
+/// An asset where it lies.
+struct Kept {
+    folder: PathBuf,
+    asset: Asset,
+    description_bytes: u64,
 }
 
-fn read(path: &Path) -> Option<Asset> {
+impl Kept {
+    /// What it takes, with its description: prompts may be longer than what was made of them.
+    fn bytes(&self) -> u64 {
+        self.description_bytes + self.asset.files.iter().map(|file| file.size_bytes).sum::<u64>()
+    }
+}
+
+/// An asset, and the bytes of its description.
+fn read(path: &Path) -> Option<(Asset, u64)> {
     let bytes = fs::read(path).ok()?;
     serde_json::from_slice(&bytes)
+        .map(|asset| (asset, bytes.len() as u64))
         .inspect_err(
             |error| tracing::warn!(path = %path.display(), %error, "an asset's description is damaged"),
         )
@@ -443,10 +456,11 @@ mod tests {
     #[test]
     fn the_oldest_unpinned_assets_make_room() {
         let root = tempfile::tempdir().expect("folder");
-        let assets = Assets::new(root.path().to_path_buf(), 10);
+        let assets = Assets::new(root.path().to_path_buf(), 1 << 20);
+        let half = "x".repeat(400 << 10);
         let kept: Vec<Asset> = (0..3)
             .map(|number| {
-                let asset = assets.keep(&OWNER, Kind::Text, json!(number), &[text("four")]).expect("keeps");
+                let asset = assets.keep(&OWNER, Kind::Text, json!(number), &[text(&half)]).expect("keeps");
                 if number == 0 {
                     assets.pin(&OWNER, &asset.id, true).expect("pins");
                 }
@@ -455,20 +469,34 @@ mod tests {
             .collect();
         assert_eq!(ids(&assets), [kept[2].id.clone(), kept[0].id.clone()], "the second made room");
         // One that is larger than the limit is kept all the same: it was just asked for.
-        let large = assets.keep(&OWNER, Kind::Text, json!(3), &[text("twelve bytes")]).expect("keeps");
+        let too_large = "x".repeat(2 << 20);
+        let large = assets.keep(&OWNER, Kind::Text, json!(3), &[text(&too_large)]).expect("keeps");
         assert_eq!(ids(&assets), [large.id, kept[0].id.clone()]);
+    }
+
+    #[test]
+    fn a_long_prompt_counts_though_what_was_made_of_it_is_short() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 1 << 20);
+        let long = json!({"prompt": "x".repeat(400 << 10)});
+        let keep = || assets.keep(&OWNER, Kind::Text, long.clone(), &[text("x")]).expect("keeps").id;
+        let (_, second, third) = (keep(), keep(), keep());
+        assert_eq!(ids(&assets), [third, second], "the first made room");
+        let sizes = assets.sizes().expect("sizes")[&Kind::Text];
+        assert!(sizes.bytes > 800 << 10, "{sizes:?}");
     }
 
     #[test]
     fn a_clock_that_was_put_back_does_not_make_new_assets_the_oldest() {
         let root = tempfile::tempdir().expect("folder");
-        let assets = Assets::new(root.path().to_path_buf(), 8);
-        let first = assets.keep(&OWNER, Kind::Text, json!(0), &[text("four")]).expect("keeps");
+        let assets = Assets::new(root.path().to_path_buf(), 1 << 20);
+        let half = "x".repeat(400 << 10);
+        let first = assets.keep(&OWNER, Kind::Text, json!(0), &[text(&half)]).expect("keeps");
         let (folder, mut ahead) = assets.find(&OWNER, &first.id).expect("is there");
         ahead.created_at = Timestamp::MAX;
         write_description(&folder, &ahead).expect("writes");
-        let second = assets.keep(&OWNER, Kind::Text, json!(1), &[text("four")]).expect("keeps");
-        let third = assets.keep(&OWNER, Kind::Text, json!(2), &[text("four")]).expect("keeps");
+        let second = assets.keep(&OWNER, Kind::Text, json!(1), &[text(&half)]).expect("keeps");
+        let third = assets.keep(&OWNER, Kind::Text, json!(2), &[text(&half)]).expect("keeps");
         assert_eq!(ids(&assets), [third.id, second.id], "the first made room");
     }
 
@@ -510,10 +538,16 @@ mod tests {
         let keep = |kind, content| assets.keep(&OWNER, kind, json!({}), &[text(content)]).expect("keeps");
         let pinned = keep(Kind::Image, "four");
         assets.pin(&OWNER, &pinned.id, true).expect("pins");
-        keep(Kind::Image, "three");
+        let three = keep(Kind::Image, "three");
         let other = keep(Kind::Text, "x");
         let sizes = assets.sizes().expect("sizes");
-        assert_eq!(sizes[&Kind::Image], Sizes { bytes: 9, files: 4, pinned_bytes: 4 });
+        let description = |id: &str| {
+            let (folder, _) = assets.find(&OWNER, id).expect("is there");
+            fs::metadata(folder.join(format!("{id}.json"))).expect("description").len()
+        };
+        let (first, second) = (4 + description(&pinned.id), 5 + description(&three.id));
+        let expected = Sizes { bytes: first + second, files: 4, pinned_bytes: first };
+        assert_eq!(sizes[&Kind::Image], expected);
         assert_eq!(assets.clear(Some(Kind::Image)).expect("clears"), 1);
         let mut left = ids(&assets);
         left.sort();
