@@ -14,8 +14,10 @@ use sha2::{Digest, Sha256};
 
 use crate::problem::Problem;
 
+mod authenticator;
 mod reader;
 
+pub(crate) use authenticator::Authenticator;
 pub use reader::AuthReader;
 
 /// Name of the session cookie.

@@ -10,20 +10,21 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rand::Rng;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 use tracing::Instrument;
 
-use crate::auth::{self, AuthReader, Caller, Scope};
+use crate::auth::{self, Authenticator, Caller, Scope};
 use crate::body::{BodyLimit, bounded, check_encoding};
 use crate::client::{Client, Peer};
 use crate::health::{Health, Report};
+use crate::holding_body::HoldingBody;
 use crate::limits::Limits;
-use crate::memory_budget::{MemoryBudget, Reservation};
+use crate::memory_budget::{MemoryBudget, Reservation, refused};
 use crate::problem::Problem;
+use crate::request_limiter::{RequestLimiter, RequestPermit};
 use crate::service::{Rules, Service, reshape};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -32,16 +33,17 @@ const METRICS: &str = "/metrics";
 const SMALL_BODY: u64 = 16 * 1024;
 
 struct Shared {
-    auth: AuthReader,
+    auth: Authenticator,
     rules: Arc<Rules>,
-    memory: Arc<MemoryBudget>,
+    memory: MemoryBudget,
+    requests: RequestLimiter,
     answer_limit: Duration,
 }
 
 /// The daemon's routes with everything around them.
 pub(crate) fn assemble(
     service: Service,
-    auth: AuthReader,
+    auth: Authenticator,
     health: Health,
     version: &'static str,
     metrics: PrometheusHandle,
@@ -50,7 +52,8 @@ pub(crate) fn assemble(
     let rules = Arc::new(service.rules);
     let memory = MemoryBudget::new(limits.bodies, rules.largest_body());
     let answer_limit = service.answer_limit.unwrap_or(limits.answer);
-    let shared = Arc::new(Shared { auth, rules: Arc::clone(&rules), memory, answer_limit });
+    let requests = RequestLimiter::new(limits.connections);
+    let shared = Arc::new(Shared { auth, rules: Arc::clone(&rules), memory, requests, answer_limit });
     let source = service.health;
     let report = move |request: Request| {
         let own = Report::of(version, health.components());
@@ -152,12 +155,16 @@ async fn guard(
     if !open && let Err(problem) = rules.permit(caller.as_ref()) {
         return problem.into_response();
     }
+    let permit = match shared.requests.admit(caller.as_ref()) {
+        Ok(permit) => permit,
+        Err(problem) => return problem.into_response(),
+    };
     let who =
         caller.as_ref().map_or_else(|| client.network().to_string(), |caller| caller.label().to_owned());
     let reservation = (has_body(&request) && !rules.streams_body).then(|| shared.memory.begin(who));
     if let Some(reservation) = &reservation {
         if let Err(refusal) = reservation.grow_to(content_length(&request).unwrap_or(0)) {
-            return refusal.problem().into_response();
+            return refused(refusal).into_response();
         }
         request.extensions_mut().insert(Arc::clone(reservation));
     }
@@ -171,10 +178,7 @@ async fn guard(
     };
     let answer = tokio::time::timeout(shared.answer_limit, next.run(request)).await;
     let response = answer.unwrap_or_else(|_| too_slow(shared.answer_limit).into_response());
-    match reservation {
-        Some(reservation) => with_reservation(response, reservation),
-        None => response,
-    }
+    with_its_share(response, permit, reservation)
 }
 
 fn too_slow(limit: Duration) -> Problem {
@@ -186,12 +190,16 @@ fn too_slow(limit: Duration) -> Problem {
     )
 }
 
-/// Keeps what the request's body takes until its answer has left, unless that body was cut for want of memory.
-fn with_reservation(response: Response, reservation: Arc<Reservation>) -> Response {
-    if let Some(refusal) = reservation.refusal() {
-        return refusal.problem().into_response();
+/// Keeps what the request takes until its answer has left, unless its body was cut for want of memory.
+fn with_its_share(
+    response: Response,
+    permit: Option<RequestPermit>,
+    reservation: Option<Arc<Reservation>>,
+) -> Response {
+    if let Some(refusal) = reservation.as_ref().and_then(|reservation| reservation.refusal()) {
+        return refused(refusal).into_response();
     }
-    response.map(|body| Body::new(body.map_frame(move |frame| (&reservation, frame).1)))
+    response.map(|body| Body::new(HoldingBody::new(body, (permit, reservation))))
 }
 
 /// Reads a small body before the handler runs. A connection with an unread body cannot be used again, and
@@ -211,19 +219,15 @@ async fn with_small_body_read(request: Request) -> Result<Request, Problem> {
 
 /// Whoever shows a key or a session is that caller or nobody, root too.
 async fn identify(
-    auth: &AuthReader,
+    auth: &Authenticator,
     client: Client,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Option<Caller>, Problem> {
-    if !auth::carries_credentials(headers) {
-        return Ok((client == Client::Console).then_some(Caller::Console));
+    if auth::carries_credentials(headers) {
+        return auth.identify(method, headers).await;
     }
-    let (auth, method, headers) = (auth.clone(), method.clone(), headers.clone());
-    // SQLite blocks, for as long as the monitor commits.
-    tokio::task::spawn_blocking(move || auth.identify(&method, &headers, unix_now()))
-        .await
-        .map_err(Problem::internal)?
+    Ok((client == Client::Console).then_some(Caller::Console))
 }
 
 /// Request id, span, metrics by route.

@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::auth::{AuthReader, Caller, Scope};
+use crate::auth::{AuthReader, Authenticator, Caller, Scope};
 use crate::health::{Health, Report};
 use crate::layers::assemble;
 use crate::limits::Limits;
@@ -141,7 +141,7 @@ impl Service {
     #[doc(hidden)]
     pub fn assembled(self, paths: &Paths) -> axum::Router {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let auth = AuthReader::new(paths.auth_database());
+        let auth = Authenticator::new(AuthReader::new(paths.auth_database())).expect("threads");
         assemble(self, auth, Health::default(), "", metrics, Limits::default())
     }
 }

@@ -29,7 +29,7 @@ fn holding(database: &str) -> Router {
     let service = Service::of(routes, ()).body_limit(LIMIT);
     let metrics = PrometheusBuilder::new().build_recorder().handle();
     let limits = Limits { bodies: 0, ..Limits::default() };
-    assemble(service, AuthReader::new(database.into()), Health::default(), "1.0", metrics, limits)
+    assemble(service, authenticator(database), Health::default(), "1.0", metrics, limits)
 }
 
 async fn post_to(
@@ -60,6 +60,7 @@ async fn bodies_of_requests_in_work_are_bounded_for_each_caller_and_for_all() {
     let router = holding(&path);
     let held = [post_large(&router, "ab_infer").await, post_large(&router, "ab_infer").await];
     assert!(held.iter().all(|response| response.headers()["x-read"] == LARGE.to_string().as_str()));
+    assert_eq!(held[0].headers()["content-length"], "4", "an answer tells its length all the same");
     let refused = post_large(&router, "ab_infer").await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()["retry-after"], "5");
