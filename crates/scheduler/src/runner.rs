@@ -32,6 +32,8 @@ pub(crate) struct Runner {
     pub(crate) generation: u64,
     /// How long the last request wants it to stay.
     pub(crate) keep_alive: Option<KeepAlive>,
+    /// Stops as soon as nobody uses it: its settings were changed since it began to load.
+    pub(crate) outdated: bool,
     /// Why it was told to stop, if it was; it stays registered until it is gone, so that its memory counts.
     pub(crate) stop_reason: Arc<OnceLock<StopReason>>,
 }
@@ -51,6 +53,7 @@ impl Runner {
             loaded_at: Instant::now(),
             generation,
             keep_alive: None,
+            outdated: false,
             stop_reason: Arc::default(),
         }
     }

@@ -172,6 +172,12 @@ impl Scheduler {
         self.registry.unload(id, false)
     }
 
+    /// Has the next request load a model anew, as it is set now: what is loaded goes now, or as soon as nobody uses it.
+    /// Returns whether that is now.
+    pub fn renew(&self, id: &str) -> bool {
+        self.registry.renew(id)
+    }
+
     /// Waits until a model's runner is gone, for a while.
     pub async fn wait_unloaded(&self, id: &str) {
         let gone = |state: &State| !state.runners.contains_key(id) && !state.loads.contains_key(id);

@@ -196,6 +196,45 @@ async fn an_idle_model_goes_for_another_and_a_busy_or_pinned_one_does_not() {
 }
 
 #[tokio::test]
+async fn a_model_whose_settings_change_is_loaded_anew_when_nobody_uses_it() {
+    let bench = Bench::new(2, 9).await;
+    assert!(bench.scheduler.renew("one"), "nothing has the old settings");
+    let first = bench.scheduler.lease(&request("one")).await.expect("room");
+    assert!(!bench.scheduler.renew("one"), "it answers");
+    let second = bench.scheduler.lease(&request("one")).await.expect("it goes on");
+    drop(first);
+    assert_eq!(bench.state("one"), ModelState::Ready);
+    drop(second);
+    bench.events.wait_for("model.unloaded one its settings were changed").await;
+    drop(bench.scheduler.lease(&request("one")).await.expect("it is loaded anew"));
+    assert!(bench.scheduler.renew("one"), "it is idle");
+}
+
+#[tokio::test]
+async fn a_change_while_a_model_loads_is_not_lost() {
+    let bench = Bench::new(2, 0).await;
+    let wanted = request("one");
+    let mut lease = Box::pin(bench.scheduler.lease(&wanted));
+    let changed = async {
+        while bench.state("one") != ModelState::Loading {
+            tokio::task::yield_now().await;
+        }
+        bench.scheduler.renew("one")
+    };
+    let lease = tokio::select! {
+        biased;
+        now = changed => {
+            assert!(!now, "it loads with the old settings");
+            bench.engines.loads.add_permits(1);
+            lease.await
+        }
+        _ = &mut lease => panic!("nothing loads yet"),
+    };
+    drop(lease.expect("room"));
+    bench.events.wait_for("model.unloaded one its settings were changed").await;
+}
+
+#[tokio::test]
 async fn a_load_that_waits_for_memory_does_not_stop_one_that_fits() {
     let bench = Bench::new(2, 9).await;
     let (one, two) = (request("one"), request("two"));

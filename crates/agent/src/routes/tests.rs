@@ -151,8 +151,7 @@ fn an_answer_may_take_about_as_long_as_nginx_waits_for_it() {
     let proxy = include_str!("../../../../nginx/conf/snippets/agent-proxy.conf");
     let waits = proxy.lines().find_map(|line| line.trim().strip_prefix("proxy_read_timeout "));
     assert_eq!(waits, Some("1h;"));
-    let hour = Duration::from_secs(3600);
-    assert!(ANSWER_LIMIT < hour && hour - ANSWER_LIMIT <= Duration::from_secs(30), "{ANSWER_LIMIT:?}");
+    assert!((3570..3600).contains(&ANSWER_LIMIT.as_secs()), "{ANSWER_LIMIT:?}");
 }
 
 #[tokio::test]

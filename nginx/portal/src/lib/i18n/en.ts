@@ -347,6 +347,7 @@ export const en = {
   'models.remove.inUse': '{name} is answering somebody right now. Remove it anyway? Those answers are cut.',
   'models.remove.force': 'Remove anyway',
   'models.options': 'Options',
+  'models.options.later': 'Saved. The model is answering; it is loaded with these options when it has ended.',
   'models.options.empty': 'Tokens per conversation. Empty: as the model says.',
   'models.options.context': 'Context',
   'models.options.keep': 'Stays loaded when idle',

@@ -348,6 +348,7 @@ export const es: Record<Key, string> = {
   'models.remove.inUse': '{name} está respondiendo a alguien ahora mismo. ¿Quitarlo de todos modos? Esas respuestas se cortan.',
   'models.remove.force': 'Quitar de todos modos',
   'models.options': 'Opciones',
+  'models.options.later': 'Guardado. El modelo está respondiendo; se carga con estas opciones cuando termine.',
   'models.options.empty': 'Tokens por conversación. Vacío: lo que diga el modelo.',
   'models.options.context': 'Contexto',
   'models.options.keep': 'Sigue cargado sin uso',
