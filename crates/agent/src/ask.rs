@@ -9,13 +9,15 @@ use actionbooster_scheduler::{Lease, LeaseRequest, ScheduleError};
 use actionbooster_wire::runner::v1::generate_event::Event;
 use actionbooster_wire::runner::v1::generate_request::Input;
 use actionbooster_wire::runner::v1::runner_client::RunnerClient;
-use actionbooster_wire::runner::{CONTEXT_TOKENS, PROMPT_TOKENS, v1 as wire};
+use actionbooster_wire::runner::{CONTEXT_TOKENS, MOST_MESSAGE_BYTES, PROMPT_TOKENS, v1 as wire};
 use async_stream::try_stream;
 use axum::http::StatusCode;
 use futures::{Stream, StreamExt};
 use tokio::sync::oneshot;
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
+use crate::cost;
 use crate::count::count_with;
 use crate::inference::Inference;
 use crate::problems;
@@ -60,6 +62,9 @@ pub(crate) enum AskError {
         /// Tokens of the context, of which at least one is for the answer.
         context: u32,
     },
+    /// More than a runner reads, once it is in its words.
+    #[error("the request has more than {} MiB with everything that belongs to it; send less", MOST_MESSAGE_BYTES >> 20)]
+    TooLarge,
     /// Too many requests wait for this model.
     #[error("{0}")]
     Busy(String),
@@ -102,6 +107,7 @@ impl AskError {
             Self::Schedule(error) => problems::class(error),
             Self::Busy(_) => problems::BUSY,
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The model refuses the request"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large"),
             Self::TooLong { .. } => (StatusCode::BAD_REQUEST, problems::TOO_LONG, "The prompt is too long"),
             Self::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "model_failed", "The model failed"),
             Self::Died { .. } => (StatusCode::BAD_GATEWAY, "runner_died", "The model ended unexpectedly"),
@@ -176,8 +182,9 @@ fn ask_and_tell(
 ) -> Pieces {
     Box::pin(try_stream! {
         let id = lease_request.model.clone();
+        let lease_request = cost::of_generation(lease_request, &request);
         let mut tally = Tally::begin();
-        let (lease, mut events) = match begin(&inference, &lease_request, &request, &mut tally).await {
+        let (mut lease, mut events) = match begin(&inference, &lease_request, &request, &mut tally).await {
             Ok(begun) => begun,
             Err(error) => Err(tally.failed(error))?,
         };
@@ -211,6 +218,7 @@ fn ask_and_tell(
                 Some(Event::Finished(account)) => {
                     inference.scheduler.record_success(&id);
                     inference.latency.record_answer(&id, &account);
+                    lease.settle(cost::of_account(&account));
                     tally.finished(&account);
                     yield Piece::End(account);
                     break;
@@ -253,8 +261,9 @@ pub(crate) async fn embed(
     let Texts { inputs, normalize, truncate } = texts;
     let mut all = wire::EmbedReply { embeddings: Vec::with_capacity(inputs.len()), prompt_tokens: 0 };
     for inputs in portions(inputs) {
+        let lease_request = cost::of_texts(lease_request.clone(), &inputs);
         let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
-        let reply = embed_portion(inference, lease_request, request).await?;
+        let reply = embed_portion(inference, &lease_request, request).await?;
         all.embeddings.extend(reply.embeddings);
         all.prompt_tokens = all.prompt_tokens.saturating_add(reply.prompt_tokens);
     }
@@ -286,13 +295,15 @@ async fn embed_portion(
     let id = lease_request.model.as_str();
     let mut retried = false;
     loop {
-        let lease = inference.scheduler.lease(lease_request).await?;
-        let mut client = RunnerClient::new(lease.channel());
+        let mut lease = inference.scheduler.lease(lease_request).await?;
+        let mut client = runner(&lease);
         let error =
             match tokio::time::timeout(inference.limits.hang_timeout, client.embed(request.clone())).await {
                 Ok(Ok(reply)) => {
                     inference.scheduler.record_success(id);
-                    return Ok(reply.into_inner());
+                    let reply = reply.into_inner();
+                    lease.settle(reply.prompt_tokens);
+                    return Ok(reply);
                 }
                 Ok(Err(status)) => judge(&lease, id, &status).await,
                 Err(_) => hung(inference, &lease, id),
@@ -321,7 +332,7 @@ async fn begin(
                 looked_up?
             }
         };
-        let mut client = RunnerClient::new(lease.channel());
+        let mut client = runner(&lease);
         let asked =
             tokio::time::timeout(inference.limits.hang_timeout, client.generate(request.clone())).await;
         match asked {
@@ -340,6 +351,11 @@ async fn begin(
     }
 }
 
+/// The runner of a lease.
+pub(crate) fn runner(lease: &Lease) -> RunnerClient<Channel> {
+    RunnerClient::new(lease.channel()).max_decoding_message_size(MOST_MESSAGE_BYTES)
+}
+
 /// Stops a runner that has shown no sign of life for too long.
 pub(crate) fn hung(inference: &Inference, lease: &Lease, id: &str) -> AskError {
     let reason = format!("it showed no sign of life for {} s", inference.limits.hang_timeout.as_secs());
@@ -356,9 +372,15 @@ pub(crate) async fn judge(lease: &Lease, id: &str, status: &Status) -> AskError 
         let reason = lease.connection_lost(status.message()).await;
         return AskError::Died { id: id.to_owned(), reason };
     }
+    refusal(id, status)
+}
+
+fn refusal(id: &str, status: &Status) -> AskError {
     let message = status.message().to_owned();
     match status.code() {
         Code::InvalidArgument => too_long(status).unwrap_or(AskError::Request(message)),
+        // Said of the length of a message alone, and not by the runner.
+        Code::OutOfRange => AskError::TooLarge,
         Code::Unimplemented => AskError::Request(message),
         Code::ResourceExhausted => AskError::Busy(message),
         _ => AskError::Failed { id: id.to_owned(), reason: message },
@@ -381,6 +403,24 @@ pub(crate) fn question(prompt: &str) -> wire::generate_request::Input {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_runner_refuses_is_told_by_whose_mistake_it_is() {
+        let length =
+            "Error, decoded message length too large: found 17000000 bytes, the limit is: 16777216 bytes";
+        let prompt = "the prompt has 9000 tokens and the context holds 4096, so";
+        let cases = [
+            (Status::out_of_range(length), 413),
+            (Status::invalid_argument(prompt), 400),
+            (Status::unimplemented("no vectors"), 400),
+            (Status::resource_exhausted("8 requests wait"), 503),
+            (Status::internal("it failed"), 500),
+        ];
+        for (status, expected) in cases {
+            let problem = refusal("m", &status).problem();
+            assert_eq!(problem.status().as_u16(), expected, "{status:?}: {}", problem.detail());
+        }
+    }
 
     #[test]
     fn texts_are_sent_in_portions_and_none_is_lost() {

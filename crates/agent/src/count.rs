@@ -5,10 +5,10 @@
 
 use actionbooster_scheduler::{Lease, LeaseRequest};
 use actionbooster_wire::runner::v1 as wire;
-use actionbooster_wire::runner::v1::runner_client::RunnerClient;
 use tonic::Status;
 
-use crate::ask::{AskError, hung, judge};
+use crate::ask::{AskError, hung, judge, runner};
+use crate::cost;
 use crate::inference::Inference;
 
 /// Tokens around each turn, and before the answer: the marks, the role and the line's end of most templates.
@@ -25,7 +25,8 @@ pub(crate) async fn count(
     chat: &wire::Chat,
 ) -> Result<u32, AskError> {
     let id = lease_request.model.as_str();
-    let lease = inference.scheduler.lease(lease_request).await?;
+    let lease_request = cost::of_chat(lease_request.clone(), chat);
+    let lease = inference.scheduler.lease(&lease_request).await?;
     match tokio::time::timeout(inference.limits.hang_timeout, count_with(&lease, chat)).await {
         Ok(Ok(tokens)) => {
             inference.scheduler.record_success(id);
@@ -39,7 +40,7 @@ pub(crate) async fn count(
 /// The same by a runner that is at hand.
 pub(crate) async fn count_with(lease: &Lease, chat: &wire::Chat) -> Result<u32, Status> {
     let request = wire::TokenizeRequest { text: words(chat), special: false };
-    let reply = RunnerClient::new(lease.channel()).tokenize(request).await?.into_inner();
+    let reply = runner(lease).tokenize(request).await?.into_inner();
     Ok(u32::try_from(reply.tokens.len() + frame(chat)).unwrap_or(u32::MAX))
 }
 

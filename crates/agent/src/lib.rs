@@ -19,6 +19,7 @@ mod ask;
 mod cameras;
 mod closing;
 mod conversations;
+mod cost;
 mod count;
 mod events;
 #[doc(hidden)]

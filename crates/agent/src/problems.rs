@@ -28,6 +28,7 @@ pub(crate) fn class(error: &ScheduleError) -> Class {
         }
         E::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests wait"),
         E::InUse { .. } => (StatusCode::CONFLICT, "in-use", "The model is in use"),
+        E::Kept { .. } => (StatusCode::CONFLICT, "pinned", "The model is pinned"),
         E::NoRoom { .. } | E::LoadTimeout { .. } | E::Unloaded { .. } | E::ShuttingDown => BUSY,
         E::Unusable { .. } | E::LoadFailed { .. } | E::CircuitOpen { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "model_unusable", "The model cannot be used")

@@ -2,9 +2,11 @@
 //!
 //! A row's scopes and limits are judged before anything of a body is read.
 
+use std::time::Duration;
+
 use actionbooster_chassis::Service;
-use actionbooster_chassis::auth::Scope::{Admin, Infer, Read};
-use actionbooster_chassis::routes::Access::{Both, Local};
+use actionbooster_chassis::auth::Scope::{Admin, Infer, Jobs, Read};
+use actionbooster_chassis::routes::Access::{Either, Local};
 use actionbooster_chassis::routes::{Route, delete, get, patch, post, put};
 
 use crate::api::generation::{assets, generations, text};
@@ -19,11 +21,16 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// Bytes of a turn of a conversation, as they are sent: more than are kept, since JSON may write a letter with six.
 const TURN: usize = 2 * 1024 * 1024;
 
+/// How long an answer that comes as a whole may take: a little less than nginx waits (`agent-proxy.conf`), so that who
+/// asked hears of it from here.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3590);
+
 /// The service of this table. Where it has no route, a key needs the scope `infer` below the paths of dialects and
 /// generations, and `read` elsewhere, to be told so.
 pub(crate) fn service(agent: Agent) -> Service {
     Service::of(table(), agent)
         .body_limit(BODY_LIMIT)
+        .answer_limit(ANSWER_LIMIT)
         .scope(Infer, &["/v1/", "/text/", "/image/", "/video/", "/agent/"])
         .scope(Infer, &["/api/v1/assets/", "/api/v1/conversations/", "/api/v1/generations/"])
         // The first that fits counts.
@@ -36,6 +43,7 @@ fn table() -> Vec<Route<Agent>> {
     use anthropic::error_shape as anthropics;
     use ollama::error_shape as ollamas;
     use openai::error_shape as openais;
+    let made = Either(Infer, Jobs);
     vec![
         post("/query", Infer, query::query),
         post("/api/v1/query", Infer, query::route),
@@ -76,7 +84,7 @@ fn table() -> Vec<Route<Agent>> {
         get("/api/v1/models/uploads", Admin, uploads::list),
         post("/api/v1/models/uploads", Admin, uploads::begin),
         get("/api/v1/models/uploads/{upload}", Admin, uploads::show),
-        put("/api/v1/models/uploads/{upload}", Admin, uploads::add).body_limit(PIECE),
+        put("/api/v1/models/uploads/{upload}", Admin, uploads::add).body_limit(PIECE).streams_body(),
         delete("/api/v1/models/uploads/{upload}", Admin, uploads::abandon),
         post("/api/v1/models/uploads/{upload}/finish", Admin, uploads::finish),
         post("/api/v1/models/import", Admin, imports::begin),
@@ -88,7 +96,7 @@ fn table() -> Vec<Route<Agent>> {
         delete("/api/v1/models/{id}", Admin, manage::remove),
         post("/api/v1/models/{id}/verify", Admin, manage::verify),
         get("/api/v1/models/{id}/classes", Read, detectors::classes),
-        post("/api/v1/models/{id}/load", Both(Read, Infer), manage::load),
+        post("/api/v1/models/{id}/load", Infer, manage::load),
         post("/api/v1/models/{id}/unload", Admin, manage::unload),
 
         // Cameras
@@ -118,20 +126,20 @@ fn table() -> Vec<Route<Agent>> {
 
         // Generations, and what they made
         post("/text/gen", Infer, text::text),
-        post("/image/gen", Infer, generations::image),
-        post("/video/gen", Infer, generations::video),
-        post("/agent/character", Infer, generations::character),
-        get("/api/v1/generations", Infer, generations::list),
-        get("/api/v1/generations/{id}", Infer, generations::show),
-        delete("/api/v1/generations/{id}", Infer, generations::cancel),
-        get("/api/v1/workflows", Infer, generations::workflows),
-        get("/api/v1/assets", Infer, assets::list),
+        post("/image/gen", made, generations::image),
+        post("/video/gen", made, generations::video),
+        post("/agent/character", made, generations::character),
+        get("/api/v1/generations", made, generations::list),
+        get("/api/v1/generations/{id}", made, generations::show),
+        delete("/api/v1/generations/{id}", made, generations::cancel),
+        get("/api/v1/workflows", made, generations::workflows),
+        get("/api/v1/assets", made, assets::list),
         delete("/api/v1/assets", Admin, assets::clear),
-        get("/api/v1/assets/{id}", Infer, assets::show),
-        patch("/api/v1/assets/{id}", Infer, assets::change),
-        delete("/api/v1/assets/{id}", Infer, assets::remove),
-        get("/api/v1/assets/{id}/file", Infer, assets::file),
-        get("/api/v1/assets/{id}/file/{name}", Infer, assets::named_file),
+        get("/api/v1/assets/{id}", made, assets::show),
+        patch("/api/v1/assets/{id}", made, assets::change),
+        delete("/api/v1/assets/{id}", made, assets::remove),
+        get("/api/v1/assets/{id}/file", made, assets::file),
+        get("/api/v1/assets/{id}/file/{name}", made, assets::named_file),
     ]
 }
 

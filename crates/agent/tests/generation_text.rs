@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use support::Agent;
+use support::{ADMIN_KEY, Agent, KEY, URGENT_KEY, parsed};
 use tokio::task::JoinHandle;
 
 /// Path, authorization and body of each request.
@@ -134,6 +134,31 @@ async fn other_servers_write_and_what_they_wrote_is_kept() {
     let (status, reply) = write(&agent, "cloud/large").await;
     let detail = reply["detail"].as_str().expect("detail");
     assert!(status == 502 && detail.contains(&key.display().to_string()), "{status}: {reply}");
+}
+
+#[tokio::test]
+async fn what_a_key_had_made_is_there_for_itself_and_the_owner_only() {
+    let server = Server::start().await;
+    let agent = Agent::start(&[], &entry("den", "ollama", &server.address, "")).await;
+    let (status, reply) = write(&agent, "den/org/small:1b").await;
+    assert_eq!(status, 200, "{reply}");
+    let path = reply["asset"].as_str().expect("asset");
+    let file = format!("{path}/file");
+    let as_key = async |key: &str, method: &str, path: &str, body: &str| {
+        agent.send_as(Some(key), method, path, body.as_bytes()).await
+    };
+    let cases =
+        [("GET", path, ""), ("GET", &file, ""), ("PATCH", path, "{\"pinned\":true}"), ("DELETE", path, "")];
+    for (method, path, body) in cases {
+        let (status, told) = parsed(as_key(URGENT_KEY, method, path, body).await).await;
+        assert_eq!((status, &told["type"]), (404, &json!("asset-not-found")), "{method} {path}: {told}");
+    }
+    for (key, seen) in [(URGENT_KEY, 0), (KEY, 1), (ADMIN_KEY, 1)] {
+        let (_, told) = parsed(as_key(key, "GET", "/api/v1/assets", "").await).await;
+        assert_eq!(told["assets"].as_array().map(Vec::len), Some(seen), "{key}: {told}");
+    }
+    assert_eq!(as_key(KEY, "PATCH", path, "{\"pinned\":true}").await.status(), 200);
+    assert_eq!(as_key(ADMIN_KEY, "DELETE", path, "").await.status(), 204);
 }
 
 #[tokio::test]

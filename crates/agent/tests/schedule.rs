@@ -62,6 +62,11 @@ async fn more_than_may_wait_is_refused_with_a_time_to_come_back() {
     assert!(answers.iter().all(|(status, _)| *status == 200), "everybody who waited is served");
 }
 
+/// As Ollama's clients do it.
+async fn ask_to_unload(agent: &Agent) -> (u16, Value) {
+    agent.ask("POST", "/api/chat", "{\"model\":\"one\",\"messages\":[],\"keep_alive\":0}").await
+}
+
 #[tokio::test]
 async fn a_model_stays_as_long_as_the_last_request_wished() {
     let agent = Agent::start(&["one"], "").await;
@@ -71,8 +76,7 @@ async fn a_model_stays_as_long_as_the_last_request_wished() {
     ask(&agent, 1, &json!({"keep_alive": "1h"})).await;
     let (_, running) = agent.manage("GET", "/api/v1/models/running", "").await;
     assert_eq!(running["running"][0]["keep_alive_s"], 3600, "{running}");
-    let (_, reply) =
-        agent.ask("POST", "/api/chat", "{\"model\":\"one\",\"messages\":[],\"keep_alive\":0}").await;
+    let (_, reply) = ask_to_unload(&agent).await;
     assert_eq!(reply["done_reason"], "unload", "{reply}");
     agent.until("it is unloaded", async || agent.state("one").await == "idle").await;
     let (status, _) = ask(&agent, 1, &json!({"keep_alive": "soon"})).await;
@@ -88,6 +92,9 @@ async fn pinned_models_are_not_evicted() {
     assert!((100_000_001..200_000_000).contains(&needs), "the budget of this test holds one model: {needs}");
     agent.manage("PATCH", "/api/v1/models/one", "{\"pinned\":true}").await;
     assert_eq!(ask(&agent, 1, &json!({})).await.0, 200);
+    let (status, reply) = ask_to_unload(&agent).await;
+    assert!(status == 409 && reply["error"].as_str().is_some_and(|told| told.contains("pinned")), "{reply}");
+    assert_eq!(agent.state("one").await, "ready");
     let (status, reply) = ask(&agent, 1, &json!({"model": "two"})).await;
     assert_eq!(status, 503, "{reply}");
     let message = reply["error"]["message"].as_str().expect("message");
@@ -234,8 +241,13 @@ async fn urgent_requests_go_before_those_that_nobody_waits_for() {
     let long = chat(600, &json!({}));
     let ask_as = async |priority: &'static str| {
         let headers = [("x-priority", priority)];
-        let sent =
-            agent.send_with(&headers, Some(support::KEY), "POST", "/v1/chat/completions", long.as_bytes());
+        let sent = agent.send_with(
+            &headers,
+            Some(support::URGENT_KEY),
+            "POST",
+            "/v1/chat/completions",
+            long.as_bytes(),
+        );
         assert_eq!(sent.await.status(), 200);
         Instant::now()
     };
@@ -251,10 +263,12 @@ async fn urgent_requests_go_before_those_that_nobody_waits_for() {
     };
     let (background, urgent) = tokio::join!(background, urgent);
     assert!(urgent < background);
-    let headers = [("x-priority", "now")];
-    let refused =
-        agent.send_with(&headers, Some(support::KEY), "POST", "/v1/chat/completions", long.as_bytes());
-    assert_eq!(refused.await.status(), 400);
+    for (priority, status) in [("now", 400), ("interactive", 403)] {
+        let headers = [("x-priority", priority)];
+        let refused =
+            agent.send_with(&headers, Some(support::KEY), "POST", "/v1/chat/completions", long.as_bytes());
+        assert_eq!(refused.await.status(), status, "{priority} without the scope");
+    }
 }
 
 #[tokio::test]

@@ -237,7 +237,11 @@ async fn resolve(State(hub): State<Arc<Hub>>, Path(_): Path<String>, headers: He
         .map_or(0, |text| text.trim_start_matches("bytes=").trim_end_matches('-').parse().expect("a range"));
     let rest = hub.content[from..].to_vec();
     let status = if from > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    let length = [(header::CONTENT_LENGTH, rest.len().to_string())];
+    let whole = hub.content.len();
+    let length = [
+        (header::CONTENT_LENGTH, rest.len().to_string()),
+        (header::CONTENT_RANGE, format!("bytes {from}-{}/{whole}", whole - 1)),
+    ];
     if number > 0 {
         return (status, length, rest).into_response();
     }
@@ -290,6 +294,40 @@ async fn a_model_of_the_catalog_is_pulled_and_gone_on_with_after_a_break() {
     let body =
         parsed(agent.send_as(Some(KEY), "POST", "/api/pull", b"{\"model\":\"qwen3-0.6b\"}").await).await;
     assert_eq!(body.0, 403, "{}", body.1);
+}
+
+/// A file that is another one from the second download on; the first breaks in the middle.
+async fn changing(State(asked): State<Arc<AtomicU32>>, headers: HeaderMap) -> Response {
+    let number = asked.fetch_add(1, Ordering::SeqCst);
+    let content = endless_model();
+    let tag = if number < 2 { "\"first\"" } else { "\"second\"" };
+    assert!(headers.get(header::IF_RANGE).is_none_or(|tag| tag == "\"first\""), "as it was told");
+    let told = [(header::CONTENT_LENGTH, content.len().to_string()), (header::ETAG, tag.to_owned())];
+    if number != 1 {
+        return (told, content).into_response();
+    }
+    let half = content[..content.len() / 2].to_vec();
+    let pieces = futures::stream::iter([Ok(half), Err(std::io::Error::other("the cable was pulled"))]);
+    (told, Body::from_stream(pieces)).into_response()
+}
+
+#[tokio::test]
+async fn a_download_is_not_gone_on_with_from_a_file_that_has_changed() {
+    let asked = Arc::<AtomicU32>::default();
+    let router = Router::new().route("/model.gguf", get(changing)).with_state(Arc::clone(&asked));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let address = format!("http://{}/model.gguf", listener.local_addr().expect("address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let agent = Agent::start(&[], "").await;
+    let wish = json!({"url": address}).to_string();
+    let (_, import) = agent.manage("POST", "/api/v1/models/import", &wish).await;
+    let failed = ended(&agent, &import).await;
+    assert!(failed["reason"].as_str().is_some_and(|text| text.contains("has changed")), "{failed}");
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    let (_, uploads) = agent.manage("GET", "/api/v1/models/uploads", "").await;
+    assert_eq!(uploads["uploads"], json!([]), "half of the first file is gone: {uploads}");
+    let (_, import) = agent.manage("POST", "/api/v1/models/import", &wish).await;
+    assert_eq!(ended(&agent, &import).await["state"], "done");
 }
 
 #[tokio::test]

@@ -223,7 +223,7 @@ pub enum Keys {
     Create {
         /// What the key is for.
         name: String,
-        /// What it may be used for: infer, jobs, read, admin; repeatable.
+        /// What it may be used for: infer, jobs, interactive, read, admin; repeatable.
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<String>,
     },

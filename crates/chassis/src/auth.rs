@@ -14,8 +14,10 @@ use sha2::{Digest, Sha256};
 
 use crate::problem::Problem;
 
+mod authenticator;
 mod reader;
 
+pub(crate) use authenticator::Authenticator;
 pub use reader::AuthReader;
 
 /// Name of the session cookie.
@@ -54,8 +56,10 @@ CREATE TABLE IF NOT EXISTS session (
 pub enum Scope {
     /// Ask models.
     Infer,
-    /// Submit and follow jobs.
+    /// Have images, videos and characters made, follow these jobs, and have what they made.
     Jobs,
+    /// Go before others who wait for a model.
+    Interactive,
     /// Read reports and state.
     Read,
     /// Everything.
@@ -64,13 +68,14 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 4] = [Self::Infer, Self::Jobs, Self::Read, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Infer, Self::Jobs, Self::Interactive, Self::Read, Self::Admin];
 
     /// The word used in JSON and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Infer => "infer",
             Self::Jobs => "jobs",
+            Self::Interactive => "interactive",
             Self::Read => "read",
             Self::Admin => "admin",
         }
@@ -154,13 +159,14 @@ pub fn unauthenticated() -> Problem {
     )
 }
 
-/// 403: known, but not for this.
-pub fn forbidden(scope: Scope) -> Problem {
+/// 403: known, but not for this, for which one of these scopes would be enough.
+pub fn forbidden(enough: &[Scope]) -> Problem {
+    let enough: Vec<String> = enough.iter().map(|scope| format!("`{}`", scope.as_str())).collect();
     Problem::new(
         StatusCode::FORBIDDEN,
         "missing-scope",
         "This key may not do that",
-        format!("The key lacks the scope `{}`. Make a key that has it, or `admin`.", scope.as_str()),
+        format!("The key lacks the scope {}. Make a key that has it, or `admin`.", enough.join(" or ")),
     )
 }
 

@@ -1,5 +1,7 @@
 //! Request bodies on their way to a handler: unpacked, and no larger than its route accepts.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -7,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::Limited;
 
+use crate::memory_budget::{CountedBody, Reservation};
 use crate::problem::Problem;
 
 /// Bytes of a request's body at most, however it is packed.
@@ -29,9 +32,14 @@ pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Ends a body at its limit, counted after it was unpacked: a small one may hold a very large one.
+/// Ends a body at its limit, and where there is no memory for more of it, counted after it was unpacked: a small one
+/// may hold a very large one.
 pub(crate) async fn bounded(request: Request, next: Next) -> Response {
     let limit = request.extensions().get::<BodyLimit>().copied();
+    let request = match request.extensions().get::<Arc<Reservation>>().cloned() {
+        Some(reservation) => request.map(|body| Body::new(CountedBody::new(body, reservation))),
+        None => request,
+    };
     next.run(match limit {
         Some(BodyLimit(bytes)) => request.map(|body| Body::new(Limited::new(body, bytes))),
         None => request,

@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::auth::AuthReader;
+use crate::auth::{AuthReader, Authenticator};
 use crate::config::{self, ConfigError};
 use crate::health::Health;
 use crate::layers::assemble;
@@ -155,7 +155,8 @@ where
     R: Future<Output = Result<Service>>,
 {
     let (shutdown, health, version) = (boot.shutdown.clone(), boot.health.clone(), boot.version);
-    let auth = AuthReader::of(&boot.paths);
+    let auth =
+        Authenticator::new(AuthReader::of(&boot.paths)).context("cannot start the threads for keys")?;
     let limits = Limits::default();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::body::HttpBody;
+use axum::body::{Body, HttpBody};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -16,12 +16,15 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 use tracing::Instrument;
 
-use crate::auth::{self, AuthReader, Caller, Scope};
+use crate::auth::{self, Authenticator, Caller, Scope};
 use crate::body::{BodyLimit, bounded, check_encoding};
 use crate::client::{Client, Peer};
 use crate::health::{Health, Report};
+use crate::holding_body::HoldingBody;
 use crate::limits::Limits;
+use crate::memory_budget::{MemoryBudget, Reservation, refused};
 use crate::problem::Problem;
+use crate::request_limiter::{RequestLimiter, RequestPermit};
 use crate::service::{Rules, Service, reshape};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,22 +33,27 @@ const METRICS: &str = "/metrics";
 const SMALL_BODY: u64 = 16 * 1024;
 
 struct Shared {
-    auth: AuthReader,
+    auth: Authenticator,
     rules: Arc<Rules>,
+    memory: MemoryBudget,
+    requests: RequestLimiter,
     answer_limit: Duration,
 }
 
 /// The daemon's routes with everything around them.
 pub(crate) fn assemble(
     service: Service,
-    auth: AuthReader,
+    auth: Authenticator,
     health: Health,
     version: &'static str,
     metrics: PrometheusHandle,
     limits: Limits,
 ) -> Router {
     let rules = Arc::new(service.rules);
-    let shared = Arc::new(Shared { auth, rules: Arc::clone(&rules), answer_limit: limits.answer });
+    let memory = MemoryBudget::new(limits.bodies, rules.largest_body());
+    let answer_limit = service.answer_limit.unwrap_or(limits.answer);
+    let requests = RequestLimiter::new(limits.connections);
+    let shared = Arc::new(Shared { auth, rules: Arc::clone(&rules), memory, requests, answer_limit });
     let source = service.health;
     let report = move |request: Request| {
         let own = Report::of(version, health.components());
@@ -147,6 +155,19 @@ async fn guard(
     if !open && let Err(problem) = rules.permit(caller.as_ref()) {
         return problem.into_response();
     }
+    let permit = match shared.requests.admit(caller.as_ref()) {
+        Ok(permit) => permit,
+        Err(problem) => return problem.into_response(),
+    };
+    let who =
+        caller.as_ref().map_or_else(|| client.network().to_string(), |caller| caller.label().to_owned());
+    let reservation = (has_body(&request) && !rules.streams_body).then(|| shared.memory.begin(who));
+    if let Some(reservation) = &reservation {
+        if let Err(refusal) = reservation.grow_to(content_length(&request).unwrap_or(0)) {
+            return refused(refusal).into_response();
+        }
+        request.extensions_mut().insert(Arc::clone(reservation));
+    }
     if let Some(caller) = caller {
         metrics::counter!("http_caller_requests_total", "caller" => caller.label().to_owned()).increment(1);
         request.extensions_mut().insert(caller);
@@ -155,19 +176,30 @@ async fn guard(
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
     };
-    match tokio::time::timeout(shared.answer_limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout",
-            "The answer took too long",
-            format!(
-                "Nothing was ready after {} seconds. Try again, or ask for less.",
-                shared.answer_limit.as_secs()
-            ),
-        )
-        .into_response(),
+    let answer = tokio::time::timeout(shared.answer_limit, next.run(request)).await;
+    let response = answer.unwrap_or_else(|_| too_slow(shared.answer_limit).into_response());
+    with_its_share(response, permit, reservation)
+}
+
+fn too_slow(limit: Duration) -> Problem {
+    Problem::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        "timeout",
+        "The answer took too long",
+        format!("Nothing was ready after {} seconds. Try again, or ask for less.", limit.as_secs()),
+    )
+}
+
+/// Keeps what the request takes until its answer has left, unless its body was cut for want of memory.
+fn with_its_share(
+    response: Response,
+    permit: Option<RequestPermit>,
+    reservation: Option<Arc<Reservation>>,
+) -> Response {
+    if let Some(refusal) = reservation.as_ref().and_then(|reservation| reservation.refusal()) {
+        return refused(refusal).into_response();
     }
+    response.map(|body| Body::new(HoldingBody::new(body, (permit, reservation))))
 }
 
 /// Reads a small body before the handler runs. A connection with an unread body cannot be used again, and
@@ -187,19 +219,15 @@ async fn with_small_body_read(request: Request) -> Result<Request, Problem> {
 
 /// Whoever shows a key or a session is that caller or nobody, root too.
 async fn identify(
-    auth: &AuthReader,
+    auth: &Authenticator,
     client: Client,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Option<Caller>, Problem> {
-    if !auth::carries_credentials(headers) {
-        return Ok((client == Client::Console).then_some(Caller::Console));
+    if auth::carries_credentials(headers) {
+        return auth.identify(method, headers).await;
     }
-    let (auth, method, headers) = (auth.clone(), method.clone(), headers.clone());
-    // SQLite blocks, for as long as the monitor commits.
-    tokio::task::spawn_blocking(move || auth.identify(&method, &headers, unix_now()))
-        .await
-        .map_err(Problem::internal)?
+    Ok((client == Client::Console).then_some(Caller::Console))
 }
 
 /// Request id, span, metrics by route.
@@ -253,6 +281,11 @@ fn new_request_id() -> HeaderValue {
     rand::rng().fill_bytes(&mut bytes);
     HeaderValue::from_str(&format!("{:016x}", u64::from_be_bytes(bytes)))
         .unwrap_or_else(|_| HeaderValue::from_static("none"))
+}
+
+fn has_body(request: &Request) -> bool {
+    content_length(request)
+        .map_or_else(|| request.headers().contains_key(header::TRANSFER_ENCODING), |length| length > 0)
 }
 
 fn content_length(request: &Request) -> Option<u64> {

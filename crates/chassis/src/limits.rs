@@ -9,10 +9,12 @@ pub(crate) struct Limits {
     pub(crate) head: Duration,
     /// Between two pieces of a request's body.
     pub(crate) body_pause: Duration,
-    /// Until a handler begins to answer; the body may then take as long as it likes.
+    /// Until a handler begins to answer, when its service does not say; the body may then take as long as it likes.
     pub(crate) answer: Duration,
     /// For open requests to finish after SIGTERM.
     pub(crate) grace: Duration,
+    /// Bytes of the bodies of all requests that are not answered yet, of which a program needs about twice as many.
+    pub(crate) bodies: u64,
     /// Open connections per listener; idle ones make room for more.
     pub(crate) connections: usize,
 }
@@ -26,6 +28,7 @@ impl Default for Limits {
             body_pause: Duration::from_secs(30),
             answer: Duration::from_secs(600),
             grace: Duration::from_secs(20),
+            bodies: 64 << 20,
             connections: 512,
         }
     }

@@ -23,8 +23,8 @@ pub enum Access {
     Local,
     /// Who has this scope.
     Scope(Scope),
-    /// Who has both of these scopes.
-    Both(Scope, Scope),
+    /// Who has one of these scopes.
+    Either(Scope, Scope),
 }
 
 impl From<Scope> for Access {
@@ -36,14 +36,14 @@ impl From<Scope> for Access {
 impl Access {
     /// Whether `caller`, who is not on this box, may come in.
     pub(crate) fn permit(self, caller: Option<&Caller>) -> Result<(), Problem> {
-        let needed = match self {
+        let enough: &[Scope] = match &self {
             Self::Public => return Ok(()),
-            Self::Local => [Scope::Read; 2],
-            Self::Scope(scope) => [scope; 2],
-            Self::Both(first, second) => [first, second],
+            Self::Local => &[Scope::Read],
+            Self::Scope(scope) => &[*scope],
+            Self::Either(first, second) => &[*first, *second],
         };
         let caller = caller.ok_or_else(unauthenticated)?;
-        needed.into_iter().find(|scope| !caller.may(*scope)).map_or(Ok(()), |scope| Err(forbidden(scope)))
+        if enough.iter().any(|scope| caller.may(*scope)) { Ok(()) } else { Err(forbidden(enough)) }
     }
 }
 
@@ -59,6 +59,7 @@ pub(crate) struct Row {
     pub(crate) method: Method,
     pub(crate) access: Access,
     pub(crate) body_limit: Option<usize>,
+    pub(crate) streams_body: bool,
     pub(crate) error_shape: Option<ErrorShape>,
 }
 
@@ -86,13 +87,24 @@ rows! {
 
 impl<S: Clone + Send + Sync + 'static> Route<S> {
     fn new(method: Method, path: &'static str, access: Access, handler: MethodRouter<S>) -> Self {
-        Self { path, row: Row { method, access, body_limit: None, error_shape: None }, handler }
+        Self {
+            path,
+            row: Row { method, access, body_limit: None, streams_body: false, error_shape: None },
+            handler,
+        }
     }
 
     /// Accepts bodies of so many bytes where the service accepts fewer or more.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.row.body_limit = Some(bytes);
+        self
+    }
+
+    /// Its handler keeps nothing of a body in memory, so that it counts nothing there.
+    #[must_use]
+    pub fn streams_body(mut self) -> Self {
+        self.row.streams_body = true;
         self
     }
 

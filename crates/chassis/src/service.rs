@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
@@ -10,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::auth::{AuthReader, Caller, Scope};
+use crate::auth::{AuthReader, Authenticator, Caller, Scope};
 use crate::health::{Health, Report};
 use crate::layers::assemble;
 use crate::limits::Limits;
@@ -32,6 +33,7 @@ pub struct Service {
     pub(crate) rules: Rules,
     pub(crate) health: Option<HealthSource>,
     pub(crate) on_drain: Option<Drain>,
+    pub(crate) answer_limit: Option<Duration>,
 }
 
 /// Who may use what, how much they may send, and how errors are told: by row of the table, and by path where no
@@ -50,6 +52,8 @@ pub(crate) struct RequestRules {
     accesses: Vec<Access>,
     /// Bytes of its body at most.
     pub(crate) body_limit: usize,
+    /// Whether the handler keeps nothing of a body in memory.
+    pub(crate) streams_body: bool,
     pub(crate) error_shape: Option<ErrorShape>,
 }
 
@@ -63,7 +67,7 @@ impl Service {
             error_shapes: Vec::new(),
             body_limit: DEFAULT_BODY_LIMIT,
         };
-        Self { router, rules, health: None, on_drain: None }
+        Self { router, rules, health: None, on_drain: None, answer_limit: None }
     }
 
     /// A service of these rows, whose handlers work with `state`. What the rules by path say holds only where
@@ -93,6 +97,13 @@ impl Service {
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.rules.body_limit = bytes;
+        self
+    }
+
+    /// Lets handlers take so long until they begin to answer, where that is more or less than usual.
+    #[must_use]
+    pub fn answer_limit(mut self, limit: Duration) -> Self {
+        self.answer_limit = Some(limit);
         self
     }
 
@@ -130,7 +141,7 @@ impl Service {
     #[doc(hidden)]
     pub fn assembled(self, paths: &Paths) -> axum::Router {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let auth = AuthReader::new(paths.auth_database());
+        let auth = Authenticator::new(AuthReader::new(paths.auth_database())).expect("threads");
         assemble(self, auth, Health::default(), "", metrics, Limits::default())
     }
 }
@@ -141,6 +152,12 @@ impl Rules {
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let rows = route.and_then(|route| self.rows.get(route));
         rows.map_or_else(|| self.by_path(request.uri().path()), |rows| self.by_row(rows, request.method()))
+    }
+
+    /// Bytes of the largest body that is accepted and kept in memory.
+    pub(crate) fn largest_body(&self) -> usize {
+        let kept = self.rows.values().flatten().filter(|row| !row.streams_body);
+        kept.filter_map(|row| row.body_limit).fold(self.body_limit, usize::max)
     }
 
     /// The route that was meant by a path that has none.
@@ -156,6 +173,7 @@ impl Rules {
         RequestRules {
             accesses: rows.iter().map(|row| row.access).collect(),
             body_limit: rows.iter().find_map(|row| row.body_limit).unwrap_or(self.body_limit),
+            streams_body: rows.iter().all(|row| row.streams_body),
             error_shape: rows.iter().find_map(|row| row.error_shape.clone()),
         }
     }
@@ -172,6 +190,7 @@ impl Rules {
         RequestRules {
             accesses: vec![access],
             body_limit: self.body_limit,
+            streams_body: false,
             error_shape: shape.map(|(_, shape)| Arc::clone(shape)),
         }
     }

@@ -3,6 +3,8 @@
 //! `assets/YYYYMMDD_HHmm/<id>.json` describes an asset; its files lie beside it as `<id>.<ending>`.
 //! The JSON is written last, so that an asset is whole or not there. When all assets together exceed
 //! the limit, the oldest that are not pinned go.
+//!
+//! An asset belongs to whom made it; for others it is not there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +16,8 @@ use actionbooster_storage::{Shortage, Space};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::principal::Principal;
 
 /// What a description and its folder take at most.
 const DESCRIPTION_BYTES: u64 = 256 << 10;
@@ -91,6 +95,9 @@ pub struct Asset {
     /// Whether it stays until somebody unpins it.
     #[serde(default)]
     pub pinned: bool,
+    /// Identifier of the key that made it; without one it belongs to the box's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Everything that is needed to make it again.
     pub parameters: Value,
     /// What it consists of, the main file first.
@@ -121,7 +128,7 @@ pub(crate) struct Content<'a> {
 #[derive(Debug)]
 pub struct Assets {
     root: PathBuf,
-    /// Bytes of all assets together; 0 means no limit.
+    /// Bytes of all assets together, with their descriptions; 0 means no limit.
     limit: u64,
     /// Changes come one after another.
     changing: Mutex<()>,
@@ -136,6 +143,7 @@ impl Assets {
     /// Keeps an output. The oldest unpinned assets make room for it.
     pub(crate) fn keep(
         &self,
+        principal: &Principal,
         kind: Kind,
         parameters: Value,
         contents: &[Content<'_>],
@@ -144,9 +152,10 @@ impl Assets {
         let created_at = Timestamp::now();
         let id = format!("a-{:016x}", rand::random::<u64>());
         let folder = self.root.join(created_at.strftime("%Y%m%d_%H%M").to_string());
-        let sequence = self.all()?.first().map_or(0, |(_, newest)| newest.sequence) + 1;
+        let sequence = self.all()?.first().map_or(0, |newest| newest.asset.sequence) + 1;
+        let owner = principal.as_owner().map(str::to_owned);
         let mut asset =
-            Asset { id, kind, created_at, sequence, pinned: false, parameters, files: Vec::new() };
+            Asset { id, kind, created_at, sequence, pinned: false, owner, parameters, files: Vec::new() };
         let bytes = contents.iter().map(|content| content.bytes.len() as u64).sum();
         let written = self.has_room(bytes).and_then(|()| write_asset(&folder, &mut asset, contents));
         match written {
@@ -181,9 +190,9 @@ impl Assets {
     /// What the assets of each kind take.
     pub fn sizes(&self) -> Result<BTreeMap<Kind, Sizes>, AssetError> {
         let mut sizes = BTreeMap::<Kind, Sizes>::new();
-        for (_, asset) in self.all()? {
+        for kept in self.all()? {
+            let (asset, bytes) = (&kept.asset, kept.bytes());
             let kind = sizes.entry(asset.kind).or_default();
-            let bytes = size(&asset);
             kind.bytes += bytes;
             // And its description.
             kind.files += asset.files.len() as u64 + 1;
@@ -196,7 +205,7 @@ impl Assets {
     pub fn clear(&self, kind: Option<Kind>) -> Result<u64, AssetError> {
         let _changing = self.change();
         let mut removed = 0;
-        for (folder, asset) in self.all()? {
+        for Kept { folder, asset, .. } in self.all()? {
             if asset.pinned || kind.is_some_and(|kind| kind != asset.kind) {
                 continue;
             }
@@ -209,19 +218,25 @@ impl Assets {
         Ok(removed)
     }
 
-    /// All assets, newest first. What is damaged is left out and told in the log.
-    pub fn list(&self) -> Result<Vec<Asset>, AssetError> {
-        Ok(self.all()?.into_iter().map(|(_, asset)| asset).collect())
+    /// The assets of this principal, newest first. What is damaged is left out and told in the log.
+    pub fn list(&self, principal: &Principal) -> Result<Vec<Asset>, AssetError> {
+        let own = |asset: &Asset| principal.may_use(asset.owner.as_deref());
+        Ok(self.all()?.into_iter().map(|kept| kept.asset).filter(own).collect())
     }
 
     /// What is known of one.
-    pub fn get(&self, id: &str) -> Result<Asset, AssetError> {
-        Ok(self.find(id)?.1)
+    pub fn get(&self, principal: &Principal, id: &str) -> Result<Asset, AssetError> {
+        Ok(self.find(principal, id)?.1)
     }
 
     /// The path of one of its files; the first when no name is given.
-    pub fn file(&self, id: &str, name: Option<&str>) -> Result<(PathBuf, AssetFile), AssetError> {
-        let (folder, asset) = self.find(id)?;
+    pub fn file(
+        &self,
+        principal: &Principal,
+        id: &str,
+        name: Option<&str>,
+    ) -> Result<(PathBuf, AssetFile), AssetError> {
+        let (folder, asset) = self.find(principal, id)?;
         let wanted = |file: &&AssetFile| name.is_none_or(|name| file.name == name);
         let file = asset.files.iter().find(wanted).cloned();
         let file = file.ok_or_else(|| AssetError::Missing(format!("{id}/{}", name.unwrap_or("file"))))?;
@@ -229,9 +244,9 @@ impl Assets {
     }
 
     /// Keeps it from being removed to make room, or no longer.
-    pub fn pin(&self, id: &str, pinned: bool) -> Result<Asset, AssetError> {
+    pub fn pin(&self, principal: &Principal, id: &str, pinned: bool) -> Result<Asset, AssetError> {
         let _changing = self.change();
-        let (folder, mut asset) = self.find(id)?;
+        let (folder, mut asset) = self.find(principal, id)?;
         asset.pinned = pinned;
         let failed =
             |source| AssetError::Io { what: format!("the pin of {id} could not be written"), source };
@@ -240,9 +255,9 @@ impl Assets {
     }
 
     /// Deletes one with its files.
-    pub fn delete(&self, id: &str) -> Result<(), AssetError> {
+    pub fn delete(&self, principal: &Principal, id: &str) -> Result<(), AssetError> {
         let _changing = self.change();
-        let (folder, asset) = self.find(id)?;
+        let (folder, asset) = self.find(principal, id)?;
         remove(&folder, &asset)
             .map_err(|source| AssetError::Io { what: format!("{id} could not be deleted"), source })
     }
@@ -257,25 +272,27 @@ impl Assets {
             return Ok(());
         }
         let all = self.all()?;
-        let mut used: u64 = all.iter().map(|(_, asset)| size(asset)).sum();
-        for (folder, asset) in all.iter().rev() {
+        let mut used: u64 = all.iter().map(Kept::bytes).sum();
+        for kept in all.iter().rev() {
+            let asset = &kept.asset;
             if used <= self.limit {
                 break;
             }
             if asset.pinned || asset.id == newest {
                 continue;
             }
-            remove(folder, asset).map_err(|source| AssetError::Io {
+            remove(&kept.folder, asset).map_err(|source| AssetError::Io {
                 what: format!("{} could not be removed to make room", asset.id),
                 source,
             })?;
             tracing::info!(asset = asset.id, "removed to make room");
-            used -= size(asset);
+            used -= kept.bytes();
         }
         Ok(())
     }
 
-    fn find(&self, id: &str) -> Result<(PathBuf, Asset), AssetError> {
+    /// One that is this principal's; others are told that it is not there.
+    fn find(&self, principal: &Principal, id: &str) -> Result<(PathBuf, Asset), AssetError> {
         let missing = || AssetError::Missing(id.to_owned());
         // Only ids of ours ever reach a path.
         let is_ours = id.strip_prefix("a-").is_some_and(|rest| {
@@ -286,27 +303,30 @@ impl Assets {
             return Err(missing());
         }
         for folder in self.folders()? {
-            if let Some(asset) = read(&folder.join(format!("{id}.json"))) {
+            if let Some((asset, _)) = read(&folder.join(format!("{id}.json"))) {
+                if !principal.may_use(asset.owner.as_deref()) {
+                    return Err(missing());
+                }
                 return Ok((folder, asset));
             }
         }
         Err(missing())
     }
 
-    fn all(&self) -> Result<Vec<(PathBuf, Asset)>, AssetError> {
+    fn all(&self) -> Result<Vec<Kept>, AssetError> {
         let mut all = Vec::new();
         for folder in self.folders()? {
             let entries = fs::read_dir(&folder).map_err(|source| self.unreadable(source))?;
             for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
                 if path.extension().is_some_and(|ending| ending == "json")
-                    && let Some(asset) = read(&path)
+                    && let Some((asset, description_bytes)) = read(&path)
                 {
-                    all.push((folder.clone(), asset));
+                    all.push(Kept { folder: folder.clone(), asset, description_bytes });
                 }
             }
         }
         let place = |asset: &Asset| (asset.sequence, asset.created_at, asset.id.clone());
-        all.sort_by_key(|(_, asset)| std::cmp::Reverse(place(asset)));
+        all.sort_by_key(|kept| std::cmp::Reverse(place(&kept.asset)));
         Ok(all)
     }
 
@@ -324,13 +344,25 @@ impl Assets {
     }
 }
 
-fn size(asset: &Asset) -> u64 {
-    asset.files.iter().map(|file| file.size_bytes).sum()
+/// An asset where it lies.
+struct Kept {
+    folder: PathBuf,
+    asset: Asset,
+    description_bytes: u64,
 }
 
-fn read(path: &Path) -> Option<Asset> {
+impl Kept {
+    /// What it takes, with its description: prompts may be longer than what was made of them.
+    fn bytes(&self) -> u64 {
+        self.description_bytes + self.asset.files.iter().map(|file| file.size_bytes).sum::<u64>()
+    }
+}
+
+/// An asset, and the bytes of its description.
+fn read(path: &Path) -> Option<(Asset, u64)> {
     let bytes = fs::read(path).ok()?;
     serde_json::from_slice(&bytes)
+        .map(|asset| (asset, bytes.len() as u64))
         .inspect_err(
             |error| tracing::warn!(path = %path.display(), %error, "an asset's description is damaged"),
         )
@@ -393,12 +425,14 @@ mod tests {
 
     use super::*;
 
+    const OWNER: Principal = Principal::OWNER;
+
     fn text(content: &str) -> Content<'_> {
         Content { ending: "txt", media_type: "text/plain; charset=utf-8", bytes: content.as_bytes() }
     }
 
     fn ids(assets: &Assets) -> Vec<String> {
-        assets.list().expect("lists").into_iter().map(|asset| asset.id).collect()
+        assets.list(&OWNER).expect("lists").into_iter().map(|asset| asset.id).collect()
     }
 
     #[test]
@@ -406,13 +440,14 @@ mod tests {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().join("assets"), 0);
         assert!(ids(&assets).is_empty(), "nothing yet");
-        let kept = assets.keep(Kind::Text, json!({"seed": 7}), &[text("one"), text("two")]).expect("keeps");
+        let kept =
+            assets.keep(&OWNER, Kind::Text, json!({"seed": 7}), &[text("one"), text("two")]).expect("keeps");
         // Another process, after a restart.
         let again = Assets::new(root.path().join("assets"), 0);
-        assert_eq!(again.get(&kept.id).expect("is there"), kept);
-        let (path, file) = again.file(&kept.id, None).expect("file");
+        assert_eq!(again.get(&OWNER, &kept.id).expect("is there"), kept);
+        let (path, file) = again.file(&OWNER, &kept.id, None).expect("file");
         assert_eq!((fs::read_to_string(path).expect("reads"), file.size_bytes), ("one".into(), 3));
-        let (second, _) = again.file(&kept.id, Some(&kept.files[1].name)).expect("file");
+        let (second, _) = again.file(&OWNER, &kept.id, Some(&kept.files[1].name)).expect("file");
         assert_eq!(fs::read_to_string(second).expect("reads"), "two");
         let folder = root.path().join("assets").join(kept.created_at.strftime("%Y%m%d_%H%M").to_string());
         assert!(folder.join(format!("{}.json", kept.id)).exists());
@@ -421,32 +456,47 @@ mod tests {
     #[test]
     fn the_oldest_unpinned_assets_make_room() {
         let root = tempfile::tempdir().expect("folder");
-        let assets = Assets::new(root.path().to_path_buf(), 10);
+        let assets = Assets::new(root.path().to_path_buf(), 1 << 20);
+        let half = "x".repeat(400 << 10);
         let kept: Vec<Asset> = (0..3)
             .map(|number| {
-                let asset = assets.keep(Kind::Text, json!(number), &[text("four")]).expect("keeps");
+                let asset = assets.keep(&OWNER, Kind::Text, json!(number), &[text(&half)]).expect("keeps");
                 if number == 0 {
-                    assets.pin(&asset.id, true).expect("pins");
+                    assets.pin(&OWNER, &asset.id, true).expect("pins");
                 }
                 asset
             })
             .collect();
         assert_eq!(ids(&assets), [kept[2].id.clone(), kept[0].id.clone()], "the second made room");
         // One that is larger than the limit is kept all the same: it was just asked for.
-        let large = assets.keep(Kind::Text, json!(3), &[text("twelve bytes")]).expect("keeps");
+        let too_large = "x".repeat(2 << 20);
+        let large = assets.keep(&OWNER, Kind::Text, json!(3), &[text(&too_large)]).expect("keeps");
         assert_eq!(ids(&assets), [large.id, kept[0].id.clone()]);
+    }
+
+    #[test]
+    fn a_long_prompt_counts_though_what_was_made_of_it_is_short() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 1 << 20);
+        let long = json!({"prompt": "x".repeat(400 << 10)});
+        let keep = || assets.keep(&OWNER, Kind::Text, long.clone(), &[text("x")]).expect("keeps").id;
+        let (_, second, third) = (keep(), keep(), keep());
+        assert_eq!(ids(&assets), [third, second], "the first made room");
+        let sizes = assets.sizes().expect("sizes")[&Kind::Text];
+        assert!(sizes.bytes > 800 << 10, "{sizes:?}");
     }
 
     #[test]
     fn a_clock_that_was_put_back_does_not_make_new_assets_the_oldest() {
         let root = tempfile::tempdir().expect("folder");
-        let assets = Assets::new(root.path().to_path_buf(), 8);
-        let first = assets.keep(Kind::Text, json!(0), &[text("four")]).expect("keeps");
-        let (folder, mut ahead) = assets.find(&first.id).expect("is there");
+        let assets = Assets::new(root.path().to_path_buf(), 1 << 20);
+        let half = "x".repeat(400 << 10);
+        let first = assets.keep(&OWNER, Kind::Text, json!(0), &[text(&half)]).expect("keeps");
+        let (folder, mut ahead) = assets.find(&OWNER, &first.id).expect("is there");
         ahead.created_at = Timestamp::MAX;
         write_description(&folder, &ahead).expect("writes");
-        let second = assets.keep(Kind::Text, json!(1), &[text("four")]).expect("keeps");
-        let third = assets.keep(Kind::Text, json!(2), &[text("four")]).expect("keeps");
+        let second = assets.keep(&OWNER, Kind::Text, json!(1), &[text(&half)]).expect("keeps");
+        let third = assets.keep(&OWNER, Kind::Text, json!(2), &[text(&half)]).expect("keeps");
         assert_eq!(ids(&assets), [third.id, second.id], "the first made room");
     }
 
@@ -454,23 +504,50 @@ mod tests {
     fn what_is_deleted_leaves_nothing_behind() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().to_path_buf(), 0);
-        let kept = assets.keep(Kind::Image, json!({}), &[text("x")]).expect("keeps");
-        assets.delete(&kept.id).expect("deletes");
-        assert!(matches!(assets.delete(&kept.id), Err(AssetError::Missing(_))));
+        let kept = assets.keep(&OWNER, Kind::Image, json!({}), &[text("x")]).expect("keeps");
+        assets.delete(&OWNER, &kept.id).expect("deletes");
+        assert!(matches!(assets.delete(&OWNER, &kept.id), Err(AssetError::Missing(_))));
         assert_eq!(fs::read_dir(root.path()).expect("root").count(), 0);
+    }
+
+    #[test]
+    fn what_a_key_made_is_there_for_itself_and_for_who_may_see_everything() {
+        let root = tempfile::tempdir().expect("folder");
+        let assets = Assets::new(root.path().to_path_buf(), 0);
+        let (maker, other) = (Principal::key("a", false), Principal::key("b", false));
+        let kept = assets.keep(&maker, Kind::Text, json!({"prompt": "mine"}), &[text("x")]).expect("keeps");
+        let of_before = assets.keep(&OWNER, Kind::Text, json!({}), &[text("y")]).expect("keeps");
+        for (stranger, asset) in [(&other, &kept), (&other, &of_before), (&maker, &of_before)] {
+            let id = &asset.id;
+            assert!(matches!(assets.get(stranger, id), Err(AssetError::Missing(_))));
+            assert!(matches!(assets.file(stranger, id, None), Err(AssetError::Missing(_))));
+            assert!(matches!(assets.pin(stranger, id, true), Err(AssetError::Missing(_))));
+            assert!(matches!(assets.delete(stranger, id), Err(AssetError::Missing(_))));
+        }
+        let listed = |principal: &Principal| assets.list(principal).expect("lists").len();
+        assert_eq!((listed(&maker), listed(&other), listed(&OWNER)), (1, 0, 2));
+        assert_eq!(assets.get(&Principal::key("c", true), &kept.id).expect("is there"), kept);
+        assert!(assets.pin(&maker, &kept.id, true).expect("pins").pinned);
+        assets.delete(&OWNER, &kept.id).expect("deletes");
     }
 
     #[test]
     fn a_kind_is_cleared_without_what_is_pinned() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().to_path_buf(), 0);
-        let keep = |kind, content| assets.keep(kind, json!({}), &[text(content)]).expect("keeps");
+        let keep = |kind, content| assets.keep(&OWNER, kind, json!({}), &[text(content)]).expect("keeps");
         let pinned = keep(Kind::Image, "four");
-        assets.pin(&pinned.id, true).expect("pins");
-        keep(Kind::Image, "three");
+        assets.pin(&OWNER, &pinned.id, true).expect("pins");
+        let three = keep(Kind::Image, "three");
         let other = keep(Kind::Text, "x");
         let sizes = assets.sizes().expect("sizes");
-        assert_eq!(sizes[&Kind::Image], Sizes { bytes: 9, files: 4, pinned_bytes: 4 });
+        let description = |id: &str| {
+            let (folder, _) = assets.find(&OWNER, id).expect("is there");
+            fs::metadata(folder.join(format!("{id}.json"))).expect("description").len()
+        };
+        let (first, second) = (4 + description(&pinned.id), 5 + description(&three.id));
+        let expected = Sizes { bytes: first + second, files: 4, pinned_bytes: first };
+        assert_eq!(sizes[&Kind::Image], expected);
         assert_eq!(assets.clear(Some(Kind::Image)).expect("clears"), 1);
         let mut left = ids(&assets);
         left.sort();
@@ -485,19 +562,19 @@ mod tests {
     fn names_from_outside_lead_nowhere() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().join("assets"), 0);
-        let kept = assets.keep(Kind::Text, json!({}), &[text("x")]).expect("keeps");
+        let kept = assets.keep(&OWNER, Kind::Text, json!({}), &[text("x")]).expect("keeps");
         fs::write(root.path().join("secret.json"), "{}").expect("writes");
         for id in ["", "a-", "../secret", "a-../../secret", "a-0123456789ABCDEF", "a-0123456789abcdeg"] {
-            assert!(matches!(assets.get(id), Err(AssetError::Missing(_))), "{id}");
+            assert!(matches!(assets.get(&OWNER, id), Err(AssetError::Missing(_))), "{id}");
         }
-        assert!(assets.file(&kept.id, Some("../../secret.json")).is_err());
+        assert!(assets.file(&OWNER, &kept.id, Some("../../secret.json")).is_err());
     }
 
     #[test]
     fn a_damaged_description_hides_nothing_else() {
         let root = tempfile::tempdir().expect("folder");
         let assets = Assets::new(root.path().to_path_buf(), 0);
-        let kept = assets.keep(Kind::Text, json!({}), &[text("x")]).expect("keeps");
+        let kept = assets.keep(&OWNER, Kind::Text, json!({}), &[text("x")]).expect("keeps");
         let folder = root.path().join("20260101_0000");
         fs::create_dir_all(&folder).expect("folder");
         fs::write(folder.join("a-0000000000000000.json"), "{").expect("writes");
@@ -510,6 +587,6 @@ mod tests {
         // A file where the folder should be.
         fs::write(root.path().join("assets"), "").expect("writes");
         let assets = Assets::new(root.path().join("assets"), 0);
-        assert!(assets.keep(Kind::Text, json!({}), &[text("x")]).is_err());
+        assert!(assets.keep(&OWNER, Kind::Text, json!({}), &[text("x")]).is_err());
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::assets::{Asset, Content, Kind};
 use super::error::GenerationError;
 use super::models::{Answer, LocalModels, Question};
+use super::principal::Principal;
 use super::{Gateway, off_thread};
 
 const DEFAULT_TOKENS: u32 = 512;
@@ -45,21 +46,23 @@ impl Gateway {
     pub async fn text(
         &self,
         models: &dyn LocalModels,
+        principal: &Principal,
         request: &TextRequest,
     ) -> Result<Text, GenerationError> {
         self.assets.check_room()?;
-        self.write_and_keep(models, request).await
+        self.write_and_keep(models, principal, request).await
     }
 
     /// The same for others that build on texts.
     pub(super) async fn write_and_keep(
         &self,
         models: &dyn LocalModels,
+        principal: &Principal,
         request: &TextRequest,
     ) -> Result<Text, GenerationError> {
         let seed = request.seed.unwrap_or_else(rand::random);
         let (answer, model) = self.write(models, request, seed).await?;
-        let asset = keep(self, request, &answer, &model, seed).await?;
+        let asset = keep(self, principal, request, &answer, &model, seed).await?;
         Ok(Text { asset, answer, model, seed })
     }
 
@@ -93,16 +96,18 @@ impl Gateway {
 
 async fn keep(
     gateway: &Gateway,
+    principal: &Principal,
     request: &TextRequest,
     written: &Answer,
     model: &str,
     seed: u32,
 ) -> Result<Asset, GenerationError> {
     let parameters = request.parameters(model, seed);
-    let (assets, kept) = (Arc::clone(&gateway.assets), written.text.clone());
+    let (assets, principal, kept) = (Arc::clone(&gateway.assets), principal.clone(), written.text.clone());
     off_thread(move || {
         let media_type = "text/plain; charset=utf-8";
-        assets.keep(Kind::Text, parameters, &[Content { ending: "txt", media_type, bytes: kept.as_bytes() }])
+        let content = Content { ending: "txt", media_type, bytes: kept.as_bytes() };
+        assets.keep(&principal, Kind::Text, parameters, &[content])
     })
     .await
 }

@@ -26,7 +26,7 @@ use announcement::{Announcement, id_of};
 use error::io_error;
 use locks::{Lock, Locks};
 
-pub use announcement::Wanted;
+pub use announcement::{Origin, Wanted};
 pub use error::IncomingError;
 pub use writer::Writer;
 
@@ -64,6 +64,26 @@ impl Incoming {
 
     /// Makes room for a model that will come.
     pub fn begin(&self, wanted: &Wanted) -> Result<Upload, IncomingError> {
+        self.begin_from(wanted, None)
+    }
+
+    /// The same for an import, which goes on with what came of the same file before. What an import brought of another
+    /// one under this id is given up.
+    pub fn import(&self, wanted: &Wanted, origin: &Origin) -> Result<Upload, IncomingError> {
+        let begun = self.begin_from(wanted, Some(origin));
+        let Err(IncomingError::Coming { upload, .. }) = &begun else { return begun };
+        let (_, coming) = self.open(upload)?;
+        if coming.begins(wanted, origin) {
+            return self.get(upload);
+        }
+        if coming.origin.is_none() {
+            return begun;
+        }
+        self.abandon(upload)?;
+        self.begin_from(wanted, Some(origin))
+    }
+
+    fn begin_from(&self, wanted: &Wanted, origin: Option<&Origin>) -> Result<Upload, IncomingError> {
         let id = id_of(wanted)?;
         if wanted.size_bytes == 0 {
             return Err(IncomingError::Invalid("size_bytes is 0; announce how many bytes will come".into()));
@@ -85,7 +105,7 @@ impl Incoming {
         let folder = self.folder();
         fs::create_dir_all(&folder).map_err(io_error("cannot make the folder of uploads"))?;
         let upload = format!("u-{:016x}", rand::random::<u64>());
-        let announcement = Announcement { id: id.clone(), wanted: wanted.clone() };
+        let announcement = Announcement { id: id.clone(), wanted: wanted.clone(), origin: origin.cloned() };
         let text =
             toml::to_string(&announcement).map_err(|error| IncomingError::Invalid(error.to_string()))?;
         let place = folder.join(&upload);

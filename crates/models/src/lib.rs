@@ -15,7 +15,7 @@ mod store;
 
 pub use catalog::{Advice, Catalog, Entry, Reason};
 pub use error::StoreError;
-pub use incoming::{Incoming, IncomingError, Upload, Wanted, Writer};
+pub use incoming::{Incoming, IncomingError, Origin, Upload, Wanted, Writer};
 pub use manifest::{Description, Kind, Manifest, ManifestError, Role, Sampling, is_id, shown_id};
 pub use memory::{Estimate, estimate};
 pub use model::Model;

@@ -35,14 +35,17 @@ pub(crate) async fn create(
     let mut scopes = Vec::new();
     for word in &wish.scopes {
         let scope = Scope::parse(word).ok_or_else(|| {
-            invalid("scopes", format!("There is no scope {word:?}; there are infer, jobs, read, admin."))
+            invalid(
+                "scopes",
+                format!("There is no scope {word:?}; there are infer, jobs, interactive, read, admin."),
+            )
         })?;
         if !scopes.contains(&scope) {
             scopes.push(scope);
         }
     }
     if scopes.is_empty() {
-        return Err(invalid("scopes", "Choose at least one of infer, jobs, read, admin."));
+        return Err(invalid("scopes", "Choose at least one of infer, jobs, interactive, read, admin."));
     }
     let name = name.to_owned();
     let (info, key) = blocking(move || Ok(monitor.accounts.create_key(&name, &scopes, unix_now())?)).await?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use actionbooster_chassis::{Paths, load, trace};
+use actionbooster_wire::runner::MOST_MESSAGE_BYTES;
 use actionbooster_wire::runner::v1::runner_server::RunnerServer;
 use anyhow::{Context, Result};
 use nix::sys::prctl::set_pdeathsig;
@@ -66,7 +67,8 @@ async fn answer(service: Service, socket: &Path) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = Server::builder().add_service(RunnerServer::new(service)).serve_with_incoming_shutdown(
+    let service = RunnerServer::new(service).max_decoding_message_size(MOST_MESSAGE_BYTES);
+    let server = Server::builder().add_service(service).serve_with_incoming_shutdown(
         UnixListenerStream::new(listener),
         async {
             // An error means that the sender is gone, which also means stop.

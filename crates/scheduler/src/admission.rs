@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::error::ScheduleError;
-use crate::fair_queue::FairQueue;
-use crate::request::LeaseRequest;
+use crate::fair_queue::{Demand, FairQueue};
+use crate::request::{LeaseRequest, Priority};
 
 /// What a request takes before any has been measured.
 const FIRST_GUESS: Duration = Duration::from_secs(5);
@@ -32,15 +32,25 @@ struct State {
 #[derive(Debug, Default)]
 struct ModelQueue {
     in_flight: usize,
-    /// Each gets its permit sent: one that is dropped unread passes it on.
-    waiting: FairQueue<oneshot::Sender<Permit>>,
+    /// Each gets its slot sent: one that is dropped unread passes it on.
+    waiting: FairQueue<oneshot::Sender<Slot>>,
 }
 
-/// The right to use one slot of a model. Dropping it lets the next one in.
+/// One slot of a model. Dropping it lets the next one in.
 #[derive(Debug)]
-pub(crate) struct Permit {
+struct Slot {
     queue: Arc<AdmissionQueue>,
     model: String,
+}
+
+/// The right of a request to use one slot of a model.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    slot: Slot,
+    caller: String,
+    priority: Priority,
+    /// Tokens that it was charged with.
+    tokens: u32,
     /// When the model was there to answer.
     since: Option<Instant>,
 }
@@ -49,6 +59,23 @@ impl Permit {
     /// The model is loaded and the request begins.
     pub(crate) fn begins(&mut self) {
         self.since = Some(Instant::now());
+    }
+
+    /// The request took so many tokens, whatever was estimated.
+    pub(crate) fn settle(&mut self, took: u32) {
+        if let Some(model) = self.slot.queue.lock().models.get_mut(&self.slot.model) {
+            model.waiting.settle(self.demand(), took);
+        }
+        self.tokens = took;
+    }
+
+    fn new(slot: Slot, request: &LeaseRequest) -> Self {
+        let (caller, priority, tokens) = (request.caller.clone(), request.priority, request.tokens);
+        Self { slot, caller, priority, tokens, since: None }
+    }
+
+    fn demand(&self) -> Demand<'_> {
+        Demand { caller: &self.caller, priority: self.priority, tokens: self.tokens }
     }
 }
 
@@ -82,10 +109,10 @@ impl AdmissionQueue {
             let model = state.models.entry(request.model.clone()).or_default();
             if model.in_flight < self.slots {
                 model.in_flight += 1;
-                model.waiting.record_served(&request.caller);
-                return Ok(self.permit(&request.model));
+                model.waiting.record_served(request.into());
+                return Ok(Permit::new(self.slot(&request.model), request));
             }
-            model.waiting.push(&request.caller, request.priority, Instant::now(), sender).map_err(|full| {
+            model.waiting.push(request.into(), sender).map_err(|full| {
                 let rounds = full.waiting.div_ceil(self.slots) as u32;
                 let seconds = takes.saturating_mul(rounds).as_secs().clamp(1, 3600);
                 ScheduleError::QueueFull { id: request.model.clone(), waiting: full.waiting, seconds }
@@ -95,7 +122,7 @@ impl AdmissionQueue {
         // The sender is dropped only with the queue, and the queue stays while somebody waits.
         let granted = receiver.await;
         drop(ticket);
-        granted.map_err(|_| ScheduleError::ShuttingDown)
+        granted.map(|slot| Permit::new(slot, request)).map_err(|_| ScheduleError::ShuttingDown)
     }
 
     /// Requests that wait for this model.
@@ -103,8 +130,8 @@ impl AdmissionQueue {
         self.lock().models.get(model).map_or(0, |model| model.waiting.len())
     }
 
-    fn permit(self: &Arc<Self>, model: &str) -> Permit {
-        Permit { queue: Arc::clone(self), model: model.to_owned(), since: None }
+    fn slot(self: &Arc<Self>, model: &str) -> Slot {
+        Slot { queue: Arc::clone(self), model: model.to_owned() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -114,18 +141,23 @@ impl AdmissionQueue {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        let Some(since) = self.since else { return };
+        let durations = &mut self.slot.queue.lock().durations;
+        let (took, known) = (since.elapsed(), durations.get(&self.slot.model).copied());
+        let takes = known.map_or(took, |known| (known * (100 - NEWEST) + took * NEWEST) / 100);
+        durations.insert(self.slot.model.clone(), takes);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
         let mut state = self.queue.lock();
-        if let Some(since) = self.since {
-            let (took, known) = (since.elapsed(), state.durations.get(&self.model).copied());
-            let takes = known.map_or(took, |known| (known * (100 - NEWEST) + took * NEWEST) / 100);
-            state.durations.insert(self.model.clone(), takes);
-        }
         let Some(model) = state.models.get_mut(&self.model) else { return };
-        if let Some(next) = model.waiting.next(Instant::now()) {
-            let permit = self.queue.permit(&self.model);
+        if let Some(next) = model.waiting.next() {
+            let slot = self.queue.slot(&self.model);
             drop(state);
             // Whoever left meanwhile gives it back by dropping it, and the next one has it.
-            let _ = next.send(permit);
+            let _ = next.send(slot);
             return;
         }
         model.in_flight = model.in_flight.saturating_sub(1);
@@ -140,7 +172,6 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::request::Priority;
 
     fn request(caller: &str) -> LeaseRequest {
         let (model, caller) = ("m".to_owned(), caller.to_owned());
@@ -148,6 +179,7 @@ mod tests {
             model,
             caller,
             priority: Priority::Normal,
+            tokens: 1,
             keep_alive: None,
             load_timeout: Duration::ZERO,
         }

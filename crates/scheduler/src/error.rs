@@ -105,6 +105,12 @@ pub enum ScheduleError {
         /// Requests that use it or wait for it.
         requests: usize,
     },
+    /// The owner keeps it loaded.
+    #[error("the model {id} is pinned and stays loaded; its owner unpins or unloads it")]
+    Kept {
+        /// The model.
+        id: String,
+    },
     /// Nothing is loaded any more, because the program ends.
     #[error("the agent is stopping; try again when it is back")]
     ShuttingDown,

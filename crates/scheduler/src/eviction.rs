@@ -1,5 +1,7 @@
 //! Which runners must go so that another fits. Pure arithmetic over what is loaded.
 
+use std::time::Instant;
+
 /// A loaded model as the decision sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoadedModel {
@@ -13,6 +15,7 @@ pub(crate) struct LoadedModel {
     pub(crate) stopping: bool,
     /// Never goes for another.
     pub(crate) pinned: bool,
+    pub(crate) loaded_at: Instant,
 }
 
 /// What to do before a model can be loaded.
@@ -22,8 +25,10 @@ pub(crate) enum Decision {
     Load,
     /// Stop these, then look again when they are gone.
     Evict(Vec<String>),
-    /// Runners on their way out, or requests in flight, must end first.
-    Wait,
+    /// Runners on their way out must be gone first.
+    WaitForEnd,
+    /// Requests in flight must end first.
+    WaitForRequests,
     /// It never fits.
     Refuse,
     /// It never fits beside the pinned models.
@@ -37,7 +42,7 @@ pub(crate) enum Decision {
 pub(crate) fn decide(budget: u64, id: &str, needed: u64, loaded: &[LoadedModel]) -> Decision {
     if loaded.iter().any(|model| model.id == id) {
         // An older runner of the same model is still ending; two would share one socket.
-        return Decision::Wait;
+        return Decision::WaitForEnd;
     }
     if budget == 0 {
         return Decision::Load;
@@ -66,7 +71,13 @@ pub(crate) fn decide(budget: u64, id: &str, needed: u64, loaded: &[LoadedModel])
         evicted.push(model.id.clone());
     }
     // Stopping anything is pointless while the busy ones alone leave too little.
-    if evicted.is_empty() || left + needed > budget { Decision::Wait } else { Decision::Evict(evicted) }
+    if left + needed > budget {
+        Decision::WaitForRequests
+    } else if evicted.is_empty() {
+        Decision::WaitForEnd
+    } else {
+        Decision::Evict(evicted)
+    }
 }
 
 fn total<'a>(models: impl Iterator<Item = &'a LoadedModel>) -> u128 {
@@ -78,7 +89,15 @@ mod tests {
     use super::*;
 
     fn idle(id: &str, bytes: u64, last_used: u64) -> LoadedModel {
-        LoadedModel { id: id.into(), bytes, in_flight: 0, last_used, stopping: false, pinned: false }
+        LoadedModel {
+            id: id.into(),
+            bytes,
+            in_flight: 0,
+            last_used,
+            stopping: false,
+            pinned: false,
+            loaded_at: Instant::now(),
+        }
     }
 
     fn busy(id: &str, bytes: u64) -> LoadedModel {
@@ -102,24 +121,24 @@ mod tests {
             ("the oldest goes", 10, 4, vec![idle("a", 4, 2), idle("b", 4, 1)], evict(&["b"])),
             ("as many as needed", 10, 9, vec![idle("a", 4, 2), idle("b", 4, 1)], evict(&["b", "a"])),
             ("busy ones stay", 10, 4, vec![idle("a", 4, 9), busy("b", 4)], evict(&["a"])),
-            ("all busy", 10, 4, vec![busy("a", 8)], Decision::Wait),
+            ("all busy", 10, 4, vec![busy("a", 8)], Decision::WaitForRequests),
             (
                 "idle ones are kept when they do not help",
                 10,
                 4,
                 vec![idle("a", 1, 1), busy("b", 9)],
-                Decision::Wait,
+                Decision::WaitForRequests,
             ),
-            ("what is ending counts until it is gone", 10, 4, vec![stopping("a", 8)], Decision::Wait),
+            ("what is ending counts until it is gone", 10, 4, vec![stopping("a", 8)], Decision::WaitForEnd),
             (
                 "what is ending saves the others",
                 10,
                 4,
                 vec![stopping("a", 6), idle("b", 4, 1)],
-                Decision::Wait,
+                Decision::WaitForEnd,
             ),
             ("ending ones may not be enough", 10, 9, vec![stopping("a", 6), idle("b", 4, 1)], evict(&["b"])),
-            ("the same model is still ending", 10, 1, vec![stopping("new", 1)], Decision::Wait),
+            ("the same model is still ending", 10, 1, vec![stopping("new", 1)], Decision::WaitForEnd),
             ("never fits", 10, 11, vec![], Decision::Refuse),
             ("pinned ones stay", 10, 4, vec![pinned("a", 4), idle("b", 4, 9)], evict(&["b"])),
             ("pinned ones leave too little", 10, 7, vec![pinned("a", 4), idle("b", 4, 9)], Decision::Pinned),
@@ -129,7 +148,7 @@ mod tests {
                 10,
                 4,
                 vec![busy("a", u64::MAX), idle("b", u64::MAX, 1)],
-                Decision::Wait,
+                Decision::WaitForRequests,
             ),
         ];
         for (name, budget, needed, models, expected) in cases {

@@ -16,7 +16,7 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 pub struct Lease {
     // Dropped first: whoever is admitted next finds the runner free.
     runner: RunnerRef,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Lease {
@@ -24,12 +24,17 @@ impl Lease {
     pub(crate) fn begin(mut runner: RunnerRef, mut permit: Permit, keep_alive: Option<KeepAlive>) -> Self {
         permit.begins();
         runner.serve(keep_alive);
-        Self { runner, _permit: permit }
+        Self { runner, permit }
     }
 
     /// The connection to the model's engine.
     pub fn channel(&self) -> Channel {
         self.runner.channel.clone()
+    }
+
+    /// Notes how many tokens the request took: that counts in its caller's share, not what was estimated.
+    pub fn settle(&mut self, tokens: u32) {
+        self.permit.settle(tokens);
     }
 
     /// Stops the engine, which lives and does not answer. That counts as its crash.

@@ -26,6 +26,7 @@ mod latency;
 mod lease;
 mod loader;
 mod memory;
+mod precedence;
 mod registry;
 mod report;
 mod request;

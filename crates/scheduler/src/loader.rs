@@ -17,6 +17,7 @@ use crate::eviction::{Decision, LoadedModel, decide};
 use crate::index::{Footprint, ModelIndex};
 use crate::latency::LatencyEstimator;
 use crate::memory::MemoryMonitor;
+use crate::precedence::{Claims, OpenClaim};
 use crate::registry::{Load, Registry, RunnerRef};
 use crate::stop_reason::StopReason;
 
@@ -34,6 +35,8 @@ pub(crate) struct Loader {
     pub(crate) memory: Arc<MemoryMonitor>,
     /// One model loads at a time: two at once would both believe in the same free memory.
     pub(crate) load_permit: Semaphore,
+    /// The loads that wait for memory.
+    pub(crate) claims: Arc<Claims>,
     /// The watchers of runners.
     pub(crate) tasks: TaskTracker,
     /// Cancelled when nothing is loaded any more.
@@ -76,7 +79,7 @@ impl Loader {
         }
     }
 
-    /// Waits for the turn to load, then for room.
+    /// Waits for the turn to load and for room. While requests of others use the room, others may load what fits.
     async fn prepare(
         &self,
         id: &str,
@@ -85,21 +88,40 @@ impl Loader {
     ) -> Result<(SemaphorePermit<'_>, Footprint), ScheduleError> {
         let footprint = self.index.footprint(id).await?;
         load.bytes.store(footprint.counted_bytes, Ordering::Relaxed);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Ok(Ok(permit)) = tokio::time::timeout(left, self.load_permit.acquire()).await else {
-            return Err(ScheduleError::LoadTimeout { id: id.to_owned() });
-        };
-        self.make_room(id, footprint.counted_bytes, deadline).await?;
-        Ok((permit, footprint))
+        let claim = self.claims.claim(footprint.counted_bytes);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(Ok(permit)) = tokio::time::timeout(left, self.load_permit.acquire()).await else {
+                return Err(ScheduleError::LoadTimeout { id: id.to_owned() });
+            };
+            let changed = self.changed();
+            if self.make_room(id, footprint.counted_bytes, &claim, deadline).await? {
+                return Ok((permit, footprint));
+            }
+            drop(permit);
+            self.wait(changed, id, footprint.counted_bytes, deadline).await?;
+        }
     }
 
-    async fn make_room(&self, id: &str, needed_bytes: u64, deadline: Instant) -> Result<(), ScheduleError> {
+    /// Whether there is room now, or when what is idle has gone; else requests or older loads must end first.
+    async fn make_room(
+        &self,
+        id: &str,
+        needed_bytes: u64,
+        claim: &OpenClaim,
+        deadline: Instant,
+    ) -> Result<bool, ScheduleError> {
         let budget_bytes = self.registry.limits().budget_bytes;
         loop {
-            let changed = self.registry.changed();
+            let changed = self.changed();
             let loaded = self.registry.loaded();
-            match decide(budget_bytes, id, needed_bytes, &loaded) {
-                Decision::Load => return Ok(()),
+            let decision = decide(budget_bytes, id, needed_bytes, &loaded);
+            let takes = matches!(decision, Decision::Load | Decision::Evict(_));
+            if budget_bytes > 0 && takes && claim.must_yield(budget_bytes, &loaded) {
+                return Ok(false);
+            }
+            match decision {
+                Decision::Load => return Ok(true),
                 Decision::Refuse => {
                     return Err(ScheduleError::TooLarge { id: id.to_owned(), needed_bytes, budget_bytes });
                 }
@@ -110,19 +132,38 @@ impl Loader {
                     }
                 }
                 Decision::Pinned => return Err(pinned_out(id, needed_bytes, budget_bytes, &loaded)),
-                Decision::Wait => {}
+                Decision::WaitForEnd => {}
+                Decision::WaitForRequests => return Ok(false),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if tokio::time::timeout(left, changed).await.is_err() {
-                let used_bytes = total_bytes(loaded.iter());
-                return Err(ScheduleError::NoRoom {
-                    id: id.to_owned(),
-                    needed_bytes,
-                    used_bytes,
-                    budget_bytes,
-                });
+            self.wait(changed, id, needed_bytes, deadline).await?;
+        }
+    }
+
+    /// Ends when there may be more room than when this was called.
+    fn changed(&self) -> impl Future<Output = ()> {
+        let (room, claims) = (self.registry.changed(), self.claims.closed());
+        async move {
+            tokio::select! {
+                () = room => {}
+                () = claims => {}
             }
         }
+    }
+
+    async fn wait(
+        &self,
+        changed: impl Future<Output = ()>,
+        id: &str,
+        needed_bytes: u64,
+        deadline: Instant,
+    ) -> Result<(), ScheduleError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        tokio::time::timeout(left, changed).await.map_err(|_| ScheduleError::NoRoom {
+            id: id.to_owned(),
+            needed_bytes,
+            used_bytes: self.registry.used_bytes(),
+            budget_bytes: self.registry.limits().budget_bytes,
+        })
     }
 
     /// Ends when nobody waits for this load any more, and takes it out.

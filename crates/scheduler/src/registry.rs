@@ -1,7 +1,7 @@
 //! What is loaded or on its way in, and who uses it. Nothing here waits while it holds the lock.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub(crate) struct Load {
     pub(crate) outcome: watch::Sender<Outcome>,
     /// Somebody asked for its end.
     pub(crate) cancelled: CancellationToken,
+    /// Its settings were changed since it began.
+    pub(crate) outdated: AtomicBool,
     /// What it will count in the budget; 0 until that is known.
     pub(crate) bytes: AtomicU64,
 }
@@ -165,6 +167,7 @@ impl Registry {
     pub(crate) fn insert(self: &Arc<Self>, id: &str, engine: Engine, footprint: Footprint) -> RunnerRef {
         let mut state = self.lock();
         let mut runner = Runner::new(engine, footprint, state.tick());
+        runner.outdated = state.loads.get(id).is_some_and(|load| load.outdated.load(Ordering::Relaxed));
         let reference = self.reference(id, &mut runner, state.tick());
         state.runners.insert(id.to_owned(), runner);
         state.record_gauges();
@@ -265,6 +268,24 @@ impl Registry {
             runner.stop(StopReason::Requested);
         }
         Ok(())
+    }
+
+    /// Has a model loaded anew by the next request: its runner stops now, or as soon as nobody uses it. Returns whether
+    /// that is now.
+    pub(crate) fn renew(&self, id: &str) -> bool {
+        let mut state = self.lock();
+        if let Some(load) = state.loads.get(id) {
+            load.outdated.store(true, Ordering::Relaxed);
+            return false;
+        }
+        let Some(runner) = state.runners.get_mut(id).filter(|runner| !runner.is_stopping()) else {
+            return true;
+        };
+        runner.outdated = true;
+        if runner.is_idle() {
+            runner.stop(StopReason::Changed);
+        }
+        runner.is_stopping()
     }
 
     /// Stops what has been idle for longer than it is kept.
@@ -368,6 +389,11 @@ impl Drop for RunnerRef {
         {
             runner.in_flight = runner.in_flight.saturating_sub(1);
             runner.idle_since = Instant::now();
+        }
+        if let Some(runner) =
+            state.runners.get_mut(&self.id).filter(|runner| runner.outdated && runner.is_idle())
+        {
+            runner.stop(StopReason::Changed);
         }
         // One that is not to be kept goes at once, unless others are about to use it.
         let unwanted = state.runners.get(&self.id).is_some_and(|runner| {

@@ -11,6 +11,8 @@ pub struct LeaseRequest {
     pub caller: String,
     /// How urgent it is.
     pub priority: Priority,
+    /// Tokens that it will probably take, of prompt and answer together: its share of turns.
+    pub tokens: u32,
     /// How long the model stays loaded afterwards; else as the owner chose.
     pub keep_alive: Option<KeepAlive>,
     /// How long it waits for memory and for other loads.

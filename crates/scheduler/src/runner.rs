@@ -27,10 +27,13 @@ pub(crate) struct Runner {
     /// Larger is more recent.
     pub(crate) last_used: u64,
     pub(crate) idle_since: Instant,
+    loaded_at: Instant,
     /// Tells this runner from a later one of the same model.
     pub(crate) generation: u64,
     /// How long the last request wants it to stay.
     pub(crate) keep_alive: Option<KeepAlive>,
+    /// Stops as soon as nobody uses it: its settings were changed since it began to load.
+    pub(crate) outdated: bool,
     /// Why it was told to stop, if it was; it stays registered until it is gone, so that its memory counts.
     pub(crate) stop_reason: Arc<OnceLock<StopReason>>,
 }
@@ -47,8 +50,10 @@ impl Runner {
             in_flight: 0,
             last_used: generation,
             idle_since: Instant::now(),
+            loaded_at: Instant::now(),
             generation,
             keep_alive: None,
+            outdated: false,
             stop_reason: Arc::default(),
         }
     }
@@ -91,6 +96,7 @@ impl Runner {
             last_used: self.last_used,
             stopping: self.is_stopping(),
             pinned: policy.pinned,
+            loaded_at: self.loaded_at,
         }
     }
 }

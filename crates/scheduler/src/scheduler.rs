@@ -72,6 +72,7 @@ impl Scheduler {
             registry: Arc::clone(&registry),
             memory: Arc::clone(&memory),
             load_permit: Semaphore::new(1),
+            claims: Arc::default(),
             tasks: tasks.clone(),
             closing: closing.clone(),
         });
@@ -161,6 +162,20 @@ impl Scheduler {
     /// Unloads a model now, also one that still loads. Fails when requests use it or wait for it, unless `force`.
     pub fn unload(&self, id: &str, force: bool) -> Result<(), ScheduleError> {
         self.registry.unload(id, force)
+    }
+
+    /// The same for a client that has done with the model. Fails for one that the owner keeps loaded, too.
+    pub fn release(&self, id: &str) -> Result<(), ScheduleError> {
+        if self.registry.lock().policy(id).pinned {
+            return Err(ScheduleError::Kept { id: id.to_owned() });
+        }
+        self.registry.unload(id, false)
+    }
+
+    /// Has the next request load a model anew, as it is set now: what is loaded goes now, or as soon as nobody uses it.
+    /// Returns whether that is now.
+    pub fn renew(&self, id: &str) -> bool {
+        self.registry.renew(id)
     }
 
     /// Waits until a model's runner is gone, for a while.

@@ -13,6 +13,8 @@ pub(crate) enum StopReason {
     Overrun,
     /// Somebody asked for it.
     Requested,
+    /// It is set otherwise now.
+    Changed,
     /// The agent ends.
     ShuttingDown,
     /// It lives and does not answer, which counts as a crash.
@@ -26,6 +28,7 @@ impl fmt::Display for StopReason {
             Self::Evicted { by } => write!(formatter, "the model {by} needed its memory"),
             Self::Overrun => formatter.write_str("models take more memory than was reckoned"),
             Self::Requested => formatter.write_str("it was unloaded on request"),
+            Self::Changed => formatter.write_str("its settings were changed"),
             Self::ShuttingDown => formatter.write_str("the agent is stopping"),
             Self::Unhealthy(reason) => formatter.write_str(reason),
         }

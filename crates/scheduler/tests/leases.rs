@@ -94,10 +94,13 @@ impl Published {
     }
 }
 
-/// A scheduler over the models `one` and `two`, of which so many may load.
+/// A scheduler over the models `one`, `two` and `small`, of which so many may load.
 struct Bench {
     _root: tempfile::TempDir,
     scheduler: Arc<Scheduler>,
+    index: Arc<ModelIndex>,
+    /// What each model takes.
+    size: u64,
     engines: Arc<Engines>,
     events: Arc<Published>,
 }
@@ -106,7 +109,7 @@ impl Bench {
     /// The budget is a number of models of the same size.
     async fn new(budget_models: u64, loads: usize) -> Self {
         let root = tempfile::tempdir().expect("folder");
-        for id in ["one", "two"] {
+        for id in ["one", "two", "small"] {
             add_model(root.path(), id);
         }
         let index = ModelIndex::new(Store::new("/nowhere".into(), root.path().into()), 2);
@@ -119,13 +122,14 @@ impl Bench {
         });
         let events = Arc::<Published>::default();
         let dependencies = Dependencies {
-            index,
+            index: Arc::clone(&index),
             latency: Arc::<LatencyEstimator>::default(),
             launcher: Arc::<Engines>::clone(&engines),
             events: Arc::<Published>::clone(&events),
         };
         let limits = Limits { budget_bytes: size * budget_models, keep_alive: Duration::from_secs(300) };
-        Self { _root: root, scheduler: Scheduler::new(dependencies, limits), engines, events }
+        let scheduler = Scheduler::new(dependencies, limits);
+        Self { _root: root, scheduler, index, size, engines, events }
     }
 
     fn crash(&self, id: &str) {
@@ -154,6 +158,7 @@ fn request(model: &str) -> LeaseRequest {
         model: model.into(),
         caller: "test".into(),
         priority: Priority::Normal,
+        tokens: 100,
         keep_alive: None,
         load_timeout: LIMIT,
     }
@@ -182,7 +187,74 @@ async fn an_idle_model_goes_for_another_and_a_busy_or_pinned_one_does_not() {
     bench.scheduler.set_retention_policies(HashMap::from([("two".to_owned(), pinned)]));
     let error = bench.scheduler.lease(&request("one")).await.expect_err("it is pinned");
     assert!(matches!(&error, ScheduleError::Pinned { pinned, .. } if pinned == &["two"]), "{error}");
+    let error = bench.scheduler.release("two").expect_err("it is its owner's to unload");
+    assert!(matches!(error, ScheduleError::Kept { .. }), "{error}");
     assert_eq!(bench.state("two"), ModelState::Ready);
+    bench.scheduler.set_retention_policies(HashMap::new());
+    bench.scheduler.release("two").expect("it is not pinned any more");
+    bench.events.wait_for("model.unloaded two it was unloaded on request").await;
+}
+
+#[tokio::test]
+async fn a_model_whose_settings_change_is_loaded_anew_when_nobody_uses_it() {
+    let bench = Bench::new(2, 9).await;
+    assert!(bench.scheduler.renew("one"), "nothing has the old settings");
+    let first = bench.scheduler.lease(&request("one")).await.expect("room");
+    assert!(!bench.scheduler.renew("one"), "it answers");
+    let second = bench.scheduler.lease(&request("one")).await.expect("it goes on");
+    drop(first);
+    assert_eq!(bench.state("one"), ModelState::Ready);
+    drop(second);
+    bench.events.wait_for("model.unloaded one its settings were changed").await;
+    drop(bench.scheduler.lease(&request("one")).await.expect("it is loaded anew"));
+    assert!(bench.scheduler.renew("one"), "it is idle");
+}
+
+#[tokio::test]
+async fn a_change_while_a_model_loads_is_not_lost() {
+    let bench = Bench::new(2, 0).await;
+    let wanted = request("one");
+    let mut lease = Box::pin(bench.scheduler.lease(&wanted));
+    let changed = async {
+        while bench.state("one") != ModelState::Loading {
+            tokio::task::yield_now().await;
+        }
+        bench.scheduler.renew("one")
+    };
+    let lease = tokio::select! {
+        biased;
+        now = changed => {
+            assert!(!now, "it loads with the old settings");
+            bench.engines.loads.add_permits(1);
+            lease.await
+        }
+        _ = &mut lease => panic!("nothing loads yet"),
+    };
+    drop(lease.expect("room"));
+    bench.events.wait_for("model.unloaded one its settings were changed").await;
+}
+
+#[tokio::test]
+async fn a_load_that_waits_for_memory_does_not_stop_one_that_fits() {
+    let bench = Bench::new(2, 9).await;
+    let (one, two) = (request("one"), request("two"));
+    let busy = bench.scheduler.lease(&one).await.expect("room");
+    bench.index.record_resident("two", bench.size * 2);
+    let mut waits = Box::pin(bench.scheduler.lease(&two));
+    let small = request("small");
+    let fits = async {
+        while bench.state("two") != ModelState::Loading {
+            tokio::task::yield_now().await;
+        }
+        bench.scheduler.lease(&small).await
+    };
+    let passes = tokio::select! {
+        passes = fits => passes.expect("it fits"),
+        _ = &mut waits => panic!("another model is in use"),
+    };
+    drop((passes, busy));
+    drop(waits.await.expect("when the others are idle, they go"));
+    bench.events.wait_for("model.unloaded small the model two needed its memory").await;
 }
 
 #[tokio::test]

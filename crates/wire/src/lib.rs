@@ -2,6 +2,10 @@
 
 /// How the agent talks to a runner (`proto/runner.proto`).
 pub mod runner {
+    /// Bytes of a message at most, on both sides. A request of 4 MiB grows to four times as much when its numbers are
+    /// written out.
+    pub const MOST_MESSAGE_BYTES: usize = 16 << 20;
+
     /// Version 1 of the contract.
     #[allow(missing_docs, clippy::pedantic, reason = "generated from the documented proto file")]
     pub mod v1 {

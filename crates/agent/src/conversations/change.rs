@@ -105,7 +105,7 @@ pub(crate) async fn clear(
             .ok_or_else(|| malformed("`account` is no account; `boosterctl storage` lists them."))?,
     };
     if account != *permit.account() && !caller.may(Scope::Admin) {
-        return Err(forbidden(Scope::Admin));
+        return Err(forbidden(&[Scope::Admin]));
     }
     let removed = conversations.clear(&account).await.map_err(problem)?;
     tracing::info!(%account, removed, "all conversations of an account were deleted");

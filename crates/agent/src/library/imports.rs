@@ -1,15 +1,16 @@
 //! Models that the box fetches itself: a file on it, an address, or a name of the catalog.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actionbooster_chassis::{Json, Problem};
 use actionbooster_http_client::innermost;
-use actionbooster_models::{Incoming, IncomingError, Upload, Wanted};
+use actionbooster_models::{Incoming, Origin, Upload, Wanted};
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -169,13 +170,16 @@ async fn bring(library: &ModelLibrary, source: Source, job: &Job) -> Result<Stri
             }
             let size =
                 answer.content_length().ok_or_else(|| format!("{address} does not say how large it is"))?;
+            let origin = Origin { validator: validator(answer.headers()), address };
             drop(answer);
-            download(library, &incoming, Wanted::new(name, size), &address, job).await?
+            download(library, &incoming, Wanted::new(name, size), origin, job).await?
         }
         Source::Catalog(id) => {
             let entry = library.shop.get(&id).ok_or_else(|| format!("the catalog has no model {id}"))?;
             let (wanted, url) = library.shop.look_up(entry).await?;
-            download(library, &incoming, wanted, &url, job).await?
+            // Its digest is known, or else it comes from the beginning.
+            let origin = Origin { address: url, validator: None };
+            download(library, &incoming, wanted, origin, job).await?
         }
     };
     job.told.send_modify(|import| import.state = Stage::Checking);
@@ -194,19 +198,15 @@ async fn bring(library: &ModelLibrary, source: Source, job: &Job) -> Result<Stri
     }
 }
 
-/// Begins an upload, or goes on with the one of the same model that a restart left.
-async fn begin_or_resume(incoming: &Incoming, wanted: Wanted, job: &Job) -> Result<Upload, Failed> {
+/// Begins an upload, or goes on with the one of the same file that a restart left.
+async fn begin_or_resume(
+    incoming: &Incoming,
+    wanted: Wanted,
+    origin: Origin,
+    job: &Job,
+) -> Result<Upload, Failed> {
     let own = incoming.clone();
-    let size = wanted.size_bytes;
-    let begun = off_thread(move || match own.begin(&wanted) {
-        Err(IncomingError::Coming { upload, .. })
-            if own.get(&upload).is_ok_and(|old| old.size_bytes == size) =>
-        {
-            own.get(&upload).map_err(Failure::from)
-        }
-        begun => begun.map_err(Failure::from),
-    })
-    .await?;
+    let begun = off_thread(move || own.import(&wanted, &origin).map_err(Failure::from)).await?;
     job.told.send_modify(|import| {
         import.id = Some(begun.id.clone());
         import.size_bytes = Some(begun.size_bytes);
@@ -217,14 +217,17 @@ async fn begin_or_resume(incoming: &Incoming, wanted: Wanted, job: &Job) -> Resu
 
 async fn from_file(incoming: &Incoming, path: PathBuf, job: &Job) -> Result<Upload, Failed> {
     let told = path.display().to_string();
-    let mut file =
-        tokio::fs::File::open(&path).await.map_err(|error| format!("cannot open {told}: {error}"))?;
-    let data = file.metadata().await.map_err(|error| format!("cannot read {told}: {error}"))?;
+    // Looked at before it is opened: a pipe would keep a thread for ever.
+    let data = tokio::fs::metadata(&path).await.map_err(|error| format!("cannot open {told}: {error}"))?;
     if !data.is_file() {
         return Err(format!("{told} is not a file").into());
     }
+    let opened = tokio::fs::File::open(&path).await;
+    let mut file = opened.map_err(|error| format!("cannot open {told}: {error}"))?;
+    let changed = format!("{} {}.{:09}", data.ino(), data.mtime(), data.mtime_nsec());
+    let origin = Origin { address: told.clone(), validator: Some(changed) };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let upload = begin_or_resume(incoming, Wanted::new(name, data.len()), job).await?;
+    let upload = begin_or_resume(incoming, Wanted::new(name, data.len()), origin, job).await?;
     tokio::io::AsyncSeekExt::seek(&mut file, std::io::SeekFrom::Start(upload.received_bytes))
         .await
         .map_err(|error| format!("cannot read {told}: {error}"))?;
@@ -248,20 +251,22 @@ async fn download(
     library: &ModelLibrary,
     incoming: &Incoming,
     wanted: Wanted,
-    url: &str,
+    origin: Origin,
     job: &Job,
 ) -> Result<Upload, Failed> {
-    let mut upload = begin_or_resume(incoming, wanted, job).await?;
+    let mut upload = begin_or_resume(incoming, wanted, origin.clone(), job).await?;
     let mut tries = 0;
     while upload.received_bytes < upload.size_bytes {
         let before = upload.received_bytes;
-        let broke = fetch(library, incoming, &upload, url, job).await?;
+        let broke = fetch(library, incoming, &upload, &origin, job).await?;
         let (own, number) = (incoming.clone(), upload.upload.clone());
         upload = off_thread(move || own.get(&number).map_err(Failure::from)).await?;
         let Some(reason) = broke else { continue };
         tries = if upload.received_bytes > before { 1 } else { tries + 1 };
         if tries >= TRIES {
-            return Err(format!("{url}: {reason}; import it again to go on where it broke").into());
+            return Err(
+                format!("{}: {reason}; import it again to go on where it broke", origin.address).into()
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -273,27 +278,32 @@ async fn fetch(
     library: &ModelLibrary,
     incoming: &Incoming,
     upload: &Upload,
-    url: &str,
+    origin: &Origin,
     job: &Job,
 ) -> Result<Option<String>, Failed> {
+    let url = origin.address.as_str();
     let offset = upload.received_bytes;
     let mut request = library.shop.http.get(url);
     if offset > 0 {
         request = request.header(header::RANGE, format!("bytes={offset}-"));
+        // A file that has changed comes whole then.
+        if let Some(validator) = &origin.validator {
+            request = request.header(header::IF_RANGE, validator);
+        }
     }
     let mut answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) => return Ok(Some(innermost(&error))),
     };
     match answer.status() {
-        StatusCode::PARTIAL_CONTENT if offset > 0 => {}
+        StatusCode::PARTIAL_CONTENT if offset > 0 && continues(answer.headers(), upload) => {}
         StatusCode::OK if offset == 0 => {}
-        StatusCode::OK => {
-            return Err(format!(
-                "{url} cannot go on in the middle; delete {} and begin again",
-                upload.upload
-            )
-            .into());
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+            let (own, number) = (incoming.clone(), upload.upload.clone());
+            off_thread(move || own.abandon(&number).map_err(Failure::from)).await?;
+            let reason =
+                "it has changed, or cannot be gone on with in the middle; import it again from the beginning";
+            return Err(format!("{url}: {reason}").into());
         }
         status if status.is_server_error() => return Ok(Some(format!("it answered {status}"))),
         status => return Err(format!("{url} answered {status}").into()),
@@ -316,6 +326,23 @@ async fn fetch(
     let writer = add_to(writer, gathered).await?;
     off_thread(move || writer.close().map_err(Failure::from)).await?;
     Ok(broke)
+}
+
+/// What tells a file from another one at the same address (RFC 9110, 8.8): its entity tag unless that is a weak one,
+/// else when it was changed.
+fn validator(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    text(header::ETAG).filter(|tag| !tag.starts_with("W/")).or_else(|| text(header::LAST_MODIFIED))
+}
+
+/// Whether a part begins where the upload ends, and is of a file of its size (RFC 9110, 14.4).
+fn continues(headers: &HeaderMap, upload: &Upload) -> bool {
+    let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let parts = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/'));
+    parts.is_some_and(|(bytes, size)| {
+        let first = bytes.split_once('-').and_then(|(first, _)| first.parse::<u64>().ok());
+        first == Some(upload.received_bytes) && (size == "*" || size.parse() == Ok(upload.size_bytes))
+    })
 }
 
 /// `POST /api/v1/models/import`.
@@ -359,4 +386,53 @@ pub(crate) async fn cancel(
 ) -> Result<StatusCode, Problem> {
     library.imports.find(&import)?.cancel.cancel();
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_part_is_taken_only_where_it_continues_the_same_file() {
+        let upload = Upload { upload: "u-1".into(), id: "m".into(), size_bytes: 100, received_bytes: 40 };
+        let cases = [
+            (Some("bytes 40-99/100"), true),
+            (Some("bytes 40-59/*"), true),
+            (Some("bytes 0-99/100"), false),
+            (Some("bytes 40-119/120"), false),
+            (Some("40-99/100"), false),
+            (Some("bytes */100"), false),
+            (None, false),
+        ];
+        for (range, expected) in cases {
+            let mut headers = HeaderMap::new();
+            if let Some(range) = range {
+                headers.insert(header::CONTENT_RANGE, HeaderValue::from_static(range));
+            }
+            assert_eq!(continues(&headers, &upload), expected, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn a_weak_tag_proves_nothing() {
+        let date = "Sat, 28 Nov 2026 06:00:00 GMT";
+        let cases = [
+            (Some("\"a\""), None, Some("\"a\"")),
+            (Some("W/\"a\""), None, None),
+            (Some("W/\"a\""), Some(date), Some(date)),
+            (None, None, None),
+        ];
+        for (tag, changed, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(header::ETAG, tag), (header::LAST_MODIFIED, changed)] {
+                if let Some(value) = value {
+                    headers.insert(name, HeaderValue::from_static(value));
+                }
+            }
+            let sent = (tag, changed);
+            assert_eq!(validator(&headers).as_deref(), expected, "{sent:?}");
+        }
+    }
 }

@@ -98,6 +98,7 @@ pub(crate) struct Change {
 }
 
 /// `PATCH /api/v1/models/{id}`: pins it, or changes options; an option that is null goes back to its default.
+/// `applies` says whether that holds `now`, or `when_idle`: when the requests that use the model are answered.
 pub(crate) async fn change(
     State(library): State<ModelLibrary>,
     Path(id): Path<String>,
@@ -122,11 +123,11 @@ pub(crate) async fn change(
     .await?;
     library.index.forget(&id);
     library.scheduler.set_retention_policies(library.index.retention_policies().await);
-    if reshaped {
-        // A runner reads its options when it starts; one that works keeps the old ones until it is idle.
-        let _ = library.scheduler.unload(&id, false);
-    }
-    Ok(Json(described(&library, &model).await))
+    // A runner reads its options when it starts; one that works keeps the old ones until it is idle.
+    let now = !reshaped || library.scheduler.renew(&id);
+    let mut told = described(&library, &model).await;
+    told["applies"] = json!(if now { "now" } else { "when_idle" });
+    Ok(Json(told))
 }
 
 fn changed(old: &ModelSettings, change: Change) -> Result<ModelSettings, Problem> {

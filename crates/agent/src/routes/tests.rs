@@ -66,7 +66,7 @@ fn permits(access: Access, key: Option<&str>) -> bool {
         Access::Public => true,
         Access::Local => has(Read),
         Access::Scope(scope) => has(scope),
-        Access::Both(first, second) => has(first) && has(second),
+        Access::Either(first, second) => has(first) || has(second),
     }
 }
 
@@ -144,6 +144,14 @@ async fn who_was_given_a_wrong_base_url_is_told_the_right_path() {
         let message = told["error"]["message"].as_str().expect("OpenAI's shape");
         assert!(message.contains(&format!("Did you mean {meant}")), "{path}: {message}");
     }
+}
+
+#[test]
+fn an_answer_may_take_about_as_long_as_nginx_waits_for_it() {
+    let proxy = include_str!("../../../../nginx/conf/snippets/agent-proxy.conf");
+    let waits = proxy.lines().find_map(|line| line.trim().strip_prefix("proxy_read_timeout "));
+    assert_eq!(waits, Some("1h;"));
+    assert!((3570..3600).contains(&ANSWER_LIMIT.as_secs()), "{ANSWER_LIMIT:?}");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ pub const KEY: &str = "ab_0123456789012345678901234567890123456789";
 pub const READING_KEY: &str = "ab_9876543210987654321098765432109876543210";
 /// A key that may change the store.
 pub const ADMIN_KEY: &str = "ab_admin_admin_admin_admin_admin_adm";
+/// A key with the scopes `infer` and `interactive`.
+pub const URGENT_KEY: &str = "ab_urgent_urgent_urgent_urgent_urgent_u";
 /// What an agent logs where nobody looks for more.
 const LOGGED: &str = "warn,llama-cpp-2=error";
 /// Long enough for a busy machine.
@@ -376,7 +378,13 @@ fn make_keys(path: &Path) {
     std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
     let database = rusqlite::Connection::open(path).expect("database");
     database.execute_batch(SCHEMA).expect("schema");
-    for (id, scopes, key) in [("k1", "infer", KEY), ("k2", "read", READING_KEY), ("k3", "admin", ADMIN_KEY)] {
+    let keys = [
+        ("k1", "infer", KEY),
+        ("k2", "read", READING_KEY),
+        ("k3", "admin", ADMIN_KEY),
+        ("k4", "infer interactive", URGENT_KEY),
+    ];
+    for (id, scopes, key) in keys {
         let row = rusqlite::params![id, id, scopes, token_hash(key)];
         database.execute("INSERT INTO api_key VALUES (?1, ?2, ?3, ?4, 'ab_…', 0)", row).expect("key");
     }

@@ -4,9 +4,11 @@ use rusqlite::Connection;
 use tower::ServiceExt;
 
 use super::*;
-use crate::auth::{SCHEMA, token_hash};
+use crate::auth::{AuthReader, SCHEMA, token_hash};
 use crate::health::Status;
 use crate::routes::{Access, delete, get, post};
+
+mod memory;
 
 const ROOT: Option<Peer> = Some(Peer::Unix { uid: Some(0) });
 const NGINX: Option<Peer> = Some(Peer::Unix { uid: Some(33) });
@@ -30,6 +32,10 @@ fn troubled() -> Health {
     health
 }
 
+fn authenticator(database: &str) -> Authenticator {
+    Authenticator::new(AuthReader::new(database.into())).expect("threads")
+}
+
 fn router(database: &str, limits: Limits) -> Router {
     let theirs = |problem: &Problem| (problem.status(), "their shape").into_response();
     let routes = vec![
@@ -42,7 +48,7 @@ fn router(database: &str, limits: Limits) -> Router {
         post("/large", Scope::Infer, |crate::Json(body): crate::Json<String>| async move { body })
             .body_limit(32),
         get("/admin", Scope::Admin, || async { "admin" }),
-        get("/both", Access::Both(Scope::Read, Scope::Infer), || async { "both" }),
+        get("/either", Access::Either(Scope::Infer, Scope::Jobs), || async { "either" }),
         get("/slow", Scope::Read, std::future::pending::<()>),
         get("/stream", Scope::Read, stream),
         get("/v1/panic", Scope::Read, panics).errors(theirs),
@@ -50,7 +56,7 @@ fn router(database: &str, limits: Limits) -> Router {
     ];
     let service = Service::of(routes, ()).body_limit(16).error_shape("/v1/", theirs);
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    assemble(service, AuthReader::new(database.into()), troubled(), "1.0", metrics, limits)
+    assemble(service, authenticator(database), troubled(), "1.0", metrics, limits)
 }
 
 fn request(method: &str, path: &str, peer: Option<Peer>, headers: &[(&str, &str)]) -> Request {
@@ -158,9 +164,10 @@ async fn keys_sessions_and_scopes_decide() {
         ("HEAD", "/read", vec![("authorization", bearer("infer"))], 403),
         ("PATCH", "/read", vec![("authorization", bearer("read"))], 405),
         ("PATCH", "/read", vec![("authorization", bearer("infer"))], 403),
-        ("GET", "/both", vec![("authorization", bearer("read"))], 403),
-        ("GET", "/both", vec![("authorization", bearer("infer"))], 403),
-        ("GET", "/both", vec![("authorization", bearer("admin"))], 200),
+        ("GET", "/either", vec![("authorization", bearer("read"))], 403),
+        ("GET", "/either", vec![("authorization", bearer("infer"))], 200),
+        ("GET", "/either", vec![("authorization", bearer("jobs"))], 200),
+        ("GET", "/either", vec![("authorization", bearer("admin"))], 200),
         ("GET", "/read", vec![("authorization", bearer("unknown"))], 401),
         ("GET", "/open", vec![("authorization", bearer("unknown"))], 200),
         ("GET", "/admin", vec![("cookie", "booster_session=open".to_owned())], 200),
@@ -184,6 +191,41 @@ async fn keys_sessions_and_scopes_decide() {
     let (status, _, response) = answer(router.clone(), request("GET", "/read", NGINX, &headers)).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED, "a revoked key is refused at once");
     assert_eq!(response.headers()["www-authenticate"], "Bearer");
+}
+
+#[test]
+fn keys_are_looked_up_while_slow_files_hold_every_other_thread() {
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build();
+    let runtime = runtime.expect("runtime");
+    let (_folder, path, _database) = with_keys();
+    let (ready, slow) = std::sync::mpsc::channel::<()>();
+    let file = runtime.spawn_blocking(move || slow.recv());
+    let asked =
+        answer(router(&path, Limits::default()), request("GET", "/read", NGINX, &[("x-api-key", "ab_read")]));
+    let answered = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), asked).await });
+    assert_eq!(answered.expect("in time").0, StatusCode::OK);
+    drop(ready);
+    assert!(runtime.block_on(file).expect("ends").is_err());
+}
+
+#[tokio::test]
+async fn streams_of_one_key_leave_connections_for_others() {
+    let (_folder, path, _database) = with_keys();
+    let router = router(&path, Limits { connections: 16, ..Limits::default() });
+    let open = async |key: &'static str| {
+        let request = request("GET", "/stream", NGINX, &[("x-api-key", key)]);
+        router.clone().oneshot(request).await.expect("infallible")
+    };
+    let mut streams = Vec::new();
+    for _ in 0..7 {
+        streams.push(open("ab_read").await);
+    }
+    assert!(streams.iter().all(|stream| stream.status() == StatusCode::OK));
+    let refused = open("ab_read").await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &HeaderValue::from(5)));
+    assert_eq!(open("ab_admin").await.status(), StatusCode::OK, "another key");
+    drop(streams);
+    assert_eq!(open("ab_read").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -246,6 +288,15 @@ async fn a_handler_that_never_answers_is_given_up() {
         answer(router("/nowhere/auth.db", limits), request("GET", "/slow", ROOT, &[])).await;
     assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
     assert!(text.contains("\"timeout\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_service_says_how_long_its_handlers_may_take() {
+    let table = vec![get("/slow", Access::Public, std::future::pending::<()>)];
+    let service = Service::of(table, ()).answer_limit(Duration::from_millis(10));
+    let router = service.assembled(&crate::Paths::below("/nowhere"));
+    let (status, _, _) = answer(router, request("GET", "/slow", NGINX, &[])).await;
+    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
 }
 
 #[tokio::test]

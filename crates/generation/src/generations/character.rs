@@ -58,7 +58,7 @@ async fn write(
     let seed = (seed % (1 << 32)) as u32;
     let ask = async |prompt: &str, system: &str, tokens| {
         let request = TextRequest::asking(prompt, system, model, tokens, seed);
-        let written = gateway.write_and_keep(&*gateway.models, &request).await;
+        let written = gateway.write_and_keep(&*gateway.models, &job.principal, &request).await;
         written.map_err(|error| after("The text failed.", failed(&error)))
     };
     let who = ask(description, WRITER, TOKENS.0).await?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::super::assets::{Asset, Kind};
+use super::super::principal::Principal;
 
 /// What is generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,6 +59,8 @@ pub struct Job {
     /// Its name.
     pub id: String,
     pub(super) wanted: Wanted,
+    /// Who wants it, and has what is made.
+    pub(super) principal: Principal,
     created_at: Timestamp,
     /// Cancelled when somebody wants it to stop.
     pub(super) cancel: CancellationToken,
@@ -77,7 +80,7 @@ struct State {
 }
 
 impl Job {
-    pub(super) fn new(wanted: Wanted, stop: &CancellationToken) -> Self {
+    pub(super) fn new(wanted: Wanted, principal: Principal, stop: &CancellationToken) -> Self {
         let state = State {
             status: Status::Queued,
             progress: 0.0,
@@ -89,6 +92,7 @@ impl Job {
         Self {
             id: format!("g-{:016x}", rand::random::<u64>()),
             wanted,
+            principal,
             created_at: Timestamp::now(),
             cancel: stop.child_token(),
             ended: CancellationToken::new(),

@@ -24,6 +24,7 @@ use super::assets::{AssetError, Kind};
 use super::comfy::{Comfy, ComfyError};
 use super::error::GenerationError;
 use super::off_thread;
+use super::principal::Principal;
 use super::settings::GatewayConfig;
 use super::workflows::{Input, Library, Made};
 use crate::Gateway;
@@ -94,39 +95,49 @@ impl Gateway {
     }
 
     /// Accepts an image or a video.
-    pub async fn picture(&self, request: PictureRequest, made: Made) -> Result<Arc<Job>, GenerationError> {
+    pub async fn picture(
+        &self,
+        principal: &Principal,
+        request: PictureRequest,
+        made: Made,
+    ) -> Result<Arc<Job>, GenerationError> {
         let wanted = match made {
             Made::Image => Wanted::Image,
             Made::Video => Wanted::Video,
         };
         let comfy = self.comfy()?;
         let picture = request.picture(made, &self.generations.library().await)?;
-        self.check_image(&picture).await?;
-        self.accept(comfy, wanted, Work::Picture(Box::new(picture))).await
+        self.check_image(principal, &picture).await?;
+        self.accept(comfy, principal, wanted, Work::Picture(Box::new(picture))).await
     }
 
     /// Accepts a character.
-    pub async fn character(&self, request: CharacterRequest) -> Result<Arc<Job>, GenerationError> {
+    pub async fn character(
+        &self,
+        principal: &Principal,
+        request: CharacterRequest,
+    ) -> Result<Arc<Job>, GenerationError> {
         let comfy = self.comfy()?;
         let character = request.character(&self.generations.library().await)?;
         self.check_model(character.model.as_deref()).await?;
-        self.accept(comfy, Wanted::Character, Work::Character(Box::new(character))).await
+        self.accept(comfy, principal, Wanted::Character, Work::Character(Box::new(character))).await
     }
 
-    /// Every generation that is remembered, newest first, with its place in the queue.
-    pub fn jobs(&self) -> Vec<(Arc<Job>, Option<usize>)> {
-        self.generations.queue.all()
+    /// Every generation of this principal that is remembered, newest first, with its place in the queue.
+    pub fn jobs(&self, principal: &Principal) -> Vec<(Arc<Job>, Option<usize>)> {
+        self.generations.queue.all(principal)
     }
 
     /// One generation, and its place in the queue.
-    pub fn job(&self, id: &str) -> Result<(Arc<Job>, Option<usize>), GenerationError> {
-        self.generations.queue.get(id).ok_or_else(|| GenerationError::UnknownGeneration(id.to_owned()))
+    pub fn job(&self, principal: &Principal, id: &str) -> Result<(Arc<Job>, Option<usize>), GenerationError> {
+        let found = self.generations.queue.get(principal, id);
+        found.ok_or_else(|| GenerationError::UnknownGeneration(id.to_owned()))
     }
 
     /// Cancels a generation, and says whether it has stopped. One that ended stays as it is.
-    pub async fn cancel(&self, id: &str) -> Result<(Arc<Job>, bool), GenerationError> {
+    pub async fn cancel(&self, principal: &Principal, id: &str) -> Result<(Arc<Job>, bool), GenerationError> {
         let unknown = || GenerationError::UnknownGeneration(id.to_owned());
-        let job = self.generations.queue.cancel(id).ok_or_else(unknown)?;
+        let job = self.generations.queue.cancel(principal, id).ok_or_else(unknown)?;
         let ended = tokio::time::timeout(STOP_LIMIT, job.ended.cancelled()).await;
         Ok((job, ended.is_ok()))
     }
@@ -154,18 +165,24 @@ impl Gateway {
     }
 
     /// Queues it, when the server is there and not too many wait.
-    async fn accept(&self, comfy: &Comfy, wanted: Wanted, work: Work) -> Result<Arc<Job>, GenerationError> {
+    async fn accept(
+        &self,
+        comfy: &Comfy,
+        principal: &Principal,
+        wanted: Wanted,
+        work: Work,
+    ) -> Result<Arc<Job>, GenerationError> {
         self.assets.check_room()?;
         let unreachable = |error: ComfyError| GenerationError::ComfyUnreachable(sentence(&error.to_string()));
         comfy.glance().await.map_err(unreachable)?;
-        self.generations.queue.add(wanted, work).ok_or(GenerationError::QueueFull)
+        self.generations.queue.add(wanted, principal, work).ok_or(GenerationError::QueueFull)
     }
 
     /// An image that is named must be there, and be one.
-    async fn check_image(&self, picture: &Picture) -> Result<(), GenerationError> {
+    async fn check_image(&self, principal: &Principal, picture: &Picture) -> Result<(), GenerationError> {
         let Some(Source::Asset(id)) = &picture.image else { return Ok(()) };
-        let (assets, wanted) = (Arc::clone(&self.assets), id.clone());
-        let found = off_thread(move || match assets.get(&wanted) {
+        let (assets, principal, wanted) = (Arc::clone(&self.assets), principal.clone(), id.clone());
+        let found = off_thread(move || match assets.get(&principal, &wanted) {
             Err(AssetError::Missing(_)) => Ok(None),
             found => found.map(Some),
         });

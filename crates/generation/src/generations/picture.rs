@@ -50,7 +50,7 @@ pub(super) async fn make(
     job.report("fetching", share(0.95));
     let fetched = job.cancel.run_until_cancelled(fetch(comfy, &outputs)).await;
     let files = fetched.unwrap_or(Err(Stopped::Cancelled))?;
-    let asset = keep(gateway, made, parameters, files).await?;
+    let asset = keep(gateway, job, made, parameters, files).await?;
     job.add(&asset);
     job.report("kept", share(1.0));
     Ok(asset)
@@ -66,7 +66,7 @@ async fn prepare(gateway: &Gateway, job: &Job, comfy: &Comfy, picture: Picture) 
     let defaults = &choice.workflow.defaults;
     picture.values.check(defaults).map_err(|(_, detail)| Stopped::Failed(detail))?;
     let image = match picture.image {
-        Some(source) => Some(upload(gateway, comfy, source).await?),
+        Some(source) => Some(upload(gateway, job, comfy, source).await?),
         None => None,
     };
     let name = image.as_ref().map(|(_, name)| name.as_str());
@@ -108,19 +108,26 @@ async fn choice(comfy: &Comfy, library: &Library, picture: &Picture) -> Result<C
 }
 
 /// Gives the server the image to begin with. Returns its asset and its name on the server.
-async fn upload(gateway: &Gateway, comfy: &Comfy, source: Source) -> Result<(String, String), Stopped> {
+async fn upload(
+    gateway: &Gateway,
+    job: &Job,
+    comfy: &Comfy,
+    source: Source,
+) -> Result<(String, String), Stopped> {
     let (id, bytes) = match source {
         Source::Given(bytes) => {
             let parameters = json!({"source": "given with a request"});
-            let id = keep(gateway, Made::Image, as_map(parameters), vec![(known(&bytes)?, bytes.clone())])
-                .await?
-                .id;
+            let id =
+                keep(gateway, job, Made::Image, as_map(parameters), vec![(known(&bytes)?, bytes.clone())])
+                    .await?
+                    .id;
             (id, bytes)
         }
         Source::Asset(id) => {
-            let (assets, wanted) = (Arc::clone(&gateway.assets), id.clone());
-            let (path, _) =
-                off_thread(move || assets.file(&wanted, None)).await.map_err(|error| failed(&error))?;
+            let (assets, principal, wanted) =
+                (Arc::clone(&gateway.assets), job.principal.clone(), id.clone());
+            let found = off_thread(move || assets.file(&principal, &wanted, None)).await;
+            let (path, _) = found.map_err(|error| failed(&error))?;
             let bytes = tokio::fs::read(&path).await;
             (id, bytes.map_err(|error| Stopped::Failed(format!("The image cannot be read: {error}.")))?)
         }
@@ -154,6 +161,7 @@ async fn fetch(
 
 async fn keep(
     gateway: &Gateway,
+    job: &Job,
     made: Made,
     parameters: Map<String, Value>,
     files: Vec<(Media, Vec<u8>)>,
@@ -162,13 +170,13 @@ async fn keep(
         Made::Image => Kind::Image,
         Made::Video => Kind::Video,
     };
-    let assets = Arc::clone(&gateway.assets);
+    let (assets, principal) = (Arc::clone(&gateway.assets), job.principal.clone());
     let kept = off_thread(move || {
         let contents: Vec<Content<'_>> = files
             .iter()
             .map(|(media, bytes)| Content { ending: media.ending, media_type: media.mime, bytes })
             .collect();
-        assets.keep(kind, Value::Object(parameters), &contents)
+        assets.keep(&principal, kind, Value::Object(parameters), &contents)
     });
     kept.await.map_err(|error| failed(&error))
 }

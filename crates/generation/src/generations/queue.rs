@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::super::principal::Principal;
 use super::job::{Job, Status, Stopped, Wanted};
 
 /// Generations that may wait.
@@ -37,12 +38,12 @@ impl<W> Queue<W> {
     }
 
     /// Adds a generation; `None` when too many wait.
-    pub(super) fn add(&self, wanted: Wanted, work: W) -> Option<Arc<Job>> {
+    pub(super) fn add(&self, wanted: Wanted, principal: &Principal, work: W) -> Option<Arc<Job>> {
         let mut inside = self.inside();
         if inside.waiting.len() >= MOST_WAITING {
             return None;
         }
-        let job = Arc::new(Job::new(wanted, &self.stop));
+        let job = Arc::new(Job::new(wanted, principal.clone(), &self.stop));
         inside.waiting.push_back((Arc::clone(&job), work));
         inside.known.push_back(Arc::clone(&job));
         inside.forget();
@@ -65,10 +66,10 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Cancels a generation: at once while it waits, else as soon as it notices.
-    pub(super) fn cancel(&self, id: &str) -> Option<Arc<Job>> {
+    /// Cancels a generation of this principal: at once while it waits, else as soon as it notices.
+    pub(super) fn cancel(&self, principal: &Principal, id: &str) -> Option<Arc<Job>> {
         let mut inside = self.inside();
-        let job = Arc::clone(inside.known.iter().find(|job| job.id == id)?);
+        let job = Arc::clone(inside.find(principal, id)?);
         job.cancel.cancel();
         if let Some(at) = inside.waiting.iter().position(|(waiting, _)| waiting.id == id) {
             inside.waiting.remove(at);
@@ -77,17 +78,18 @@ impl<W> Queue<W> {
         Some(job)
     }
 
-    /// One with its place among those that wait.
-    pub(super) fn get(&self, id: &str) -> Option<(Arc<Job>, Option<usize>)> {
+    /// One of this principal with its place among those that wait.
+    pub(super) fn get(&self, principal: &Principal, id: &str) -> Option<(Arc<Job>, Option<usize>)> {
         let inside = self.inside();
-        let job = inside.known.iter().find(|job| job.id == id)?;
+        let job = inside.find(principal, id)?;
         Some((Arc::clone(job), inside.place(id)))
     }
 
-    /// All of them, newest first.
-    pub(super) fn all(&self) -> Vec<(Arc<Job>, Option<usize>)> {
+    /// All of this principal, newest first.
+    pub(super) fn all(&self, principal: &Principal) -> Vec<(Arc<Job>, Option<usize>)> {
         let inside = self.inside();
-        inside.known.iter().rev().map(|job| (Arc::clone(job), inside.place(&job.id))).collect()
+        let own = inside.known.iter().rev().filter(|job| principal.may_use(job.principal.as_owner()));
+        own.map(|job| (Arc::clone(job), inside.place(&job.id))).collect()
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside<W>> {
@@ -96,6 +98,10 @@ impl<W> Queue<W> {
 }
 
 impl<W> Inside<W> {
+    fn find(&self, principal: &Principal, id: &str) -> Option<&Arc<Job>> {
+        self.known.iter().find(|job| job.id == id && principal.may_use(job.principal.as_owner()))
+    }
+
     fn place(&self, id: &str) -> Option<usize> {
         self.waiting.iter().position(|(job, _)| job.id == id).map(|at| at + 1)
     }
@@ -116,38 +122,52 @@ impl<W> Inside<W> {
 mod tests {
     use super::*;
 
+    const OWNER: Principal = Principal::OWNER;
+
     #[tokio::test]
     async fn they_are_done_in_order_and_only_so_many_wait() {
         let queue = Queue::new(CancellationToken::new());
         let jobs: Vec<Arc<Job>> =
-            (0..MOST_WAITING).map(|number| queue.add(Wanted::Image, number).expect("room")).collect();
-        assert!(queue.add(Wanted::Image, 99).is_none(), "full");
+            (0..MOST_WAITING).map(|number| queue.add(Wanted::Image, &OWNER, number).expect("room")).collect();
+        assert!(queue.add(Wanted::Image, &OWNER, 99).is_none(), "full");
         let (first, number) = queue.next().await.expect("the first");
         assert_eq!((&first.id, number, first.status()), (&jobs[0].id, 0, Status::Running));
-        assert_eq!(queue.get(&jobs[1].id).and_then(|(_, place)| place), Some(1));
-        assert_eq!(queue.get(&jobs[0].id).and_then(|(_, place)| place), None);
+        assert_eq!(queue.get(&OWNER, &jobs[1].id).and_then(|(_, place)| place), Some(1));
+        assert_eq!(queue.get(&OWNER, &jobs[0].id).and_then(|(_, place)| place), None);
         // A place is free again, and cancelling makes another.
-        assert!(queue.add(Wanted::Image, 99).is_some());
-        let cancelled = queue.cancel(&jobs[1].id).expect("known");
+        assert!(queue.add(Wanted::Image, &OWNER, 99).is_some());
+        let cancelled = queue.cancel(&OWNER, &jobs[1].id).expect("known");
         assert_eq!((cancelled.status(), cancelled.ended.is_cancelled()), (Status::Cancelled, true));
-        assert!(queue.add(Wanted::Image, 100).is_some());
+        assert!(queue.add(Wanted::Image, &OWNER, 100).is_some());
         assert_eq!(queue.next().await.map(|(_, number)| number), Some(2));
         // One that runs is only asked to stop.
-        assert_eq!(queue.cancel(&first.id).map(|job| job.status()), Some(Status::Running));
-        assert!(first.cancel.is_cancelled() && queue.cancel("g-0").is_none());
+        assert_eq!(queue.cancel(&OWNER, &first.id).map(|job| job.status()), Some(Status::Running));
+        assert!(first.cancel.is_cancelled() && queue.cancel(&OWNER, "g-0").is_none());
+    }
+
+    #[test]
+    fn a_key_sees_and_cancels_its_own_only() {
+        let queue = Queue::new(CancellationToken::new());
+        let (own, other) = (Principal::key("a", false), Principal::key("b", false));
+        let job = queue.add(Wanted::Image, &own, ()).expect("room");
+        assert!(queue.get(&other, &job.id).is_none() && queue.all(&other).is_empty());
+        assert!(queue.cancel(&other, &job.id).is_none());
+        assert_eq!(job.status(), Status::Queued);
+        assert_eq!((queue.all(&own).len(), queue.all(&OWNER).len()), (1, 1));
+        assert!(queue.cancel(&own, &job.id).is_some());
     }
 
     #[tokio::test]
     async fn ended_ones_are_remembered_up_to_a_number() {
         let queue = Queue::new(CancellationToken::new());
-        let running = queue.add(Wanted::Video, ()).expect("room");
+        let running = queue.add(Wanted::Video, &OWNER, ()).expect("room");
         queue.next().await.expect("begun");
         for _ in 0..MOST_ENDED + 10 {
-            let job = queue.add(Wanted::Image, ()).expect("room");
+            let job = queue.add(Wanted::Image, &OWNER, ()).expect("room");
             queue.next().await.expect("begun");
             job.end(Ok(()));
         }
-        let all = queue.all();
+        let all = queue.all(&OWNER);
         assert_eq!(all.last().map(|(job, _)| &job.id), Some(&running.id), "what runs is never forgotten");
         assert!(all.len() <= MOST_ENDED + 2, "{}", all.len());
     }

@@ -50,15 +50,36 @@ impl Wanted {
     }
 }
 
+/// Where the bytes of an import come from, so that it is not gone on with from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// Path or address.
+    pub address: String,
+    /// What is another when the file there is another; without it nobody knows.
+    pub validator: Option<String>,
+}
+
 /// What `upload.toml` holds.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Announcement {
     pub id: String,
     pub wanted: Wanted,
+    /// Of an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 impl Announcement {
+    /// Whether what came is the beginning of what is wanted now: of a file of the same digest, or of the same place,
+    /// where it has not changed.
+    pub fn begins(&self, wanted: &Wanted, origin: &Origin) -> bool {
+        let same_digest = wanted.sha256.is_some() && self.wanted.sha256 == wanted.sha256;
+        let same_origin = origin.validator.is_some() && self.origin.as_ref() == Some(origin);
+        self.wanted.size_bytes == wanted.size_bytes && (same_digest || same_origin)
+    }
+
     /// Name of the file in the store.
     pub fn file(&self) -> String {
         format!("{}.{}", self.id, extension(&self.wanted.file_name))

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::path::PathBuf;
 
 use actionbooster_storage::{Space, atomic};
 
@@ -23,8 +24,7 @@ impl Store {
             return Err(IncomingError::Taken(id));
         }
         let cannot = "cannot copy the model";
-        let folder = self.own().join(FOLDER).join(format!("trash-{:016x}", rand::random::<u64>()));
-        fs::create_dir_all(&folder).map_err(io_error(cannot))?;
+        let folder = self.staging().map_err(io_error(cannot))?;
         let manifest = Manifest {
             file: format!("{id}.{}", extension(&model.manifest.file)),
             id,
@@ -43,10 +43,17 @@ impl Store {
             atomic::sync_folder(self.own())
         })();
         if copied.is_err() {
-            // `tidy` removes what cannot be removed now.
+            // `tidy` removes what cannot be removed now when it is old.
             let _ = fs::remove_dir_all(&folder);
         }
         copied.map_err(io_error(cannot))?;
         Ok(Model::open(&target, false)?)
+    }
+
+    /// A new folder where a copy grows.
+    pub(super) fn staging(&self) -> io::Result<PathBuf> {
+        let folder = self.own().join(FOLDER).join(format!("copy-{:016x}", rand::random::<u64>()));
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
     }
 }

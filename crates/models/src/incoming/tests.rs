@@ -60,6 +60,73 @@ fn a_model_comes_in_pieces_and_is_in_the_store_when_it_is_whole() {
 }
 
 #[test]
+fn an_import_goes_on_with_the_same_file_only() {
+    let origin = |address: &str, validator: Option<&str>| Origin {
+        address: address.into(),
+        validator: validator.map(str::to_owned),
+    };
+    let digest = |digit: &str| Wanted { sha256: Some(digit.repeat(64)), ..wanted(10) };
+    let first = origin("https://a/x.gguf", Some("\"v1\""));
+    let cases = [
+        ("the same place, unchanged", wanted(10), first.clone(), wanted(10), first.clone(), true),
+        (
+            "it has changed",
+            wanted(10),
+            first.clone(),
+            wanted(10),
+            origin(&first.address, Some("\"v2\"")),
+            false,
+        ),
+        (
+            "another place",
+            wanted(10),
+            first.clone(),
+            wanted(10),
+            origin("https://b/x.gguf", Some("\"v1\"")),
+            false,
+        ),
+        ("another size", wanted(10), first.clone(), wanted(11), first.clone(), false),
+        (
+            "nobody knows",
+            wanted(10),
+            origin(&first.address, None),
+            wanted(10),
+            origin(&first.address, None),
+            false,
+        ),
+        ("the same digest from elsewhere", digest("a"), first.clone(), digest("a"), origin("b", None), true),
+        ("another digest", digest("a"), first.clone(), digest("b"), origin("b", None), false),
+    ];
+    for (name, came, from, wanted, now_from, goes_on) in cases {
+        let root = tempfile::tempdir().expect("folder");
+        let before = incoming(root.path()).import(&came, &from).expect("begun").upload;
+        send(&incoming(root.path()), &before, 0, b"half").expect("sent");
+        let after = incoming(root.path()).import(&wanted, &now_from).expect("begun");
+        assert_eq!((after.upload == before, after.received_bytes == 4), (goes_on, goes_on), "{name}");
+        assert_eq!(incoming(root.path()).list().expect("list").len(), 1, "{name}");
+    }
+    let root = tempfile::tempdir().expect("folder");
+    let sent = incoming(root.path()).begin(&wanted(10)).expect("begun").upload;
+    let error = incoming(root.path()).import(&wanted(10), &first).expect_err("somebody sends it");
+    assert!(matches!(error, IncomingError::Coming { upload, .. } if upload == sent));
+}
+
+#[test]
+fn a_copy_is_made_where_tidying_leaves_it_alone() {
+    let root = tempfile::tempdir().expect("folder");
+    let incoming = incoming(root.path());
+    let content = guide();
+    let upload = incoming.begin(&wanted(content.len() as u64)).expect("begun").upload;
+    send(&incoming, &upload, 0, &content).expect("sent");
+    let model = incoming.finish(&upload).expect("finished");
+    let folder = incoming.store.staging().expect("folder");
+    fs::write(folder.join("half"), "of a copy").expect("written");
+    incoming.tidy(|_, dated| dated.elapsed().unwrap_or_default()).expect("tidied");
+    assert!(folder.join("half").exists());
+    incoming.store.copy(&model, "twin").expect("copied").verify().expect("whole");
+}
+
+#[test]
 fn one_writes_at_a_time() {
     let root = tempfile::tempdir().expect("folder");
     let incoming = incoming(root.path());

@@ -4,7 +4,9 @@
 //! from the signals that systemd sends to subscribers; nothing is polled.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -16,6 +18,11 @@ use super::error::LaunchError;
 use super::launcher::{Engine, EngineLauncher};
 use super::process::{Process, Supervisor, connect};
 use crate::causes::every_cause;
+
+/// Pauses before systemd is asked again to stop a unit: the first, and the longest.
+const STOP_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long a load that is not wanted any more may take to end.
+const ABORT_LIMIT: Duration = Duration::from_secs(30);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 
@@ -99,9 +106,10 @@ impl SystemdLauncher {
 
     /// Stops the unit of `id`, also one that still starts.
     async fn stop(&self, id: &str) {
-        if let Err(error) = self.run_job(&unit_name(self.program, id), Job::Stop).await {
-            let error = every_cause(&error);
-            tracing::warn!(model = id, "a runner that is not wanted any more may be left: {error}");
+        let name = unit_name(self.program, id);
+        let stop = || async { self.run_job(&name, Job::Stop).await.map_err(|error| every_cause(&error)) };
+        if tokio::time::timeout(ABORT_LIMIT, repeat(&name, stop)).await.is_err() {
+            tracing::warn!(model = id, "a runner that is not wanted any more may be left");
         }
     }
 
@@ -158,46 +166,59 @@ enum Job {
     Stop,
 }
 
-/// Follows the unit until it is gone.
+/// Follows the unit until it is gone, and has it stopped when that is asked for.
 async fn supervise(
     manager: ManagerProxy<'static>,
     name: String,
-    mut changes: PropertiesChangedStream,
+    changes: PropertiesChangedStream,
     supervisor: Supervisor,
 ) {
-    let mut result = String::new();
-    let mut told = false;
-    // It may have ended before the first change was read.
-    if has_ended(&manager, &name).await {
-        supervisor.ended("its unit ended at once");
-        return;
+    let reason = tokio::select! {
+        reason = end_of(&manager, &name, changes) => reason,
+        () = stop_when_asked(&manager, &name, &supervisor) => "its unit was stopped".into(),
+    };
+    supervisor.ended(reason);
+}
+
+/// Asks systemd to stop the unit when that is asked for. It has ended when that is noticed, not when this does.
+async fn stop_when_asked(manager: &ManagerProxy<'static>, name: &str, supervisor: &Supervisor) {
+    supervisor.stop_requested().await;
+    repeat(name, || manager.stop_unit(name, "replace")).await;
+    std::future::pending::<()>().await;
+}
+
+/// Repeats what stops a unit until it works, with longer and longer pauses: a runner that is left holds its memory.
+async fn repeat<T, E: Display, S>(unit: &str, mut stop: impl FnMut() -> S)
+where
+    S: Future<Output = Result<T, E>>,
+{
+    let mut pause = STOP_PAUSES.0;
+    while let Err(error) = stop().await {
+        tracing::warn!(%error, unit, again_s = pause.as_secs(), "systemd does not stop the runner");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(STOP_PAUSES.1);
     }
-    loop {
-        let change = tokio::select! {
-            change = changes.next() => change,
-            () = supervisor.stop_requested(), if !told => {
-                told = true;
-                if let Err(error) = manager.stop_unit(&name, "replace").await {
-                    tracing::warn!(%error, unit = name, "systemd does not stop the runner");
-                }
-                continue;
-            }
-        };
-        let Some(change) = change else {
-            supervisor.ended("the system bus went away");
-            return;
-        };
+}
+
+/// Waits until the unit is gone, and says how it ended.
+async fn end_of(manager: &ManagerProxy<'static>, name: &str, mut changes: PropertiesChangedStream) -> String {
+    let mut result = String::new();
+    // It may have ended before the first change was read.
+    if has_ended(manager, name).await {
+        return "its unit ended at once".into();
+    }
+    while let Some(change) = changes.next().await {
         let Ok(change) = change.args() else { continue };
         if let Some(more) = text(&change.changed_properties, "Result") {
             result = more;
         }
         let state = text(&change.changed_properties, "ActiveState");
         // A signal from before the start says "inactive" too, so the unit itself is asked.
-        if matches!(state.as_deref(), Some("failed" | "inactive")) && has_ended(&manager, &name).await {
-            supervisor.ended(in_words(&result));
-            return;
+        if matches!(state.as_deref(), Some("failed" | "inactive")) && has_ended(manager, name).await {
+            return in_words(&result);
         }
     }
+    "the system bus went away".into()
 }
 
 /// What systemd's `Result` of a service means.
@@ -236,7 +257,20 @@ fn unit_name(program: &str, id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::unit_name;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_unit_that_cannot_be_stopped_now_is_stopped_later() {
+        let begun = tokio::time::Instant::now();
+        let mut attempts = 0;
+        repeat("booster-runner@guide.service", || {
+            attempts += 1;
+            std::future::ready(if attempts < 9 { Err("the bus is busy") } else { Ok(()) })
+        })
+        .await;
+        // 1, 2, 4, 8, 16, 32, 60 and 60 seconds.
+        assert_eq!((attempts, begun.elapsed().as_secs()), (9, 183));
+    }
 
     #[test]
     fn dashes_in_identifiers_are_escaped_as_systemd_does() {

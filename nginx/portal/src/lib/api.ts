@@ -109,7 +109,7 @@ export interface Import {
   reason: string | null;
 }
 
-export type Scope = 'infer' | 'jobs' | 'read' | 'admin';
+export type Scope = 'infer' | 'jobs' | 'interactive' | 'read' | 'admin';
 
 export interface ApiKey {
   id: string | number;
@@ -369,7 +369,7 @@ export const api = {
     call<{ running: Running[]; budget: Budget }>('GET', '/api/v1/models/running', undefined, signal ? { signal } : {}),
   catalog: async () => (await call<{ models: CatalogModel[] }>('GET', '/api/v1/models/catalog')).models,
   changeModel: (id: string, change: { pinned?: boolean; options?: ModelOptions }) =>
-    call<Model>('PATCH', modelPath(id), change),
+    call<Model & { applies: 'now' | 'when_idle' }>('PATCH', modelPath(id), change),
   loadModel: (id: string) => call<void>('POST', `${modelPath(id)}/load`, {}),
   unloadModel: (id: string) => call<void>('POST', `${modelPath(id)}/unload`, {}),
   verifyModel: (id: string) => call<unknown>('POST', `${modelPath(id)}/verify`, {}),

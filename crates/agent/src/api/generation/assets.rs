@@ -1,9 +1,9 @@
-//! The kept outputs over HTTP: list, show, fetch, pin, delete.
+//! The kept outputs over HTTP: list, show, fetch, pin, delete. Each key has what it made; others are not told of it.
 
 use std::sync::Arc;
 
 use actionbooster_chassis::{Json, Problem};
-use actionbooster_generation::{Asset, AssetError, Gateway, Kind};
+use actionbooster_generation::{Asset, AssetError, Gateway, Kind, Principal};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
 
 use super::error::problem;
+use super::requester::Requester;
 
 /// Assets of one page when the request does not say, and at most.
 const PAGE: (usize, usize) = (50, 500);
@@ -31,11 +32,12 @@ pub(crate) struct Selection {
 /// `GET /api/v1/assets`: newest first, a page at a time.
 pub(crate) async fn list(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     selection: Result<Query<Selection>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(selection) = selection.map_err(|error| malformed(&error))?;
     let assets = Arc::clone(gateway.assets());
-    let all = off_thread(move || assets.list()).await?;
+    let all = off_thread(move || assets.list(&principal)).await?;
     let limit = selection.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
     let (page, more) = page(all, &selection, limit);
     let next = page.last().filter(|_| more).map(|asset| asset.id.clone());
@@ -88,31 +90,39 @@ pub(crate) async fn clear(
 /// `GET /api/v1/assets/{id}`.
 pub(crate) async fn show(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Path(id): Path<String>,
 ) -> Result<Json<Asset>, Problem> {
     let assets = Arc::clone(gateway.assets());
-    off_thread(move || assets.get(&id)).await.map(Json)
+    off_thread(move || assets.get(&principal, &id)).await.map(Json)
 }
 
 /// `GET /api/v1/assets/{id}/file`: the first file.
 pub(crate) async fn file(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    fetch(&gateway, id, None).await
+    fetch(&gateway, principal, id, None).await
 }
 
 /// `GET /api/v1/assets/{id}/file/{name}`.
 pub(crate) async fn named_file(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Path((id, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    fetch(&gateway, id, Some(name)).await
+    fetch(&gateway, principal, id, Some(name)).await
 }
 
-async fn fetch(gateway: &Gateway, id: String, name: Option<String>) -> Result<Response, Problem> {
+async fn fetch(
+    gateway: &Gateway,
+    principal: Principal,
+    id: String,
+    name: Option<String>,
+) -> Result<Response, Problem> {
     let assets = Arc::clone(gateway.assets());
-    let (path, described) = off_thread(move || assets.file(&id, name.as_deref())).await?;
+    let (path, described) = off_thread(move || assets.file(&principal, &id, name.as_deref())).await?;
     let file = tokio::fs::File::open(&path).await.map_err(Problem::internal)?;
     let headers = [
         (header::CONTENT_TYPE, described.media_type),
@@ -134,20 +144,22 @@ pub(crate) struct Change {
 /// `PATCH /api/v1/assets/{id}`.
 pub(crate) async fn change(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Path(id): Path<String>,
     Json(change): Json<Change>,
 ) -> Result<Json<Asset>, Problem> {
     let assets = Arc::clone(gateway.assets());
-    off_thread(move || assets.pin(&id, change.pinned)).await.map(Json)
+    off_thread(move || assets.pin(&principal, &id, change.pinned)).await.map(Json)
 }
 
 /// `DELETE /api/v1/assets/{id}`.
 pub(crate) async fn remove(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let assets = Arc::clone(gateway.assets());
-    off_thread(move || assets.delete(&id)).await?;
+    off_thread(move || assets.delete(&principal, &id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -165,6 +177,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             sequence: 1,
             pinned: false,
+            owner: None,
             parameters,
             files: vec![],
         }

@@ -10,43 +10,48 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::error::problem;
+use super::requester::Requester;
 
 /// `POST /image/gen`.
 pub(crate) async fn image(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Json(request): Json<PictureRequest>,
 ) -> Result<Response, Problem> {
-    gateway.picture(request, Made::Image).await.map(|job| accepted(&job)).map_err(problem)
+    gateway.picture(&principal, request, Made::Image).await.map(|job| accepted(&job)).map_err(problem)
 }
 
 /// `POST /video/gen`.
 pub(crate) async fn video(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Json(request): Json<PictureRequest>,
 ) -> Result<Response, Problem> {
-    gateway.picture(request, Made::Video).await.map(|job| accepted(&job)).map_err(problem)
+    gateway.picture(&principal, request, Made::Video).await.map(|job| accepted(&job)).map_err(problem)
 }
 
 /// `POST /agent/character`.
 pub(crate) async fn character(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Json(request): Json<CharacterRequest>,
 ) -> Result<Response, Problem> {
-    gateway.character(request).await.map(|job| accepted(&job)).map_err(problem)
+    gateway.character(&principal, request).await.map(|job| accepted(&job)).map_err(problem)
 }
 
 /// `GET /api/v1/generations`: newest first.
-pub(crate) async fn list(State(gateway): State<Gateway>) -> Json<Value> {
-    let all: Vec<Value> = gateway.jobs().iter().map(|(job, place)| job.to_json(*place)).collect();
+pub(crate) async fn list(State(gateway): State<Gateway>, Requester(principal): Requester) -> Json<Value> {
+    let all: Vec<Value> = gateway.jobs(&principal).iter().map(|(job, place)| job.to_json(*place)).collect();
     Json(json!({"generations": all}))
 }
 
 /// `GET /api/v1/generations/{id}`.
 pub(crate) async fn show(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let (job, place) = gateway.job(&id).map_err(problem)?;
+    let (job, place) = gateway.job(&principal, &id).map_err(problem)?;
     Ok(Json(job.to_json(place)))
 }
 
@@ -55,9 +60,10 @@ pub(crate) async fn show(
 /// 200 with what it is now, or 202 while the server has not stopped yet.
 pub(crate) async fn cancel(
     State(gateway): State<Gateway>,
+    Requester(principal): Requester,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let (job, stopped) = gateway.cancel(&id).await.map_err(problem)?;
+    let (job, stopped) = gateway.cancel(&principal, &id).await.map_err(problem)?;
     let status = if stopped { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(job.to_json(None))).into_response())
 }

@@ -4,6 +4,7 @@ pub(crate) mod assets;
 mod error;
 pub(crate) mod generations;
 mod local_models;
+mod requester;
 pub(crate) mod text;
 
 pub(crate) use local_models::Models;

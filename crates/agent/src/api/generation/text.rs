@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Models;
 use super::error::problem;
+use super::requester::Requester;
 use crate::inference::Inference;
 use crate::query::MOST_PROMPT_BYTES;
 use crate::request_context::RequestContext;
@@ -16,10 +17,12 @@ pub(crate) async fn text(
     State(gateway): State<Gateway>,
     State(inference): State<Inference>,
     context: RequestContext,
+    Requester(principal): Requester,
     Json(request): Json<TextRequest>,
 ) -> Result<Json<Value>, Problem> {
     request.check(MOST_PROMPT_BYTES).map_err(problem)?;
-    let written = gateway.text(&Models { inference, context }, &request).await.map_err(problem)?;
+    let models = Models { inference, context };
+    let written = gateway.text(&models, &principal, &request).await.map_err(problem)?;
     Ok(Json(json!({
         "id": written.asset.id,
         "text": written.answer.text,

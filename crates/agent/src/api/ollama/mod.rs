@@ -36,7 +36,7 @@ pub(crate) fn named(model: Option<String>, name: Option<String>) -> Result<Strin
     given.next().ok_or_else(|| invalid("model", "`model` is missing; name a model."))
 }
 
-/// Loads a model, or unloads it when it is not to be kept.
+/// Loads a model, or unloads it when it is not to be kept and its owner has not pinned it.
 async fn load<W: reply::Wording>(
     inference: &Inference,
     lease_request: &LeaseRequest,
@@ -45,7 +45,7 @@ async fn load<W: reply::Wording>(
     let failed = |error: ScheduleError| problems::scheduling(&error);
     if lease_request.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
         inference.index.find(&lease_request.model).await.map_err(failed)?;
-        inference.scheduler.unload(&lease_request.model, false).map_err(failed)?;
+        inference.scheduler.release(&lease_request.model).map_err(failed)?;
         return Ok(head.nothing("unload"));
     }
     inference.scheduler.lease(lease_request).await.map_err(failed)?;
