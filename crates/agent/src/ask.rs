@@ -25,9 +25,6 @@ use crate::tally::Tally;
 
 /// How long [`begun`] waits.
 const FIRST_WAIT: Duration = Duration::from_secs(20);
-/// Texts that are sent to a runner together, and their bytes.
-const PORTION_TEXTS: usize = 16;
-const PORTION_BYTES: usize = 64 * 1024;
 
 /// Part of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -243,78 +240,6 @@ pub(crate) async fn begun<T: Send + 'static>(mut pieces: Told<T>) -> Result<Told
     Ok(Box::pin(futures::stream::iter(first).chain(pieces)))
 }
 
-/// Texts to make vectors of.
-pub(crate) struct Texts {
-    pub(crate) inputs: Vec<String>,
-    /// Whether every vector gets length 1.
-    pub(crate) normalize: bool,
-    /// Whether texts that are too long are cut instead of refused.
-    pub(crate) truncate: bool,
-}
-
-/// One vector per text. They go to the runner a few at a time, so that its silence is a sign.
-pub(crate) async fn embed(
-    inference: &Inference,
-    lease_request: &LeaseRequest,
-    texts: Texts,
-) -> Result<wire::EmbedReply, AskError> {
-    let Texts { inputs, normalize, truncate } = texts;
-    let mut all = wire::EmbedReply { embeddings: Vec::with_capacity(inputs.len()), prompt_tokens: 0 };
-    for inputs in portions(inputs) {
-        let lease_request = cost::of_texts(lease_request.clone(), &inputs);
-        let request = wire::EmbedRequest { inputs, normalize: Some(normalize), truncate };
-        let reply = embed_portion(inference, &lease_request, request).await?;
-        all.embeddings.extend(reply.embeddings);
-        all.prompt_tokens = all.prompt_tokens.saturating_add(reply.prompt_tokens);
-    }
-    Ok(all)
-}
-
-/// Texts in their order, in portions of few texts and bytes; a longer text is one of its own.
-fn portions(texts: Vec<String>) -> Vec<Vec<String>> {
-    let mut portions: Vec<Vec<String>> = Vec::new();
-    let mut bytes = 0;
-    for text in texts {
-        bytes += text.len();
-        match portions.last_mut() {
-            Some(last) if last.len() < PORTION_TEXTS && bytes <= PORTION_BYTES => last.push(text),
-            _ => {
-                bytes = text.len();
-                portions.push(vec![text]);
-            }
-        }
-    }
-    portions
-}
-
-async fn embed_portion(
-    inference: &Inference,
-    lease_request: &LeaseRequest,
-    request: wire::EmbedRequest,
-) -> Result<wire::EmbedReply, AskError> {
-    let id = lease_request.model.as_str();
-    let mut retried = false;
-    loop {
-        let mut lease = inference.scheduler.lease(lease_request).await?;
-        let mut client = runner(&lease);
-        let error =
-            match tokio::time::timeout(inference.limits.hang_timeout, client.embed(request.clone())).await {
-                Ok(Ok(reply)) => {
-                    inference.scheduler.record_success(id);
-                    let reply = reply.into_inner();
-                    lease.settle(reply.prompt_tokens);
-                    return Ok(reply);
-                }
-                Ok(Err(status)) => judge(&lease, id, &status).await,
-                Err(_) => hung(inference, &lease, id),
-            };
-        if retried || !matches!(error, AskError::Died { .. }) {
-            return Err(error);
-        }
-        retried = true;
-    }
-}
-
 /// Starts the generation. A runner found dead before it said anything is replaced once.
 async fn begin(
     inference: &Inference,
@@ -402,16 +327,23 @@ pub(crate) fn question(prompt: &str) -> wire::generate_request::Input {
 
 #[cfg(test)]
 mod tests {
+    use tonic::metadata::MetadataMap;
+
     use super::*;
 
     #[test]
     fn what_a_runner_refuses_is_told_by_whose_mistake_it_is() {
         let length =
             "Error, decoded message length too large: found 17000000 bytes, the limit is: 16777216 bytes";
-        let prompt = "the prompt has 9000 tokens and the context holds 4096, so";
+        let mut lengths = MetadataMap::new();
+        lengths.insert(PROMPT_TOKENS, 9000_u32.into());
+        lengths.insert(CONTEXT_TOKENS, 4096_u32.into());
+        let long = Status::with_metadata(Code::InvalidArgument, "the prompt is too long", lengths);
+        let seen = refusal("m", &long);
+        assert!(matches!(seen, AskError::TooLong { prompt: 9000, context: 4096 }), "{seen}");
         let cases = [
             (Status::out_of_range(length), 413),
-            (Status::invalid_argument(prompt), 400),
+            (long, 400),
             (Status::unimplemented("no vectors"), 400),
             (Status::resource_exhausted("8 requests wait"), 503),
             (Status::internal("it failed"), 500),
@@ -420,16 +352,5 @@ mod tests {
             let problem = refusal("m", &status).problem();
             assert_eq!(problem.status().as_u16(), expected, "{status:?}: {}", problem.detail());
         }
-    }
-
-    #[test]
-    fn texts_are_sent_in_portions_and_none_is_lost() {
-        let (short, long) = ("a".repeat(10), "b".repeat(PORTION_BYTES + 1));
-        let sizes = |texts: Vec<String>| -> Vec<usize> { portions(texts).iter().map(Vec::len).collect() };
-        assert_eq!(sizes(vec![]), [0; 0]);
-        assert_eq!(sizes(vec![short.clone(); 40]), [16, 16, 8]);
-        assert_eq!(sizes(vec![short.clone(), long.clone(), short.clone(), short]), [1, 1, 2]);
-        assert_eq!(sizes(vec!["c".repeat(PORTION_BYTES / 2); 5]), [2, 2, 1]);
-        assert_eq!(sizes(vec![long.clone(), long]), [1, 1]);
     }
 }

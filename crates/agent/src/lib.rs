@@ -21,6 +21,7 @@ mod closing;
 mod conversations;
 mod cost;
 mod count;
+mod embed;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -137,7 +137,7 @@ async fn admitted(worker: &Shared, caller: Option<Caller>, key: Option<String>) 
             return Err(Problem::new(problem.status(), "unauthenticated", "Not logged in", detail));
         }
     };
-    if caller.may(Scope::Infer) { Ok(caller) } else { Err(forbidden(Scope::Infer)) }
+    if caller.may(Scope::Infer) { Ok(caller) } else { Err(forbidden(&[Scope::Infer])) }
 }
 
 /// The key in a form.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::api::embeddings::{checked, dimensions, shortened};
 use crate::api::lenient::{Integer, nullable};
 use crate::api::validation::{self, invalid};
-use crate::ask;
+use crate::embed;
 use crate::inference::Inference;
 use crate::problems;
 use crate::request_context::RequestContext;
@@ -63,7 +63,7 @@ pub(crate) async fn embed(
         Input::Other(_) => return Err(invalid("input", "`input` must be a text or a list of texts.")),
     };
     let wanted = dimensions(request.dimensions)?;
-    let texts = ask::Texts {
+    let texts = embed::Texts {
         inputs: checked("input", inputs)?,
         normalize: true,
         truncate: request.truncate != Some(false),
@@ -86,7 +86,7 @@ pub(crate) async fn embed_one(
     Json(request): Json<EmbedOneRequest>,
 ) -> Result<Json<Value>, Problem> {
     let inputs = if request.prompt.is_empty() { Vec::new() } else { vec![request.prompt] };
-    let texts = ask::Texts { inputs: checked("prompt", inputs)?, normalize: false, truncate: true };
+    let texts = embed::Texts { inputs: checked("prompt", inputs)?, normalize: false, truncate: true };
     let mut reply = vectors(&inference, &context, &request.model, request.keep_alive.as_ref(), texts).await?;
     Ok(Json(json!({"embedding": reply.embeddings.pop().map(|one| one.values).unwrap_or_default()})))
 }
@@ -97,7 +97,7 @@ async fn vectors(
     context: &RequestContext,
     model: &str,
     keep_alive: Option<&Value>,
-    texts: ask::Texts,
+    texts: embed::Texts,
 ) -> Result<wire::EmbedReply, Problem> {
     let keep_alive = keep_alive.map_or(Ok(None), validation::keep_alive)?;
     let id = inference.id_of(model).await;
@@ -107,5 +107,5 @@ async fn vectors(
         lease.map_err(|error| problems::scheduling(&error))?;
         return Ok(wire::EmbedReply::default());
     }
-    ask::embed(inference, &lease_request, texts).await.map_err(|error| error.problem())
+    embed::embed(inference, &lease_request, texts).await.map_err(|error| error.problem())
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::api::embeddings::{checked, dimensions, shortened};
 use crate::api::lenient::Integer;
 use crate::api::validation::invalid;
-use crate::ask::{Texts, embed};
+use crate::embed::{Texts, embed};
 use crate::inference::Inference;
 use crate::request_context::RequestContext;
 
