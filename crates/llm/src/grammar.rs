@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_schema_that_says_nothing_of_other_keys_allows_none() {
         let compiler = bytes();
-        let base = r##"{"$defs":{"base":{"type":"object","properties":{"a":{"type":"integer"}}}},"##;
+        let base = r#"{"$defs":{"base":{"type":"object","properties":{"a":{"type":"integer"}}}},"#;
         for (schema, text, expected) in [
             (r#"{"type":"object","properties":{"a":{"type":"integer"}}}"#.to_owned(), r#"{"a":1}"#, true),
             (

@@ -132,7 +132,7 @@ fn begins_with_key(text: &str, keys: &[&str]) -> bool {
         let quoted = format!("\"{key}\"");
         rest.starts_with(&quoted) || quoted.starts_with(rest)
     };
-    keys.iter().any(|key| begins(key))
+    keys.iter().any(begins)
 }
 
 /// Every call between its three marks.

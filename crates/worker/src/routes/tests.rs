@@ -47,7 +47,7 @@ fn permits(route: &Route<Shared>, key: Option<&str>) -> bool {
         Access::Public => !route.path().starts_with(BY_FORM) || has(Infer),
         Access::Local => has(Read),
         Access::Scope(scope) => has(scope),
-        Access::Both(first, second) => has(first) && has(second),
+        Access::Either(first, second) => has(first) || has(second),
     }
 }
 
