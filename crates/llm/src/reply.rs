@@ -400,7 +400,7 @@ mod tests {
             Reply::new(Layout::of(Some(QWEN)), &conversation(ToolChoice::Auto), "The sum is", true);
         let mut parts = reply.push(" <think> four");
         parts.extend(reply.finish(false));
-        assert_eq!(parts, [text(" <think>"), text(" four")]);
+        assert_eq!(parts, [text(" <think> four")]);
     }
 
     #[test]
