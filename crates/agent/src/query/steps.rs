@@ -73,6 +73,8 @@ enum Method {
     Manual,
     /// Nobody knows: what the first who declined says.
     Declined,
+    /// No answer is worth telling again; what is wrong with each is told.
+    None,
 }
 
 /// What happens.
@@ -190,18 +192,24 @@ fn finish_reason(account: &wire::Finished) -> &'static str {
     if account.reason() == wire::finished::Reason::Length { "length" } else { "stop" }
 }
 
+/// The summary that nobody has to write.
+fn unwritten(selection: &Selection) -> Option<(Method, Option<&Answered>)> {
+    match (selection.manual(), selection.answers.as_slice(), &selection.declined) {
+        (_, [only], _) => Some((Method::Single, Some(only))),
+        // The manual knows this box; whoever else was asked can only guess.
+        (Some(manual), _, _) => Some((Method::Manual, Some(manual))),
+        (_, [], Some(declined)) => Some((Method::Declined, Some(declined))),
+        (_, [], None) => Some((Method::None, None)),
+        _ => None,
+    }
+}
+
 fn summarise(inference: Inference, context: RequestContext, query: Question, selection: Selection) -> Steps {
     Box::pin(stream! {
         let points = points(&selection.answers);
-        // The manual knows this box; whoever else was asked can only guess.
-        let alone = match (selection.manual(), selection.answers.as_slice(), &selection.declined) {
-            (Some(manual), [_, _, ..], _) => Some((Method::Manual, manual)),
-            (_, [only], _) => Some((Method::Single, only)),
-            (_, [], Some(declined)) => Some((Method::Declined, declined)),
-            _ => None,
-        };
-        if let Some((method, Answered { model, text, .. })) = alone {
-            let (model, text) = (Some(model.clone()), text.clone());
+        if let Some((method, answer)) = unwritten(&selection) {
+            let (model, text) = (answer.map(|answer| answer.model.clone()), answer.map(|answer| answer.text.clone()));
+            let text = text.unwrap_or_default();
             yield Step::SummaryToken(text.clone());
             yield Step::Summary(Summary { text, model, method, points, left_out: selection.left_out });
             return;
@@ -211,7 +219,7 @@ fn summarise(inference: Inference, context: RequestContext, query: Question, sel
             Some(named) => Some(named.clone()),
             None => writer(&inference, &answers).await,
         };
-        if let Some(writer) = writer.filter(|_| !answers.is_empty()) {
+        if let Some(writer) = writer {
             let mut text = String::new();
             let mut whole = false;
             let request = request(&instruction(&query.prompt, &answers), query.max_tokens);
@@ -250,4 +258,38 @@ async fn writer(inference: &Inference, answers: &[Answered]) -> Option<String> {
         roles.iter().copied().any(can_write)
     };
     answers.iter().map(|answer| &answer.model).find(|id| can_write(id)).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_written_where_several_answers_are_left_and_none_is_the_manuals() {
+        let endless = "again and again ".repeat(20);
+        for (answers, expected) in [
+            (vec![("one", "It rains."), ("two", "It is dry.")], None),
+            (
+                vec![("one", "It rains."), ("guide", "Press the button.")],
+                Some((Method::Manual, Some("guide"))),
+            ),
+            (
+                vec![("one", "It rains."), ("guide", "I do not know that.")],
+                Some((Method::Single, Some("one"))),
+            ),
+            (vec![("guide", "Press the button.")], Some((Method::Single, Some("guide")))),
+            (vec![("one", "I do not know."), ("two", "")], Some((Method::Declined, Some("one")))),
+            (vec![("one", endless.as_str())], Some((Method::None, None))),
+        ] {
+            let mut selection = Selection::default();
+            for (model, text) in &answers {
+                let role = (*model == "guide").then_some(Role::Guide);
+                let answered = Answered { model: (*model).to_owned(), role, text: (*text).to_owned() };
+                selection.take(answered, false);
+            }
+            let seen = unwritten(&selection);
+            let seen = seen.map(|(method, answer)| (method, answer.map(|answer| answer.model.as_str())));
+            assert_eq!(seen, expected, "{answers:?}");
+        }
+    }
 }
