@@ -83,6 +83,15 @@ pub(crate) struct Candidate {
     pub(crate) class: u32,
 }
 
+impl Candidate {
+    /// A box of this size around its middle.
+    fn around((x, y): (f32, f32), (width, height): (f32, f32), score: f32, class: u32) -> Self {
+        let (left, right) = (x - width / 2.0, x + width / 2.0);
+        let (top, bottom) = (y - height / 2.0, y + height / 2.0);
+        Self { left, top, right, bottom, score, class }
+    }
+}
+
 /// A family with what its outputs' shapes say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Head {

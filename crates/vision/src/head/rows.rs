@@ -58,14 +58,7 @@ pub(super) fn read(
         let (class, score) = best(&row[FIXED..FIXED + classes]);
         let score = score * objectness;
         if score >= threshold {
-            found.push(Candidate {
-                left: x - width / 2.0,
-                top: y - height / 2.0,
-                right: x + width / 2.0,
-                bottom: y + height / 2.0,
-                score,
-                class: class as u32,
-            });
+            found.push(Candidate::around((x, y), (width, height), score, class as u32));
         }
     }
 }

@@ -31,14 +31,7 @@ pub(super) fn read(output: Output<'_>, classes: usize, threshold: f32, found: &m
     for (index, (score, class)) in best.into_iter().enumerate().filter(|(_, (score, _))| *score >= threshold)
     {
         let (x, y, width, height) = (xs[index], ys[index], widths[index], heights[index]);
-        found.push(Candidate {
-            left: x - width / 2.0,
-            top: y - height / 2.0,
-            right: x + width / 2.0,
-            bottom: y + height / 2.0,
-            score,
-            class,
-        });
+        found.push(Candidate::around((x, y), (width, height), score, class));
     }
 }
 

@@ -38,14 +38,7 @@ pub(super) fn read(
                 }
                 let (x, y) = ((x + column as f32) * stride, (y + line as f32) * stride);
                 let (width, height) = (width.exp() * stride, height.exp() * stride);
-                found.push(Candidate {
-                    left: x - width / 2.0,
-                    top: y - height / 2.0,
-                    right: x + width / 2.0,
-                    bottom: y + height / 2.0,
-                    score,
-                    class: class as u32,
-                });
+                found.push(Candidate::around((x, y), (width, height), score, class as u32));
             }
         }
     }
